@@ -1,0 +1,25 @@
+"""Gradient strategies for Diffrax solves.
+
+Each is an object with a method `diffeqsolve` whose arguments and result are Diffrax's own, so that
+a plain Diffrax user can use this package alone:
+
+    solution = odecal.adjoints.Forward().diffeqsolve(terms, solver, t0, t1, dt0, y0, args, ...)
+"""
+
+from odecal.adjoints._backsolve import Backsolve as Backsolve
+from odecal.adjoints._base import AbstractAdjoint as AbstractAdjoint
+from odecal.adjoints._base import DiffraxAdjoint as DiffraxAdjoint
+from odecal.adjoints._base import as_adjoint as as_adjoint
+from odecal.adjoints._direct import Direct as Direct
+from odecal.adjoints._forward import Forward as Forward
+from odecal.adjoints._recursive_checkpoint import RecursiveCheckpoint as RecursiveCheckpoint
+
+__all__ = [
+    "AbstractAdjoint",
+    "Backsolve",
+    "DiffraxAdjoint",
+    "Direct",
+    "Forward",
+    "RecursiveCheckpoint",
+    "as_adjoint",
+]

@@ -1,0 +1,137 @@
+"""The seam: what every gradient strategy owes, and how any of them is called."""
+
+import abc
+from typing import Any
+
+import diffrax
+import equinox as eqx
+
+
+class AbstractAdjoint(eqx.Module):
+    """A strategy for differentiating a Diffrax solve.
+
+    A subclass gives [`diffeqsolve`][odecal.adjoints.AbstractAdjoint.diffeqsolve]: the arguments
+    and the result are those of `diffrax.diffeqsolve`, and reverse-mode differentiation of
+    `solution.ys` with respect to `y0` and `args` works by the strategy.
+    """
+
+    @abc.abstractmethod
+    def diffeqsolve(
+        self,
+        terms: Any,
+        solver: diffrax.AbstractSolver,
+        t0: Any,
+        t1: Any,
+        dt0: Any,
+        y0: Any,
+        args: Any = None,
+        *,
+        saveat: diffrax.SaveAt,
+        stepsize_controller: diffrax.AbstractStepSizeController,
+        max_steps: int | None = 4096,
+        throw: bool = True,
+    ) -> diffrax.Solution:
+        """Solve the initial value problem dy/dt = f(t, y, args), y(t0) = y0.
+
+        Args:
+            terms: the terms of the equation, usually one `diffrax.ODETerm`.
+            solver: the Diffrax solver.
+            t0: the initial time.
+            t1: the final time.
+            dt0: the first step, or None to let the controller choose.
+            y0: the initial state, a pytree of arrays.
+            args: whatever the vector field needs, a pytree. Gradients reach only what comes
+                through `args` and `y0`, never what the vector field closes over.
+            saveat: where the solution is kept.
+            stepsize_controller: the step-size controller.
+            max_steps: the largest number of steps.
+            throw: whether a failed solve raises. If False, `solution.result` tells.
+
+        Returns:
+            The solution, as Diffrax gives it.
+        """
+
+    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
+        """Refuse a combination that cannot be right.
+
+        Args:
+            solver: the solver that the strategy would differentiate.
+            max_steps: the largest number of steps of a solve.
+
+        Raises:
+            ValueError: if the strategy cannot serve that combination, with the remedy.
+        """
+        del solver, max_steps
+
+
+class DiffraxAdjoint(AbstractAdjoint):
+    """Any `diffrax.AbstractAdjoint`, used as it is.
+
+    Args:
+        adjoint: the Diffrax adjoint, for example `diffrax.ForwardMode()`.
+    """
+
+    adjoint: diffrax.AbstractAdjoint
+
+    def diffeqsolve(
+        self,
+        terms: Any,
+        solver: diffrax.AbstractSolver,
+        t0: Any,
+        t1: Any,
+        dt0: Any,
+        y0: Any,
+        args: Any = None,
+        *,
+        saveat: diffrax.SaveAt,
+        stepsize_controller: diffrax.AbstractStepSizeController,
+        max_steps: int | None = 4096,
+        throw: bool = True,
+    ) -> diffrax.Solution:
+        """Solve by `diffrax.diffeqsolve(..., adjoint=self.adjoint)`."""
+        return diffrax.diffeqsolve(
+            terms,
+            solver,
+            t0,
+            t1,
+            dt0,
+            y0,
+            args,
+            saveat=saveat,
+            stepsize_controller=stepsize_controller,
+            adjoint=self.adjoint,
+            max_steps=max_steps,
+            throw=throw,
+        )
+
+    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
+        """Refuse adjoints that cannot differentiate saved states at many times."""
+        del solver, max_steps
+        if isinstance(self.adjoint, diffrax.ImplicitAdjoint):
+            raise ValueError(
+                "diffrax.ImplicitAdjoint cannot differentiate a solve that keeps states at many "
+                "times: it expects a single final, steady state. Use odecal.adjoints.Forward() "
+                "or odecal.adjoints.RecursiveCheckpoint()."
+            )
+
+
+def as_adjoint(adjoint: AbstractAdjoint | diffrax.AbstractAdjoint) -> AbstractAdjoint:
+    """Take one of ours as it is, and wrap one of Diffrax's.
+
+    Args:
+        adjoint: a strategy of either kind.
+
+    Returns:
+        The strategy behind the seam.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(adjoint, AbstractAdjoint):
+        return adjoint
+    if isinstance(adjoint, diffrax.AbstractAdjoint):
+        return DiffraxAdjoint(adjoint)
+    raise TypeError(
+        "An adjoint must be an odecal.adjoints.AbstractAdjoint or a diffrax.AbstractAdjoint. "
+        f"Got {adjoint!r}. Pass an object, such as odecal.adjoints.Forward()."
+    )

@@ -1,0 +1,33 @@
+"""Reverse mode through the solver, with recursive checkpoints."""
+
+import diffrax
+
+from odecal.adjoints._base import DiffraxAdjoint
+
+
+class RecursiveCheckpoint(DiffraxAdjoint):
+    """Discretise-then-optimise by reverse mode, with binomial checkpointing.
+
+    Exact for the discrete solve. Time O(n log n) and memory O(log n) in the number of steps n
+    (with the default number of checkpoints), whatever the number of parameters: the choice for
+    many parameters or states. No forward mode, hence no Hessian by `jax.hessian` of itself.
+
+    Source: Stumm and Walther (2010), https://doi.org/10.1137/080718036.
+
+    Args:
+        checkpoints: how many states to keep; None takes about the square root of `max_steps`.
+    """
+
+    adjoint: diffrax.AbstractAdjoint
+
+    def __init__(self, checkpoints: int | None = None) -> None:
+        self.adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=checkpoints)
+
+    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
+        """Refuse an unbounded solve where the number of checkpoints cannot be known."""
+        del solver
+        if max_steps is None and self.adjoint.checkpoints is None:
+            raise ValueError(
+                "RecursiveCheckpoint needs to know how much to store, and got max_steps=None. "
+                "Give max_steps, or RecursiveCheckpoint(checkpoints=...)."
+            )

@@ -1,0 +1,137 @@
+"""Mistakes in a declaration, found when the class is made: its functions are traced once."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+
+from odecal._declaration import Declaration
+from odecal._errors import DeclarationError, OdecalError, listed, suggestion
+from odecal._values import Values
+
+if TYPE_CHECKING:
+    from odecal._system import System
+
+
+def check_system(system: "System") -> None:
+    """Check names, shapes and results of everything that a system declares.
+
+    Raises:
+        DeclarationError: at the first thing that does not fit.
+    """
+    declaration = system.declaration
+    if not declaration.states:
+        raise DeclarationError(
+            f"{declaration.name} declares no state. Expected at least one, such as "
+            "`amount = State(initial=1.0)`."
+        )
+    for name in declaration.components:
+        declaration.shape(name)
+    values = {
+        name: jax.ShapeDtypeStruct(site.shape, jnp.float64)
+        for name, site in declaration.sites.items()
+    }
+    # Reading `known` here reports constants of a wrong shape before anything is traced.
+    _ = declaration.known
+    with jax.enable_x64(True):
+        jax.eval_shape(lambda values: _trace(system, values), values)
+
+
+def _trace(system: "System", values: Mapping[str, Any]) -> None:
+    """Run every function of the system once on abstract values, checking what each returns."""
+    declaration = system.declaration
+    with user_code(f"An initial value of {declaration.name}"):
+        p = declaration.parameters(values, jnp.float64)
+    y = declaration.initial_state(p)
+    t = jnp.zeros((), jnp.float64)
+    where = f"{declaration.name}.vector_field"
+    with user_code(where):
+        rates = system.vector_field(t, y, p)
+    check_rates(declaration, rates)
+    for name, observable in declaration.observables.items():
+        last = (Values({"t": t, "y": y}, "interval value"),) if observable.over_interval else ()
+        where = f"{declaration.name}.{name}"
+        with user_code(where):
+            law = observable.law(t, y, p, *last)
+        _check_law(where, law, declaration.shape(name))
+    for name, derived in declaration.derived.items():
+        where = f"{declaration.name}.{name}"
+        with user_code(where):
+            value = jnp.asarray(derived.function(p))
+        _check_shape(where, "value", value.shape, declaration.shape(name))
+
+
+@contextmanager
+def user_code(where: str) -> Iterator[None]:
+    """Run a function that a user wrote, and say where it failed if it does."""
+    try:
+        yield
+    except OdecalError:
+        raise
+    except jax.errors.ConcretizationTypeError as error:
+        raise DeclarationError(
+            f"{where} decides by the value of a state, a parameter or time (`if`, `while`, "
+            "`float()`, a NumPy function). Expected only operations that JAX can trace. Use "
+            "jnp.where(condition, a, b) and jax.numpy."
+        ) from error
+    except Exception as error:
+        raise DeclarationError(f"{where} failed: {error}") from error
+
+
+def check_rates(declaration: Declaration, rates: Any) -> None:
+    """Refuse a result of the vector field with other names or shapes than the states'."""
+    where = f"{declaration.name}.vector_field"
+    expected = listed(declaration.states)
+    if not isinstance(rates, Mapping):
+        raise DeclarationError(
+            f"{where} returns a {type(rates).__name__}. Expected a dict with the derivative of "
+            f"each of: {expected}."
+        )
+    got = listed(rates)
+    missing = [name for name in declaration.states if name not in rates]
+    unknown = [name for name in rates if name not in declaration.states]
+    if missing:
+        hint = f" Did you mean `{missing[0]}`?" if unknown and _close(unknown, missing[0]) else ""
+        raise DeclarationError(
+            f"{where} returns no derivative for state `{missing[0]}`. Expected one for each of: "
+            f"{expected}. Got: {got}." + hint
+        )
+    if unknown:
+        raise DeclarationError(
+            f"{where} returns a derivative for `{unknown[0]}`, which is no state. Expected one for "
+            f"each of: {expected}. Got: {got}." + suggestion(unknown[0], declaration.states)
+        )
+    for name in declaration.states:
+        try:
+            rate = jnp.asarray(rates[name])
+        except (TypeError, ValueError):
+            raise DeclarationError(
+                f"{where} returns {rates[name]!r} as the derivative of `{name}`. Expected a number."
+            ) from None
+        _check_shape(where, f"derivative of `{name}`", rate.shape, declaration.shape(name))
+
+
+def _close(candidates: list[str], name: str) -> bool:
+    return bool(suggestion(name, candidates))
+
+
+def _check_law(where: str, law: Any, shape: tuple[int, ...]) -> None:
+    if not isinstance(law, dist.Distribution):
+        raise DeclarationError(
+            f"{where} returns a {type(law).__name__}. Expected a distribution of the observed "
+            "value, such as odecal.noise.Normal(y.amount, p.sigma)."
+        )
+    _check_shape(where, f"distribution ({type(law).__name__})", law.shape(), shape)
+
+
+def _check_shape(where: str, what: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if got != expected:
+        raise DeclarationError(
+            f"The {what} of {where} has the wrong shape. Expected {expected}, as declared by its "
+            f"dims. Got {got}."
+        )
+
+

@@ -1,0 +1,185 @@
+"""A declared system with everything resolved: what every later floor reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from odecal._components import (
+    Component,
+    Constant,
+    Derived,
+    Observable,
+    Parameter,
+    State,
+    _is_number,
+    _is_prior,
+)
+from odecal._errors import DeclarationError, listed
+from odecal._values import Values
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One sampled quantity: a parameter, or the initial value of a state.
+
+    Args:
+        prior: its prior, of the shape of the quantity.
+        component: the part that declares it, for unit, dims and description.
+        shape: its shape.
+    """
+
+    prior: dist.Distribution
+    component: Component
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Declaration:
+    """The parts of one system, by name, with the overrides of its instance applied.
+
+    Args:
+        name: the name of the class, for messages.
+        components: every part, in order of declaration.
+        coords: the labels of every named dimension.
+    """
+
+    name: str
+    components: Mapping[str, Component]
+    coords: Mapping[str, np.ndarray]
+
+    def of(self, kind: type[Component]) -> dict[str, Any]:
+        """The parts of one kind, by name."""
+        return {name: c for name, c in self.components.items() if isinstance(c, kind)}
+
+    @cached_property
+    def states(self) -> dict[str, State]:
+        """The states."""
+        return self.of(State)
+
+    @cached_property
+    def observables(self) -> dict[str, Observable]:
+        """The observables."""
+        return self.of(Observable)
+
+    @cached_property
+    def derived(self) -> dict[str, Derived]:
+        """The derived quantities."""
+        return self.of(Derived)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a part, from the lengths of its dims.
+
+        Raises:
+            DeclarationError: if the system has no labels for one of its dims.
+        """
+        component = self.components[name]
+        for dim in component.dims:
+            if dim not in self.coords:
+                raise DeclarationError(
+                    f"{self.name}.{name} has the dim `{dim}`, which has no labels. Expected "
+                    f"coords for it; the system has coords for: {listed(self.coords)}. "
+                    f'Add coords = {{"{dim}": [...]}} to the class, or give '
+                    f"{self.name}(coords={{...}})."
+                )
+        return tuple(len(self.coords[dim]) for dim in component.dims)
+
+    @cached_property
+    def sites(self) -> dict[str, Site]:
+        """What is sampled, by the name of its site: parameters, then initial values."""
+        sites = {
+            name: Site(self._prior(name, c.prior), c, self.shape(name))
+            for name, c in self.of(Parameter).items()
+        }
+        for name, state in self.states.items():
+            if _is_prior(state.initial):
+                prior = self._prior(name, state.initial)
+                sites[initial_name(name)] = Site(prior, state, self.shape(name))
+        return sites
+
+    @cached_property
+    def known(self) -> dict[str, np.ndarray]:
+        """What is known, by name: constants, and initial values given as numbers."""
+        known = {name: self._array(name, c.value) for name, c in self.of(Constant).items()}
+        for name, state in self.states.items():
+            if _is_number(state.initial):
+                known[initial_name(name)] = self._array(name, state.initial)
+        return known
+
+    @cached_property
+    def _computed_initials(self) -> dict[str, Any]:
+        return {
+            name: state.initial
+            for name, state in self.states.items()
+            if not _is_prior(state.initial) and not _is_number(state.initial)
+        }
+
+    def parameters(self, values: Mapping[str, Any], dtype: Any) -> Values:
+        """The record `p` that a system's functions see.
+
+        Args:
+            values: the value of every site, by name.
+            dtype: the floating type to compute in.
+
+        Returns:
+            Constants, parameters, and the initial value of every state (`hare0`), by name.
+        """
+        named = {name: jnp.asarray(value, dtype) for name, value in self.known.items()}
+        named |= {name: jnp.asarray(values[name], dtype) for name in self.sites}
+        for name, initial in self._computed_initials.items():
+            value = jnp.asarray(initial(Values(named, "parameter")), dtype)
+            named[initial_name(name)] = jnp.broadcast_to(value, self.shape(name))
+        return Values(named, "parameter")
+
+    def initial_state(self, p: Values) -> Values:
+        """The record `y` at the initial time."""
+        return Values({name: p[initial_name(name)] for name in self.states}, "state")
+
+    def _array(self, name: str, value: Any) -> np.ndarray:
+        array = np.asarray(value, dtype=float)
+        shape = self.shape(name)
+        if array.shape not in ((), shape):
+            raise DeclarationError(
+                f"The value of {self.name}.{name} has the wrong shape. Expected {shape} "
+                f"({_dims(self.components[name])}), or one number. Got {array.shape}."
+            )
+        return np.broadcast_to(array, shape)
+
+    def _prior(self, name: str, prior: dist.Distribution) -> dist.Distribution:
+        """The prior, spread over the dims; refused where it does not fit."""
+        if getattr(prior.support, "is_discrete", False):
+            raise DeclarationError(
+                f"The prior of {self.name}.{name} is discrete ({type(prior).__name__}). Expected a "
+                "continuous one, since gradients are taken. Sum over the discrete values in the "
+                "observable, or use a continuous relaxation."
+            )
+        shape = self.shape(name)
+        if prior.shape() == shape:
+            return prior
+        fits = not prior.event_shape and _broadcasts(prior.batch_shape, shape)
+        if not fits:
+            raise DeclarationError(
+                f"The prior of {self.name}.{name} has the wrong shape. Expected {shape} "
+                f"({_dims(self.components[name])}), or a scalar prior. Got {prior.shape()}."
+            )
+        return prior.expand(shape)
+
+
+def initial_name(state: str) -> str:
+    """The name of the initial value of a state: `hare0`, or `x1_0` after a digit."""
+    return f"{state}_0" if state[-1].isdigit() else f"{state}0"
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, to) == to
+    except ValueError:
+        return False
+
+
+def _dims(component: Component) -> str:
+    return f"dims {listed(component.dims)}" if component.dims else "no dims"

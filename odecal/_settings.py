@@ -1,0 +1,96 @@
+"""How a system is solved."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import diffrax
+import jax.numpy as jnp
+import numpy as np
+
+from odecal._errors import SettingsError
+from odecal.adjoints import AbstractAdjoint, Forward, as_adjoint
+
+
+@dataclass(frozen=True, eq=False)
+class Solve:
+    """The settings of a solve. The defaults suit a non-stiff system in double precision.
+
+    Args:
+        solver: an adaptive Diffrax solver of a single term. For a stiff system, an implicit one,
+            such as `diffrax.Kvaerno5()`.
+        rtol: relative tolerance of a step.
+        atol: absolute tolerance of a step, in the unit of the states; well below the smallest
+            value of a state that matters.
+        max_steps: the largest number of steps; a solve that needs more has failed.
+        adjoint: the gradient strategy: one of `odecal.adjoints`, or any `diffrax.AbstractAdjoint`.
+        dtype: `jnp.float64` or `jnp.float32`.
+
+    Raises:
+        SettingsError: if a setting cannot work, or the solver cannot serve the adjoint.
+    """
+
+    solver: diffrax.AbstractSolver = field(default_factory=diffrax.Tsit5)
+    rtol: float = 1e-6
+    atol: float = 1e-8
+    max_steps: int = 4096
+    adjoint: AbstractAdjoint | diffrax.AbstractAdjoint = field(default_factory=Forward)
+    dtype: Any = jnp.float64
+
+    def __post_init__(self) -> None:
+        _check_solver(self.solver)
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise SettingsError(
+                    f"Solve({name}=...) expects a positive number. Got {value!r}."
+                )
+        if (
+            isinstance(self.max_steps, bool)
+            or not isinstance(self.max_steps, int)
+            or self.max_steps < 1
+        ):
+            raise SettingsError(
+                f"Solve(max_steps=...) expects a whole number of at least 1. Got {self.max_steps!r}."
+            )
+        try:
+            dtype = np.dtype(self.dtype)
+        except TypeError:
+            dtype = None
+        if dtype not in (np.dtype("float64"), np.dtype("float32")):
+            raise SettingsError(
+                "Solve(dtype=...) expects jax.numpy.float64 or jax.numpy.float32. "
+                f"Got {self.dtype!r}."
+            )
+        object.__setattr__(self, "dtype", dtype)
+        try:
+            object.__setattr__(self, "adjoint", as_adjoint(self.adjoint))
+            self.adjoint.check(self.solver, self.max_steps)  # type: ignore[union-attr]
+        except (TypeError, ValueError) as error:
+            raise SettingsError(
+                f"Solve(solver={type(self.solver).__name__}(), adjoint=...) cannot work. {error}"
+            ) from None
+
+
+def _check_solver(solver: Any) -> None:
+    """Refuse what cannot integrate one ordinary differential equation adaptively."""
+    if not isinstance(solver, diffrax.AbstractSolver):
+        raise SettingsError(
+            f"Solve(solver=...) expects a Diffrax solver object, such as diffrax.Tsit5(). "
+            f"Got {solver!r}."
+        )
+    name = type(solver).__name__
+    if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
+        raise SettingsError(
+            f"Solve(solver={name}()) expects a solver with an error estimate, since steps are "
+            "adapted. Use diffrax.Tsit5() or, for a stiff system, diffrax.Kvaerno5()."
+        )
+    if solver.term_structure is not diffrax.AbstractTerm and not _takes_one_term(solver):
+        raise SettingsError(
+            f"Solve(solver={name}()) expects a solver of a single term, and {name} splits the "
+            "equation into several. Use diffrax.Tsit5() or, for a stiff system, diffrax.Kvaerno5()."
+        )
+
+
+def _takes_one_term(solver: diffrax.AbstractSolver) -> bool:
+    origin = getattr(solver.term_structure, "__origin__", solver.term_structure)
+    return origin in (diffrax.ODETerm, diffrax.AbstractTerm)

@@ -1,0 +1,236 @@
+"""The base class that a scientist derives a system from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from odecal._components import (
+    Component,
+    Constant,
+    Observable,
+    Parameter,
+    State,
+    _is_number,
+    _is_prior,
+    _shown,
+)
+from odecal._declaration import Declaration, initial_name
+from odecal._errors import DeclarationError, listed, suggestion
+from odecal._settings import Solve
+
+# Names that a result uses for its own dimensions.
+_RESERVED = ("chain", "draw", "time", "observation", "replicate")
+
+
+class System:
+    """A system of ordinary differential equations, dy/dt = f(t, y, p), with its observables.
+
+    Derive a class, declare its parts as class attributes, and give its vector field:
+
+        class Decay(System):
+            amount = State(initial=1.0, unit="mg")
+            rate = Parameter(dist.LogNormal(0.0, 1.0), unit="1/h")
+            sigma = Parameter(dist.HalfNormal(0.1), unit="mg")
+
+            def vector_field(self, t, y, p):
+                return {"amount": -p.rate * y.amount}
+
+            measured = Observable(lambda t, y, p: odecal.noise.Normal(y.amount, p.sigma))
+
+    An instance is the system as declared; `Decay(rate=0.5)` fixes a parameter, `Decay(rate=
+    dist.Normal(...))` replaces its prior, `Decay(amount=2.0)` (or `amount0=2.0`) sets an initial
+    value, and `Decay(measured=None)` leaves an observable out. A subclass extends a system.
+
+    Class attributes, all optional:
+        time_unit: the unit of time, as text.
+        time_column: the name of the time column of its tables. Without it: `time` or `t`, or else
+            the only column that is not an observable.
+        ignored_columns: columns of its tables that are not used.
+        t0: the initial time; None takes the first time of the observations.
+        coords: the labels of every named dimension, by name.
+        solve: how it is solved by default.
+        data: the path of a table of observations that comes with it.
+
+    Args:
+        t0: overrides the initial time.
+        coords: overrides labels of dimensions.
+        **overrides: overrides of parts, by name: a number fixes, a distribution is a prior, None
+            leaves an observable or a derived quantity out.
+
+    Raises:
+        DeclarationError: when the class is made, or an instance, if something does not fit.
+    """
+
+    time_unit: ClassVar[str] = ""
+    time_column: ClassVar[str | None] = None
+    ignored_columns: ClassVar[Sequence[str]] = ()
+    t0: float | None = None
+    coords: Mapping[str, Sequence[Any]] = {}  # noqa: RUF012 (read only)
+    solve: ClassVar[Solve] = Solve()
+    data: ClassVar[str | Path | None] = None
+
+    declaration: Declaration
+    _components: ClassVar[dict[str, Component]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._components = _collect(cls)
+        complete = cls.vector_field is not System.vector_field
+        dims = {dim for c in cls._components.values() for dim in c.dims}
+        if complete and dims <= set(cls.coords):
+            cls()
+
+    def __init__(
+        self,
+        *,
+        t0: float | None = None,
+        coords: Mapping[str, Sequence[Any]] | None = None,
+        **overrides: Any,
+    ) -> None:
+        from odecal._check import check_system
+
+        components = _override(type(self).__name__, self._components, overrides)
+        labels = {**self.coords, **(coords or {})}
+        declaration = Declaration(
+            type(self).__name__,
+            components,
+            {dim: np.asarray(values) for dim, values in labels.items()},
+        )
+        fields = {"declaration": declaration, "coords": declaration.coords, **components}
+        if t0 is not None:
+            fields["t0"] = float(t0)
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        check_system(self)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(
+            f"{type(self).__name__} is frozen: cannot set `{name}`. Make a new instance with "
+            f"{type(self).__name__}({name}=...)."
+        )
+
+    def vector_field(self, t: Any, y: Any, p: Any) -> Mapping[str, Any]:
+        """The time derivative of every state.
+
+        Args:
+            t: time.
+            y: the states, by name: `y.hare`.
+            p: parameters, constants and initial values, by name: `p.birth`.
+
+        Returns:
+            The derivative of each state by its name, of the shape of the state, in the unit of
+            the state over the unit of time.
+        """
+        raise DeclarationError(
+            f"{type(self).__name__} has no vector_field. Expected a method "
+            "`def vector_field(self, t, y, p)` that returns the derivative of every state."
+        )
+
+    def __repr__(self) -> str:
+        from odecal._describe import describe
+
+        return describe(self)
+
+
+def _collect(cls: type[System]) -> dict[str, Component]:
+    """The parts that a class declares or inherits, in order; an attribute set to None drops one."""
+    components: dict[str, Component] = {}
+    for base in reversed(cls.__mro__):
+        for name, value in vars(base).items():
+            if isinstance(value, Component):
+                _check_name(cls, name)
+                components[name] = value
+            elif name in components:
+                del components[name]
+            elif isinstance(value, type) and issubclass(value, Component):
+                raise DeclarationError(
+                    f"{cls.__name__}.{name} is the class {value.__name__}. Expected an object, "
+                    f"such as {value.__name__}(...)."
+                )
+    initials = {initial_name(n): n for n, c in components.items() if isinstance(c, State)}
+    for name in components:
+        if name in initials:
+            raise DeclarationError(
+                f"{cls.__name__}.{name} has the name of the initial value of the state "
+                f"`{initials[name]}`. Rename one of them; inside the system's functions that "
+                f"initial value is p.{name}."
+            )
+    return components
+
+
+def _check_name(cls: type[System], name: str) -> None:
+    if name.startswith("_") or name in _RESERVED or name in dir(System) or name in cls.coords:
+        raise DeclarationError(
+            f"{cls.__name__}.{name} cannot be the name of a part: it starts with an underscore, or "
+            f"is used otherwise (by a dim, by System, or by results: {listed(_RESERVED)}). "
+            "Rename it."
+        )
+
+
+def _override(
+    system: str, components: Mapping[str, Component], overrides: Mapping[str, Any]
+) -> dict[str, Component]:
+    """Apply an instance's overrides to the declared parts."""
+    result = dict(components)
+    initials = {initial_name(n): n for n, c in components.items() if isinstance(c, State)}
+    given: dict[str, str] = {}
+    for key, value in overrides.items():
+        name = initials.get(key, key)
+        if name not in components:
+            known = [*components, *initials]
+            raise DeclarationError(
+                f"{system}({key}=...) names nothing that {system} declares. Expected one of: "
+                f"{listed(components)}." + suggestion(key, known)
+            )
+        if name in given:
+            raise DeclarationError(
+                f"{system}({given[name]}=..., {key}=...) sets the initial value of `{name}` twice. "
+                "Give one of them."
+            )
+        given[name] = key
+        replaced = _replaced(system, key, components[name], value)
+        if replaced is None:
+            del result[name]
+        else:
+            result[name] = replaced
+    return result
+
+
+def _replaced(system: str, key: str, component: Component, value: Any) -> Component | None:
+    """The part with one override applied; None to leave it out."""
+    if isinstance(value, type(component)):
+        return value
+    about = {"unit": component.unit, "dims": component.dims, "description": component.description}
+    if isinstance(component, State) and (_is_number(value) or _is_prior(value) or callable(value)):
+        return State(value, **about)
+    if isinstance(component, (Parameter, Constant)):
+        if _is_number(value):
+            return Constant(value, **about)
+        if _is_prior(value):
+            return Parameter(value, **about)
+        if isinstance(value, (Parameter, Constant)):
+            return value
+    elif not isinstance(component, State):
+        if value is None:
+            return None
+        if isinstance(component, Observable) and callable(value):
+            return replace_law(component, value)
+    expected = {
+        State: "a number, a distribution or a function of the parameters",
+        Parameter: "a number (to fix it) or a distribution (as its prior)",
+        Constant: "a number, or a distribution (to make it unknown)",
+    }.get(type(component), f"None (to leave it out) or a {type(component).__name__}")
+    raise DeclarationError(f"{system}({key}=...) expects {expected}. Got {_shown(value)}.")
+
+
+def replace_law(observable: Observable, law: Any) -> Observable:
+    """The same observable with another noise model."""
+    return Observable(
+        law,
+        observable.unit,
+        observable.dims,
+        observable.description,
+        interval=observable.interval,
+    )
