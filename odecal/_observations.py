@@ -1,5 +1,6 @@
 """Observations of a system: what was measured when, checked and aligned."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._errors import ObservationError
-from odecal._tables import Rows, read_rows
+from odecal._tables import Layout, Rows, read_rows
 
 if TYPE_CHECKING:
     from odecal._system import System
@@ -100,8 +101,8 @@ def read_experiment(data: Any, system: "System") -> Experiment:
             f"{declaration.name} has no observable. Expected at least one, such as "
             "Observable(lambda t, y, p: odecal.noise.Normal(y.amount, p.sigma))."
         )
-    time = source.time or _declared_time(system, source.data)
-    rows = read_rows(source.data, declaration, time, ignore)
+    layout = Layout(source.time, system.time_column, ignore)
+    rows = read_rows(source.data, declaration, layout)
     for name, row in rows.items():
         _check_times(row.times, name)
     t0 = system.t0
@@ -111,15 +112,6 @@ def read_experiment(data: Any, system: "System") -> Experiment:
         name: _series(name, row, t0, declaration.observables[name]) for name, row in rows.items()
     }
     return Experiment(float(t0), series)
-
-
-def _declared_time(system: "System", data: Any) -> str | None:
-    """The system's time column, where the table has it under that name or none better."""
-    declared = system.time_column
-    names = [*getattr(data, "columns", ()), *getattr(data, "dims", ())]
-    if declared is not None and names and declared not in names and "time" in names:
-        return "time"
-    return declared
 
 
 def _check_times(times: np.ndarray, name: str) -> None:
@@ -154,9 +146,25 @@ def _series(name: str, rows: Rows, t0: float, observable: Any) -> Series:
             f"The first time of `{name}` is {times[0]:g}, before the initial time t0 = {t0:g}. "
             "Expected times at or after it. Set t0 of the system, or drop the rows."
         )
+    if observable.over_interval and observable.interval is None and not keep.all():
+        _warn_if_uneven(name, times)
     stand_in = values[present][0]
     values = np.where(present, values, stand_in)
     return Series(times, values, present, _starts(name, times, t0, observable))
+
+
+def _warn_if_uneven(name: str, times: np.ndarray) -> None:
+    """Say that an interval next to a missing value reaches back to the value before it."""
+    gaps = np.diff(np.unique(times))
+    if gaps.size and np.ptp(gaps) > 1e-6 * gaps.max():
+        widest = int(np.argmax(gaps))
+        warnings.warn(
+            f"`{name}` has missing values, and each of its values covers the time since the one "
+            f"before: the value at {np.unique(times)[widest + 1]:g} covers {gaps[widest]:g} "
+            f"where others cover {gaps.min():g}. If every value covers a fixed length, say so by "
+            "Observable(..., interval=...).",
+            stacklevel=2,
+        )
 
 
 def _starts(name: str, times: np.ndarray, t0: float, observable: Any) -> np.ndarray:

@@ -24,16 +24,28 @@ class Rows:
     values: np.ndarray
 
 
-def read_rows(
-    data: Any, declaration: Declaration, time: str | None, ignore: Sequence[str]
-) -> dict[str, Rows]:
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a table beside the system's observables.
+
+    Args:
+        time: the name of the time column, which must be there; None finds it.
+        usual_time: its usual name, taken where it is there.
+        ignore: columns to leave out.
+    """
+
+    time: str | None
+    usual_time: str | None
+    ignore: Sequence[str]
+
+
+def read_rows(data: Any, declaration: Declaration, layout: Layout) -> dict[str, Rows]:
     """The rows of every observable, in the order of the table.
 
     Args:
         data: a CSV path, a `pandas.DataFrame` or an `xarray.Dataset`.
         declaration: the system whose observables are the columns.
-        time: the name of the time column, or None to find it.
-        ignore: names of columns to leave out.
+        layout: what is known of the table.
 
     Returns:
         Times and values of each observable by name; NaN is missing.
@@ -49,9 +61,9 @@ def read_rows(
     if isinstance(data, xr.DataArray):
         data = data.to_dataset(name=data.name or "value")
     if isinstance(data, xr.Dataset):
-        return _from_dataset(data, declaration, time, ignore)
+        return _from_dataset(data, declaration, layout)
     if isinstance(data, pd.DataFrame):
-        return _from_table(data, declaration, time, ignore)
+        return _from_table(data, declaration, layout)
     raise ObservationError(
         "Observations are expected as a pandas.DataFrame, an xarray.Dataset or the path of a CSV "
         f"file. Got a {type(data).__name__}."
@@ -85,7 +97,7 @@ def _read_csv(path: Path) -> "pd.DataFrame":
 
 
 def _from_table(
-    table: "pd.DataFrame", declaration: Declaration, time: str | None, ignore: Sequence[str]
+    table: "pd.DataFrame", declaration: Declaration, layout: Layout
 ) -> dict[str, Rows]:
     if not table.index.is_unique:
         label = table.index[table.index.duplicated()][0]
@@ -105,7 +117,7 @@ def _from_table(
         )
     columns = {name: _columns(declaration, name) for name in declaration.observables}
     names = [str(name) for name in table.columns]
-    time = _time_column(declaration, columns, names, time, ignore)
+    time = _time_column(declaration, columns, names, layout)
     if len(table) == 0:
         raise ObservationError("The table has no rows. Expected at least one observation.")
     times = _numbers(table[time], time)
@@ -129,12 +141,12 @@ def _time_column(
     declaration: Declaration,
     columns: dict[str, list[str]],
     names: list[str],
-    time: str | None,
-    ignore: Sequence[str],
+    layout: Layout,
 ) -> str:
     """The name of the time column; refuses unknown and missing columns on the way."""
+    time = layout.time
     claimed = [part for parts in columns.values() for part in parts]
-    spare = [name for name in names if name not in claimed and name not in ignore]
+    spare = [name for name in names if name not in claimed and name not in layout.ignore]
     missing = [name for name in claimed if name not in names]
     if time is not None and time not in names:
         raise ObservationError(
@@ -142,8 +154,8 @@ def _time_column(
             + suggestion(time, spare)
         )
     if time is None:
-        usual = [name for name in spare if name in ("time", "t")]
-        if len(usual) == 1:
+        usual = [name for name in (layout.usual_time, "time", "t") if name in spare]
+        if usual:
             time = usual[0]
         elif len(spare) == 1 and not missing:
             time = spare[0]
@@ -205,7 +217,7 @@ def _check_finite(values: np.ndarray, name: str) -> None:
 
 
 def _from_dataset(
-    data: "xr.Dataset", declaration: Declaration, time: str | None, ignore: Sequence[str]
+    data: "xr.Dataset", declaration: Declaration, layout: Layout
 ) -> dict[str, Rows]:
     names = [str(name) for name in data.data_vars]
     missing = [name for name in declaration.observables if name not in names]
@@ -215,7 +227,7 @@ def _from_dataset(
             f"Got: {listed(names)}." + suggestion(missing[0], names) + " Add or rename it, or leave"
             f" the observable out with {declaration.name}({missing[0]}=None)."
         )
-    unknown = [n for n in names if n not in declaration.observables and n not in ignore]
+    unknown = [n for n in names if n not in declaration.observables and n not in layout.ignore]
     if unknown:
         raise ObservationError(
             f"The variable `{unknown[0]}` is no observable of {declaration.name}. Expected: "
@@ -223,7 +235,7 @@ def _from_dataset(
             + suggestion(unknown[0], declaration.observables)
             + " Drop it with dataset.drop_vars(...)."
         )
-    time = _time_dim(data, declaration, time)
+    time = _time_dim(data, declaration, layout)
     if data.sizes[time] == 0:
         raise ObservationError("The dataset has no times. Expected at least one observation.")
     index = data.indexes[time]
@@ -238,7 +250,8 @@ def _from_dataset(
             declaration.observables}
 
 
-def _time_dim(data: "xr.Dataset", declaration: Declaration, time: str | None) -> str:
+def _time_dim(data: "xr.Dataset", declaration: Declaration, layout: Layout) -> str:
+    time = layout.time or (layout.usual_time if layout.usual_time in data.dims else None)
     own = {dim for c in declaration.observables.values() for dim in c.dims} | {"replicate"}
     spare = [str(dim) for dim in data.dims if dim not in own]
     if time is None and len(spare) == 1:

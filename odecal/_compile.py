@@ -1,0 +1,132 @@
+"""From a system and a table to a model, with the checks that need both."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odecal._errors import ObservationError
+from odecal._model import Model
+from odecal._observations import Series, read_experiment
+from odecal._settings import Solve
+from odecal._solve import Trajectory
+
+if TYPE_CHECKING:
+    from odecal._system import System
+
+# Supports that depend on parameters are tried at this many prior draws.
+_NUM_DRAWS = 16
+
+
+def compile(system: "System", observations: Any, solve: Solve | None = None) -> Model:  # noqa: A001
+    """Compile a system and its observations into a NumPyro model.
+
+    Args:
+        system: the system, an instance of a `System` subclass.
+        observations: a `pandas.DataFrame`, an `xarray.Dataset`, the path of a CSV file, or
+            `Observations(...)`, which says more about one of these.
+        solve: the settings of a solve; None takes the system's own.
+
+    Returns:
+        The model: callable by NumPyro, with `logdensity_fn` on unconstrained space.
+
+    Raises:
+        ObservationError: if the table does not fit the system, or holds values that a noise model
+            excludes.
+        DeclarationError: if `system` is not one.
+    """
+    system = as_system(system)
+    model = Model(system, read_experiment(observations, system), solve or system.solve)
+    with model.precision():
+        for name, series in model.experiment.series.items():
+            _check_values(model, name, series)
+    return model
+
+
+def as_system(system: Any) -> "System":
+    """Take a system, or a class of one, or say what was expected."""
+    from odecal._errors import DeclarationError
+    from odecal._system import System
+
+    if isinstance(system, type) and issubclass(system, System):
+        return system()
+    if not isinstance(system, System):
+        raise DeclarationError(
+            f"A system is expected, such as LotkaVolterra(). Got {system!r} "
+            f"({type(system).__name__})."
+        )
+    return system
+
+
+def _check_values(model: Model, name: str, series: Series) -> None:
+    """Refuse values outside the support of the noise model, and gaps that it cannot mask."""
+    inside, law_name, support, joint = _support(model, name, series)
+    if joint and not series.complete:
+        raise ObservationError(
+            f"The observable `{name}` has a joint distribution ({law_name}) and rows in which only "
+            "some elements are missing. Expected rows that are complete or missing altogether. "
+            "Drop those rows."
+        )
+    outside = series.present & ~inside if inside.shape == series.present.shape else ~inside
+    rows = np.flatnonzero(outside.reshape(len(outside), -1).any(axis=1))
+    if rows.size:
+        row = int(rows[0])
+        value = series.values[row]
+        raise ObservationError(
+            f"The column `{name}` holds {value!s} at time {series.times[row]:g}. Expected "
+            f"{_wording(support)}, since its noise model is {law_name}. "
+            f"{rows.size} of {len(outside)} rows are like that. Correct them, make them missing "
+            "(NaN), or take another noise model."
+        )
+
+
+def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, Any, bool]:
+    """Which values lie in the support, and the law's name, support and whether it is joint."""
+    declaration = model.system.declaration
+    found: dict[str, Any] = {}
+
+    def law_at_start(values: Any) -> Any:
+        p = model.parameters(values)
+        y = jax.tree.map(lambda x: x[None], declaration.initial_state(p))
+        start = Trajectory(
+            jnp.asarray([model.experiment.t0], model.dtype), y, jnp.zeros(()), jnp.zeros((), bool)
+        )
+        one = model.law(name, p, start, np.zeros(1, int), np.zeros(1, int))._at_first()
+        found["law"] = type(one).__name__
+        found["joint"] = bool(one.event_shape)
+        return one.support
+
+    key = jax.random.key(0)
+    support = jax.eval_shape(lambda: (found.update(support=law_at_start(model.sample_prior(key))), 0)[1])
+    support = found["support"]
+    dependent = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support))
+    if not dependent:
+        return np.asarray(support(series.values)), found["law"], support, found["joint"]
+
+    @jax.jit
+    @jax.vmap
+    def inside(key: jax.Array) -> jax.Array:
+        return law_at_start(model.sample_prior(key))(jnp.asarray(series.values, model.dtype))
+
+    tried = np.asarray(inside(jax.random.split(key, _NUM_DRAWS)))
+    return tried.any(axis=0), found["law"], type(support).__name__, found["joint"]
+
+
+def _wording(support: Any) -> str:
+    """A support in words."""
+    from numpyro.distributions import constraints
+
+    words = [
+        (constraints.positive, "a positive number"),
+        (constraints.nonnegative_integer, "a whole number of at least 0"),
+        (constraints.positive_integer, "a whole number of at least 1"),
+        (constraints.nonnegative, "a number of at least 0"),
+        (constraints.unit_interval, "a number between 0 and 1"),
+        (constraints.boolean, "0 or 1"),
+        (constraints.simplex, "proportions that sum to 1"),
+    ]
+    for known, word in words:
+        if type(support) is type(known) and support == known:
+            return word
+    return f"a value within {support}"

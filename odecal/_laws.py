@@ -1,0 +1,82 @@
+"""The joint distribution of all values of one observable, as NumPyro sees it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpyro.distributions as dist
+
+Law = Callable[..., dist.Distribution]
+
+
+class AtTimes(dist.Distribution):
+    """Independent values at several times, each from the law at that time.
+
+    The law is a function of one time's arguments; it is evaluated for all times at once by
+    `jax.vmap`, so that inside it states have the shape of their dims and nothing else.
+
+    Args:
+        law: gives the distribution of one value from the arguments at its time.
+        arguments: what the law takes, a tuple of pytrees with a leading axis of times; a None
+            in `axes` marks one that is the same at all times.
+        axes: 0 or None for each argument.
+        num_times: the number of times.
+    """
+
+    pytree_data_fields = ("arguments",)
+    pytree_aux_fields = ("law", "axes", "num_times")
+
+    def __init__(
+        self, law: Law, arguments: tuple[Any, ...], axes: tuple[int | None, ...], num_times: int
+    ) -> None:
+        self.law = law
+        self.arguments = arguments
+        self.axes = axes
+        self.num_times = num_times
+        one = self._at_first()
+        super().__init__((num_times, *one.batch_shape), one.event_shape)
+
+    @property
+    def support(self) -> Any:
+        """The support of one value, taken at the first time."""
+        return self._at_first().support
+
+    @property
+    def mean(self) -> jax.Array:
+        """The expected value at each time."""
+        return self._map(lambda law: law.mean)
+
+    @property
+    def variance(self) -> jax.Array:
+        """The variance at each time."""
+        return self._map(lambda law: law.variance)
+
+    def sample(self, key: jax.Array | None, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        """Draw values at all times, of shape (*sample_shape, time, *dims)."""
+        keys = jax.random.split(key, self.num_times)
+        draws = self._map(lambda law, key: law.sample(key, sample_shape), keys)
+        return jax.numpy.moveaxis(draws, 0, len(sample_shape))
+
+    def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
+        """The log density of each value, of shape (*sample_shape, time, *batch)."""
+        del intermediates
+        lead = jax.numpy.ndim(value) - len(self.batch_shape) - len(self.event_shape)
+        value = jax.numpy.moveaxis(value, lead, 0)
+        log_density = self._map(lambda law, value: law.log_prob(value), value)
+        return jax.numpy.moveaxis(log_density, 0, lead)
+
+    def _map(self, of: Callable[..., Any], *each: Any) -> Any:
+        """Evaluate something of every time's law."""
+
+        def one(arguments: tuple[Any, ...], *each: Any) -> Any:
+            return of(self.law(*arguments), *each)
+
+        axes = (self.axes, *[0] * len(each))
+        return jax.vmap(one, in_axes=axes, axis_size=self.num_times)(self.arguments, *each)
+
+    def _at_first(self) -> dist.Distribution:
+        first = [
+            jax.tree.map(lambda x: x[0], argument) if axis == 0 else argument
+            for argument, axis in zip(self.arguments, self.axes, strict=True)
+        ]
+        return self.law(*first)

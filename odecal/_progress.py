@@ -1,0 +1,120 @@
+"""Progress of a run, as a person sees it."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+
+class Progress:
+    """Shows nothing. The base of what shows progress."""
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del kind, error, trace
+
+    def say(self, what: str) -> None:
+        """Say what is being done now.
+
+        Args:
+            what: a few words.
+        """
+
+    def start(self, num_chains: int, num_warmup: int, num_samples: int) -> None:
+        """Announce a run of chains.
+
+        Args:
+            num_chains: the number of chains.
+            num_warmup: transitions of warm-up of each.
+            num_samples: draws of each.
+        """
+
+    def update(self, done: int, stats: Mapping[str, Any]) -> None:
+        """Report a block of draws.
+
+        Args:
+            done: transitions done in each chain.
+            stats: their statistics, of shape (chain, block).
+        """
+
+
+class RichProgress(Progress):
+    """Bars on the terminal: draws, divergences, step size, time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+        from rich.progress import Progress as Bars
+        from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+
+        self._bars = Bars(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: list[Any] = []
+        self._warmup = 0
+        self._divergences = 0
+
+    def __enter__(self) -> "RichProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._finish()
+        self._bars.stop()
+
+    def say(self, what: str) -> None:
+        """Show a step that has no length of its own."""
+        self._finish()
+        self._tasks.append(self._bars.add_task(what, total=1, note=""))
+
+    def start(self, num_chains: int, num_warmup: int, num_samples: int) -> None:
+        """Show a bar of warm-up and one of sampling."""
+        self._finish()
+        self._warmup, self._divergences = num_warmup, 0
+        phases = {"Warm-up": num_warmup, "Sampling": num_samples}
+        for phase, total in phases.items():
+            name = f"{phase}, {num_chains} chains"
+            self._tasks.append(self._bars.add_task(name, total=total, start=False, note=""))
+        self._bars.start_task(self._tasks[-2] if num_warmup else self._tasks[-1])
+
+    def update(self, done: int, stats: Mapping[str, Any]) -> None:
+        """Move the bars, with divergences after warm-up and the mean step size."""
+        warmup, sampling = self._tasks[-2:]
+        size = f"step size {float(np.mean(stats['step_size'][:, -1])):.3g}"
+        self._bars.update(warmup, completed=min(done, self._warmup))
+        drawn = done - self._warmup
+        if drawn <= 0:
+            self._bars.update(warmup, note=size)
+            return
+        self._bars.start_task(sampling)
+        self._divergences += int(np.sum(stats["diverging"][:, -drawn:]))
+        note = f"{self._divergences} divergences, {size}"
+        self._bars.update(sampling, completed=drawn, note=note)
+
+    def _finish(self) -> None:
+        """Complete the step that is being shown."""
+        for task in self._tasks:
+            total = self._bars.tasks[task].total
+            self._bars.update(task, completed=total)
