@@ -1,5 +1,6 @@
 """Running a sampler: chains over devices, draws in blocks, progress between blocks."""
 
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -66,11 +67,12 @@ def run_chains(
     began = time.perf_counter()
     num_chains, dim = starts.shape
     kernel = sampler.kernel(logdensity_fn, dim, num_warmup)
-    devices = _devices(num_chains)
+    devices = usable_devices(num_chains)
+    _warn_of_idle_cores(devices, num_chains)
     order = np.resize(np.arange(num_chains), _padded(num_chains, len(devices)))
     keys = jax.vmap(partial(jax.random.fold_in, key))(order)
-    init = _spread(lambda keys, starts: jax.lax.map(lambda a: kernel.init(*a), (keys, starts)), devices, 2)
-    block = _spread(partial(_run_block, kernel), devices, 2, replicated=2)
+    init = spread(lambda keys, starts: jax.lax.map(lambda a: kernel.init(*a), (keys, starts)), devices, 2)
+    block = spread(partial(_run_block, kernel), devices, 2, replicated=2)
     states = init(keys, starts[order])
 
     kept: list[Draw] = []
@@ -118,11 +120,13 @@ def _run_block(
     return each(chain, (states, keys)) if each is jax.lax.map else each((states, keys))
 
 
-def _devices(num_chains: int) -> list[Any]:
-    """The devices to use, and a word where cores would idle."""
-    import os
+def usable_devices(wanted: int) -> list[Any]:
+    """The devices to use for so many independent pieces of work."""
+    return jax.devices()[:wanted]
 
-    devices = jax.devices()
+
+def _warn_of_idle_cores(devices: list[Any], num_chains: int) -> None:
+    """Say so where chains run one after another beside idle cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if len(devices) == 1 and devices[0].platform == "cpu" and min(cores or 1, num_chains) > 1:
         warnings.warn(
@@ -131,7 +135,6 @@ def _devices(num_chains: int) -> list[Any]:
             "else uses JAX.",
             stacklevel=4,
         )
-    return devices[: min(len(devices), num_chains)]
 
 
 def _padded(num_chains: int, num_devices: int) -> int:
@@ -139,10 +142,21 @@ def _padded(num_chains: int, num_devices: int) -> int:
     return -(-num_chains // num_devices) * num_devices
 
 
-def _spread(
+def spread(
     function: Callable[..., Any], devices: list[Any], batched: int, replicated: int = 0
 ) -> Callable[..., Any]:
-    """Compile a function of chains so that each device runs its own share in a loop of its own."""
+    """Compile a function of many so that each device runs its own share in a loop of its own.
+
+    Args:
+        function: the function; its results have a leading axis like its first arguments'.
+        devices: the devices.
+        batched: how many of its arguments have a leading axis to share out, a multiple of the
+            number of devices.
+        replicated: how many arguments after those are the same for all.
+
+    Returns:
+        The compiled function.
+    """
     if len(devices) == 1:
         return jax.jit(function)
     axis = jax.sharding.PartitionSpec("chain")

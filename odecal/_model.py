@@ -133,21 +133,24 @@ class Model:
             return {name: "time" for name, _ in series}
         return {name: f"time_{name}" for name, _ in series}
 
-    def predict(self, values: Mapping[str, Any]) -> Prediction:
+    def predict(self, values: Mapping[str, Any], extra_times: Any = ()) -> Prediction:
         """Solve for one value of every site, and give what would be observed.
 
         Args:
             values: the value of every parameter and initial value, on its natural scale.
+            extra_times: times to keep in the trajectory beside those of the experiment.
 
         Returns:
-            The prediction at the times of the experiment.
+            The prediction: the trajectory at all those times, and the laws of the observables at
+            the times of the experiment.
         """
         experiment = self.experiment
         p = self.parameters(values)
-        trajectory = solve_system(self.system, p, experiment.t0, experiment.ts, self.solve)
+        ts = np.union1d(experiment.ts, extra_times)
+        trajectory = solve_system(self.system, p, experiment.t0, ts, self.solve)
         laws = {
             name: self.law(
-                name, p, trajectory, experiment.index(s.times), experiment.index(s.start)
+                name, p, trajectory, np.searchsorted(ts, s.times), np.searchsorted(ts, s.start)
             )
             for name, s in experiment.series.items()
         }

@@ -75,10 +75,6 @@ class Experiment:
         times = [s.times for s in self.series.values()] + [s.start for s in self.series.values()]
         return np.unique(np.concatenate(times))
 
-    def index(self, times: np.ndarray) -> np.ndarray:
-        """Where times stand in `ts`."""
-        return np.searchsorted(self.ts, times)
-
 
 def read_experiment(data: Any, system: "System") -> Experiment:
     """Read and check a table of observations of a system.
@@ -150,7 +146,7 @@ def _series(name: str, rows: Rows, t0: float, observable: Any) -> Series:
         _warn_if_uneven(name, times)
     stand_in = values[present][0]
     values = np.where(present, values, stand_in)
-    return Series(times, values, present, _starts(name, times, t0, observable))
+    return Series(times, values, present, interval_starts(name, times, t0, observable))
 
 
 def _warn_if_uneven(name: str, times: np.ndarray) -> None:
@@ -167,7 +163,7 @@ def _warn_if_uneven(name: str, times: np.ndarray) -> None:
         )
 
 
-def _starts(name: str, times: np.ndarray, t0: float, observable: Any) -> np.ndarray:
+def interval_starts(name: str, times: np.ndarray, t0: float, observable: Any) -> np.ndarray:
     """When the interval of each value began; the time itself where there is no interval."""
     if not observable.over_interval:
         return times

@@ -51,19 +51,16 @@ class RichProgress(Progress):
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
-        from rich.progress import TimeElapsedColumn, TimeRemainingColumn
 
         self._bars = Bars(
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=16),
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[left]}"),
             console=Console(stderr=True),
         )
         self._tasks: list[Any] = []
@@ -87,7 +84,7 @@ class RichProgress(Progress):
     def say(self, what: str) -> None:
         """Show a step that has no length of its own."""
         self._finish()
-        self._tasks.append(self._bars.add_task(what, total=1, note=""))
+        self._tasks.append(self._bars.add_task(what, total=None, note="", left=""))
 
     def start(self, num_chains: int, num_warmup: int, num_samples: int) -> None:
         """Show a bar of warm-up and one of sampling."""
@@ -96,25 +93,33 @@ class RichProgress(Progress):
         phases = {"Warm-up": num_warmup, "Sampling": num_samples}
         for phase, total in phases.items():
             name = f"{phase}, {num_chains} chains"
-            self._tasks.append(self._bars.add_task(name, total=total, start=False, note=""))
+            task = self._bars.add_task(name, total=total, start=False, note="", left="left")
+            self._tasks.append(task)
         self._bars.start_task(self._tasks[-2] if num_warmup else self._tasks[-1])
 
     def update(self, done: int, stats: Mapping[str, Any]) -> None:
         """Move the bars, with divergences after warm-up and the mean step size."""
         warmup, sampling = self._tasks[-2:]
-        size = f"step size {float(np.mean(stats['step_size'][:, -1])):.3g}"
-        self._bars.update(warmup, completed=min(done, self._warmup))
+        size = f"step {float(np.mean(stats['step_size'][:, -1])):.2g}"
+        in_warmup = min(done, self._warmup)
+        self._show(warmup, in_warmup, size)
         drawn = done - self._warmup
         if drawn <= 0:
-            self._bars.update(warmup, note=size)
             return
         self._bars.start_task(sampling)
         self._divergences += int(np.sum(stats["diverging"][:, -drawn:]))
-        note = f"{self._divergences} divergences, {size}"
-        self._bars.update(sampling, completed=drawn, note=note)
+        self._show(sampling, drawn, f"{self._divergences} divergences, {size}")
+
+    def _show(self, task: Any, completed: int, note: str) -> None:
+        """Move one bar."""
+        total = int(self._bars.tasks[task].total or 0)
+        left = "" if completed >= total else "left"
+        count = f"{completed}/{total} draws, {note}"
+        self._bars.update(task, completed=completed, note=count, left=left)
 
     def _finish(self) -> None:
         """Complete the step that is being shown."""
         for task in self._tasks:
             total = self._bars.tasks[task].total
-            self._bars.update(task, completed=total)
+            total = 1 if total is None else total
+            self._bars.update(task, total=total, completed=total, left="")

@@ -1,0 +1,199 @@
+"""Adjoints compared on one problem: time, memory, error."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from odecal._calibrate import shipped
+from odecal._compile import as_system, compile  # noqa: A004
+from odecal._errors import SettingsError
+from odecal._model import Model
+from odecal._provenance import environment_attrs, merge, solve_attrs, system_attrs
+from odecal._settings import Solve
+from odecal.adjoints import Backsolve, Direct, Forward, RecursiveCheckpoint
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from odecal._progress import Progress
+    from odecal._system import System
+
+# The reference is solved this much tighter.
+_TIGHTER = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """One adjoint, measured at every draw."""
+
+    seconds: np.ndarray
+    errors: np.ndarray
+    compile_seconds: float
+    memory: float
+
+
+def compare_adjoints(
+    system: "System",
+    observations: Any = None,
+    *,
+    adjoints: Mapping[str, Any] | None = None,
+    solve: Solve | None = None,
+    num_draws: int = 16,
+    repeats: int = 10,
+    seed: int = 0,
+    progress: bool = True,
+) -> "xr.Dataset":
+    """Compare gradient strategies on a system's own log density, over draws from its prior.
+
+    Args:
+        system: the system.
+        observations: a table, as for `calibrate`; None takes the one that comes with the system.
+        adjoints: the strategies by the names to give them; None takes `forward`,
+            `recursive_checkpoint`, `backsolve` and `direct`.
+        solve: the settings of a solve, whose adjoint is replaced by each; None takes the system's.
+        num_draws: how many draws from the prior.
+        repeats: how many times each gradient is timed, all adjoints in turn.
+        seed: the random seed.
+        progress: whether progress is shown.
+
+    Returns:
+        A data set with the dimensions `adjoint` and `draw`: `gradient_time` (seconds for value and
+        gradient, a median), `relative_error` (of the gradient, in the Euclidean norm, against one
+        with tolerances 1000 times tighter), `compile_time` (seconds), `peak_memory` (bytes, by
+        XLA's analysis of the compiled program), and `failed` (draws whose solve failed; they have
+        no error).
+
+    Raises:
+        SettingsError: if an adjoint cannot serve the solver.
+    """
+    from odecal._progress import Progress, RichProgress
+
+    system = as_system(system)
+    if num_draws < 1 or repeats < 1:
+        raise SettingsError(
+            "compare_adjoints expects num_draws and repeats of at least 1. "
+            f"Got {num_draws} and {repeats}."
+        )
+    model = compile(system, shipped(system) if observations is None else observations, solve)
+    chosen = default_adjoints() if adjoints is None else dict(adjoints)
+    settings = {name: replace(model.solve, adjoint=adjoint) for name, adjoint in chosen.items()}
+    with model.precision(), RichProgress() if progress else Progress() as shown:
+        positions = jax.jit(jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0]))(
+            jax.random.split(jax.random.key(seed), num_draws)
+        )
+        shown.say("Reference gradients")
+        reference, failed = _reference(model, positions)
+        measured = _measure(model, settings, positions, reference, repeats, shown)
+    return _dataset(model, measured, failed)
+
+
+def default_adjoints() -> dict[str, Any]:
+    """The strategies that are compared unless told otherwise, by their names."""
+    return {
+        "forward": Forward(),
+        "recursive_checkpoint": RecursiveCheckpoint(),
+        "backsolve": Backsolve(),
+        "direct": Direct(),
+    }
+
+
+def _gradient(model: Model, settings: Solve) -> Any:
+    """Value and gradient of the log density on flat positions."""
+    _, unravel = ravel_pytree(model.init_position(jax.random.key(0)))
+    other = replace(model, solve=settings)
+    return jax.jit(jax.value_and_grad(lambda x: other.logdensity_fn(unravel(x))))
+
+
+def _reference(model: Model, positions: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients at tight tolerances, and which draws have none there."""
+    tight = replace(
+        model.solve,
+        rtol=max(model.solve.rtol * _TIGHTER, 1e-12),
+        atol=max(model.solve.atol * _TIGHTER, 1e-16),
+        max_steps=100 * model.solve.max_steps,
+        adjoint=Forward(),
+    )
+    gradient = _gradient(model, tight)
+    results = [gradient(x) for x in positions]
+    values = np.asarray([value for value, _ in results])
+    return np.asarray([g for _, g in results]), ~np.isfinite(values)
+
+
+def _measure(
+    model: Model,
+    settings: Mapping[str, Solve],
+    positions: jax.Array,
+    reference: np.ndarray,
+    repeats: int,
+    shown: "Progress",
+) -> dict[str, _Measured]:
+    """Compile every adjoint, then time them in turn, so that all meet the same machine."""
+    programs, compiling, memory = {}, {}, {}
+    for name, solve in settings.items():
+        shown.say(f"Compiling {name}")
+        began = time.perf_counter()
+        programs[name] = _gradient(model, solve).lower(positions[0]).compile()
+        compiling[name] = time.perf_counter() - began
+        memory[name] = peak_memory(programs[name])
+    shown.say("Timing")
+    seconds = {name: np.zeros((len(positions), repeats)) for name in programs}
+    errors = {name: np.zeros(len(positions)) for name in programs}
+    for i, position in enumerate(positions):
+        for name, program in programs.items():
+            value, gradient = program(position)
+            errors[name][i] = _relative_error(value, gradient, reference[i])
+        for j in range(repeats):
+            for name, program in programs.items():
+                began = time.perf_counter()
+                jax.block_until_ready(program(position))
+                seconds[name][i, j] = time.perf_counter() - began
+    return {
+        name: _Measured(np.median(seconds[name], 1), errors[name], compiling[name], memory[name])
+        for name in programs
+    }
+
+
+def _relative_error(value: jax.Array, gradient: jax.Array, reference: np.ndarray) -> float:
+    """‖g − g_ref‖ / ‖g_ref‖; not a number where the solve failed."""
+    if not np.isfinite(value):
+        return float("nan")
+    norm = float(jnp.linalg.norm(reference))
+    return float(jnp.linalg.norm(gradient - reference)) / norm if norm > 0 else float("nan")
+
+
+def peak_memory(program: Any) -> float:
+    """The memory that a compiled program needs beside its arguments, in bytes, by XLA's analysis."""
+    analysis = program.memory_analysis()
+    if analysis is None:
+        return float("nan")
+    # On a CPU the temporaries can read 0 where the peak has the figure.
+    figures = [getattr(analysis, f"{name}_in_bytes", 0) for name in ("temp_size", "peak_memory")]
+    return float(max(figures)) or float("nan")
+
+
+def _dataset(model: Model, measured: Mapping[str, _Measured], failed: np.ndarray) -> "xr.Dataset":
+    import xarray as xr
+
+    rows = list(measured.values())
+    errors = np.stack([row.errors for row in rows])
+    missed = ~np.isfinite(errors)
+    errors = np.where(failed, np.nan, errors)
+    each, draws = ("adjoint",), ("adjoint", "draw")
+    return xr.Dataset(
+        {
+            "gradient_time": (draws, np.stack([r.seconds for r in rows]), {"units": "s"}),
+            "relative_error": (draws, errors),
+            "failed": (draws, missed),
+            "compile_time": (each, np.array([r.compile_seconds for r in rows]), {"units": "s"}),
+            "peak_memory": (each, np.array([r.memory for r in rows]), {"units": "byte"}),
+        },
+        {"adjoint": np.asarray(list(measured), dtype=object), "draw": np.arange(len(failed))},
+        merge(system_attrs(model.system), solve_attrs(model.solve), environment_attrs())
+        | {"adjoint": ", ".join(measured), "reference_failed": int(failed.sum())},
+    )

@@ -1,0 +1,84 @@
+"""Pictures of a calibration."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from odecal._save import check_output
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+_BANDS = ((0.05, 0.95, 0.18, "90 % of predictions"), (0.25, 0.75, 0.32, "50 % of predictions"))
+
+
+def plot_fit(posterior: "xr.DataTree", path: str | Path | None = None) -> "Figure":
+    """Draw every observable: the data, and the bands of the posterior predictive distribution.
+
+    Args:
+        posterior: the result of a calibration.
+        path: where to save the picture as PNG; None only makes it.
+
+    Returns:
+        The figure, of one panel an observable (or an element of a vector-valued one).
+
+    Raises:
+        OutputError: if the picture cannot be written there.
+    """
+    from matplotlib.figure import Figure
+
+    target = None if path is None else check_output(path, ".png")
+    panels = [
+        (name, element)
+        for name, data in posterior["observed_data"].data_vars.items()
+        for element in np.ndindex(*data.shape[1:])
+    ]
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.2 * columns + 0.8, 3.2 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, (name, element) in zip(axes, panels, strict=False):
+        _draw_panel(axis, posterior, str(name), element)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    axes[0].legend(frameon=False, fontsize="small")
+    figure.suptitle(f"{posterior.attrs.get('system', '')}: data and posterior predictions")
+    if target is not None:
+        figure.savefig(target, dpi=150)
+    return figure
+
+
+def _draw_panel(axis: Any, posterior: "xr.DataTree", name: str, element: tuple[int, ...]) -> None:
+    """One observable: bands, median and data."""
+    observed = posterior["observed_data"][name]
+    predictions = posterior.children.get("predictions")
+    smooth = predictions is not None and name in predictions.data_vars
+    drawn = predictions[name] if smooth else posterior["posterior_predictive"][name]
+    times = drawn[drawn.dims[2]].values
+    samples = drawn.values[(slice(None), slice(None), slice(None), *element)]
+    samples = samples.reshape(-1, len(times))
+    for low, high, alpha, label in _BANDS:
+        edges = np.nanquantile(samples, [low, high], axis=0)
+        axis.fill_between(times, *edges, color="tab:blue", alpha=alpha, lw=0, label=label)
+    axis.plot(times, np.nanmedian(samples, axis=0), color="tab:blue", lw=1.5, label="median")
+    values = observed.values[(slice(None), *element)]
+    axis.plot(
+        observed[observed.dims[0]].values, values, "o", color="black", ms=4, label="observed"
+    )
+    _limit(axis, np.concatenate([values[np.isfinite(values)], np.nanquantile(samples, 0.95, 0)]))
+    labels = [str(observed[d].values[i]) for d, i in zip(observed.dims[1:], element, strict=True)]
+    unit = observed.attrs.get("units", "")
+    axis.set_title(f"{name}[{', '.join(labels)}]" if labels else name, fontsize="medium")
+    axis.set_ylabel(unit or name)
+    time_unit = posterior.attrs.get("time_unit", "")
+    axis.set_xlabel(f"time ({time_unit})" if time_unit else "time")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _limit(axis: Any, values: np.ndarray) -> None:
+    """Keep the upper end of the axis near what is shown, whatever a heavy tail does."""
+    top = float(np.max(values))
+    if np.min(values) >= 0 and top > 0:
+        axis.set_ylim(0, 1.08 * top)

@@ -1,0 +1,196 @@
+"""Draws into a DataTree: dimensions, coordinates, units, provenance."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from odecal._components import Constant
+from odecal._engine import Chains
+from odecal._evaluate import Evaluation
+from odecal._model import Model
+
+# The most draws of which trajectories on the grid are kept.
+_MAX_TRAJECTORIES = 1000
+
+Variables = dict[str, xr.DataArray]
+
+
+def build_tree(
+    model: Model,
+    chains: Chains,
+    posterior: Evaluation,
+    prior: Evaluation,
+    grid: np.ndarray,
+    attrs: Mapping[str, Any],
+) -> xr.DataTree:
+    """Put everything about a calibration into one tree.
+
+    Args:
+        model: the model.
+        chains: the draws and their statistics.
+        posterior: the evaluation of every draw, chain after chain.
+        prior: the evaluation of draws from the prior.
+        grid: the fine grid of times.
+        attrs: provenance.
+
+    Returns:
+        A tree with the groups of ArviZ, and `trajectories` and `predictions` on the grid.
+    """
+    shape = chains.positions.shape[:2]
+    after, before = _Lead(shape), _Lead((1, len(prior.failed)))
+    thin = after.thinned(_MAX_TRAJECTORIES)
+    builder = _Builder(model)
+    groups = {
+        "posterior": builder.quantities(posterior, after),
+        "posterior_predictive": builder.replicates(posterior, after),
+        "log_likelihood": builder.log_likelihood(posterior, after),
+        "sample_stats": builder.sample_stats(chains, posterior),
+        "prior": builder.quantities(prior, before),
+        "prior_predictive": builder.replicates(prior, before),
+        "observed_data": builder.observed(),
+        "constant_data": builder.constants(),
+        "trajectories": builder.states(posterior, thin, grid),
+        "predictions": builder.predictions(posterior, thin, grid),
+    }
+    sets = {name: xr.Dataset(variables) for name, variables in groups.items() if variables}
+    sets["prior"].attrs["failed_solves"] = int(prior.failed.sum())
+    tree = xr.DataTree.from_dict({f"/{name}": data for name, data in sets.items()})
+    tree.attrs.update(attrs)
+    return tree
+
+
+class _Lead:
+    """The two leading dimensions of draws, chain and draw, perhaps of every k-th draw only."""
+
+    def __init__(self, shape: tuple[int, int], step: int = 1) -> None:
+        self.shape = shape
+        self.step = step
+
+    def thinned(self, most: int) -> "_Lead":
+        """Keep at most so many draws, evenly."""
+        return _Lead(self.shape, max(1, -(-self.shape[0] * self.shape[1] // most)))
+
+    def array(self, flat: np.ndarray, dims: list[str], coords: Mapping[str, Any]) -> xr.DataArray:
+        """Give draws, chain after chain, their dimensions."""
+        values = flat.reshape(*self.shape, *flat.shape[1:])[:, :: self.step]
+        lead = {
+            "chain": np.arange(self.shape[0]),
+            "draw": np.arange(0, self.shape[1], self.step),
+        }
+        return xr.DataArray(values, {**lead, **coords}, ["chain", "draw", *dims])
+
+
+class _Builder:
+    """Makes the variables of each group."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.declaration = model.system.declaration
+        self.time = {"units": model.system.time_unit} if model.system.time_unit else {}
+
+    def quantities(self, evaluation: Evaluation, lead: _Lead) -> Variables:
+        """Parameters, initial values and derived quantities."""
+        variables = {}
+        parts = {name: site.component for name, site in self.declaration.sites.items()}
+        parts |= self.declaration.derived
+        for name, flat in {**evaluation.sites, **evaluation.derived}.items():
+            array = lead.array(np.asarray(flat), list(parts[name].dims), self.labels(parts[name]))
+            variables[name] = self.about(array, parts[name])
+        return variables
+
+    def replicates(self, evaluation: Evaluation, lead: _Lead) -> Variables:
+        """Replicated data at the times of the observations."""
+        return {
+            name: self.about(lead.array(flat, *self.place(name)), self.declaration.components[name])
+            for name, flat in evaluation.replicated.items()
+        }
+
+    def log_likelihood(self, evaluation: Evaluation, lead: _Lead) -> Variables:
+        """The log density of every observed value, all observables along one dimension.
+
+        One variable, so that cross-validation needs no further argument; the coordinates tell
+        which observable and time a value belongs to.
+        """
+        columns, observables, times = [], [], []
+        for name, flat in evaluation.log_likelihood.items():
+            series = self.model.experiment.series[name]
+            joint = flat.ndim == 2 and series.present.ndim > 1
+            present = series.present.all(axis=-1) if joint else series.present
+            when = np.broadcast_to(
+                series.times.reshape(-1, *[1] * (present.ndim - 1)), present.shape
+            )
+            columns.append(flat[:, present])
+            times.append(when[present])
+            observables += [name] * int(present.sum())
+        coords = {
+            "observable": ("observation", np.asarray(observables, dtype=object)),
+            "time": ("observation", np.concatenate(times), self.time),
+        }
+        array = lead.array(np.concatenate(columns, axis=1), ["observation"], coords)
+        return {"observations": array}
+
+    def sample_stats(self, chains: Chains, evaluation: Evaluation) -> Variables:
+        """Statistics of every transition, and of the solve of its draw."""
+        shape = chains.positions.shape[:2]
+        stats = {**chains.stats, "solver_steps": evaluation.solver_steps.reshape(shape)}
+        coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+        return {name: xr.DataArray(x, coords, ["chain", "draw"]) for name, x in stats.items()}
+
+    def observed(self) -> Variables:
+        """The data, NaN where missing."""
+        variables = {}
+        for name, series in self.model.experiment.series.items():
+            dims, coords = self.place(name)
+            values = np.where(series.present, series.values, np.nan)
+            array = xr.DataArray(values, coords, dims)
+            variables[name] = self.about(array, self.declaration.components[name])
+        return variables
+
+    def constants(self) -> Variables:
+        """Known numbers."""
+        variables = {}
+        for name, component in self.declaration.of(Constant).items():
+            array = xr.DataArray(
+                self.declaration.known[name], self.labels(component), list(component.dims)
+            )
+            variables[name] = self.about(array, component)
+        return variables
+
+    def states(self, evaluation: Evaluation, lead: _Lead, grid: np.ndarray) -> Variables:
+        """The solved states on the grid."""
+        return self.on_grid(evaluation.states, lead, grid)
+
+    def predictions(self, evaluation: Evaluation, lead: _Lead, grid: np.ndarray) -> Variables:
+        """Replicated observations on the grid."""
+        return self.on_grid(evaluation.predicted, lead, grid)
+
+    def on_grid(self, draws: Mapping[str, np.ndarray], lead: _Lead, grid: np.ndarray) -> Variables:
+        """Draws of quantities at the times of the grid."""
+        variables = {}
+        for name, flat in draws.items():
+            component = self.declaration.components[name]
+            coords = {"time": ("time", grid, self.time), **self.labels(component)}
+            array = lead.array(flat, ["time", *component.dims], coords)
+            variables[name] = self.about(array, component)
+        return variables
+
+    def place(self, observable: str) -> tuple[list[str], dict[str, Any]]:
+        """The dimensions of an observable after the leading ones, and their labels."""
+        dim = self.model.time_dims[observable]
+        component = self.declaration.components[observable]
+        times = (dim, self.model.experiment.series[observable].times, self.time)
+        return [dim, *component.dims], {dim: times, **self.labels(component)}
+
+    def labels(self, component: Any) -> dict[str, Any]:
+        """The labels of a component's own dimensions."""
+        return {dim: self.declaration.coords[dim] for dim in component.dims}
+
+    def about(self, array: xr.DataArray, component: Any) -> xr.DataArray:
+        """Add unit and description as attributes, by the names of the CF conventions."""
+        if component.unit:
+            array.attrs["units"] = component.unit
+        if component.description:
+            array.attrs["long_name"] = component.description
+        return array

@@ -1,0 +1,135 @@
+"""Results to netCDF files and back, whole or not at all."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from odecal._errors import OutputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def check_output(path: str | Path, suffix: str = ".nc") -> Path:
+    """Make sure, before long work, that a file can be written there.
+
+    Args:
+        path: the path of the file.
+        suffix: how its name must end.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: if the folder is not there or cannot be written, or the name ends otherwise.
+    """
+    path = Path(path)
+    if path.suffix != suffix:
+        raise OutputError(f"The output {path} should end in {suffix}. Got `{path.name}`.")
+    if path.is_dir():
+        raise OutputError(f"The output {path} is a folder. Expected the path of a file.")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(
+            f"The folder of the output {path} does not exist. Expected an existing folder. "
+            f"Make it first: mkdir -p {path.parent}"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"The folder of the output {path} cannot be written: {error.strerror}. Choose another "
+            "folder, or change its permissions."
+        ) from None
+    return path
+
+
+def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
+    """Save a result as netCDF: into a temporary file beside it, then renamed.
+
+    Args:
+        posterior: the result of a calibration, or of a comparison of adjoints.
+        path: the path of the file; an existing file is replaced only once the new one is whole.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: if it cannot be written; nothing is left behind.
+    """
+    path = check_output(path)
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=".", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        posterior.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(posterior))
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"The result could not be written to {path}: {error}. Nothing was left there. Free "
+            "some space or choose another place, and save again."
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(path: str | Path) -> "xr.DataTree":
+    """Read a saved calibration into memory.
+
+    Args:
+        path: the netCDF file.
+
+    Returns:
+        The tree.
+
+    Raises:
+        OutputError: if there is no such file, or it is not the result of a calibration.
+    """
+    import xarray as xr
+
+    path = Path(path)
+    if not path.is_file():
+        raise OutputError(f"There is no file {path}. Expected the netCDF file of a calibration.")
+    try:
+        with xr.open_datatree(path, engine="netcdf4") as tree:
+            tree = tree.load()
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"The file {path} cannot be read as netCDF: {error}. Expected a file that odecal "
+            "calibrate has written."
+        ) from None
+    if "posterior" not in tree.children:
+        raise OutputError(
+            f"The file {path} holds no posterior. Expected a file that odecal calibrate has "
+            "written."
+        )
+    return tree
+
+
+def _encoding(data: Any) -> dict[str, Any]:
+    """Compression of the large numeric variables."""
+    import xarray as xr
+
+    def of(dataset: Any) -> dict[str, Any]:
+        return {
+            str(name): {"zlib": True, "complevel": 1}
+            for name, variable in dataset.data_vars.items()
+            if variable.size > 10_000 and variable.dtype.kind in "fiu"
+        }
+
+    if isinstance(data, xr.Dataset):
+        return of(data)
+    return {node.path: of(node.dataset) for node in data.subtree if of(node.dataset)}
+
+
+def _umask() -> int:
+    """The process's mask of permissions, which a temporary file does not follow."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
