@@ -15,7 +15,7 @@ import numpyro.distributions as dist
 from odecal._laws import AtTimes
 from odecal._observations import Experiment
 from odecal._settings import Solve
-from odecal._solve import Trajectory, _finite_cotangent, solve_system
+from odecal._solve import Trajectory, solve_system
 from odecal._values import Values
 
 if TYPE_CHECKING:
@@ -294,6 +294,19 @@ class Model:
                 "Solve(dtype=jax.numpy.float32).",
                 stacklevel=3,
             )
+
+
+@jax.custom_vjp
+def _finite_cotangent(x: jax.Array) -> jax.Array:
+    """x; a gradient that reaches it is made finite, so that −inf comes with zero and not NaN."""
+    return x
+
+
+def _finite_cotangent_bwd(_: None, cotangent: jax.Array) -> tuple[jax.Array]:
+    return (jnp.where(jnp.isfinite(cotangent), cotangent, 0.0),)
+
+
+_finite_cotangent.defvjp(lambda x: (x, None), _finite_cotangent_bwd)
 
 
 def _kept(trajectory: Trajectory, index: Any) -> tuple[jax.Array, Values]:

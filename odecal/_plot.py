@@ -82,3 +82,41 @@ def _limit(axis: Any, values: np.ndarray) -> None:
     top = float(np.max(values))
     if np.min(values) >= 0 and top > 0:
         axis.set_ylim(0, 1.08 * top)
+
+
+def plot_comparison(comparison: "xr.Dataset", path: str | Path | None = None) -> "Figure":
+    """Draw a comparison of adjoints: the error of a gradient against its time, a point a draw.
+
+    Args:
+        comparison: the result of `compare_adjoints`.
+        path: where to save the picture as PNG; None only makes it.
+
+    Returns:
+        The figure: error against time, and the peak memory of each adjoint.
+
+    Raises:
+        OutputError: if the picture cannot be written there.
+    """
+    from matplotlib.figure import Figure
+
+    target = None if path is None else check_output(path, ".png")
+    figure = Figure(figsize=(10.5, 4.0), layout="constrained")
+    scatter, bars = figure.subplots(1, 2, width_ratios=(2, 1))
+    names = [str(name) for name in comparison.adjoint.values]
+    for i, name in enumerate(names):
+        row = comparison.sel(adjoint=name)
+        errors = np.maximum(row.relative_error.values, 1e-16)
+        scatter.loglog(row.gradient_time * 1e6, errors, "o", color=f"C{i}", label=name, alpha=0.7)
+        bars.barh(name, float(row.peak_memory) / 1e3, color=f"C{i}")
+    scatter.set_xlabel("time of value and gradient (µs)")
+    scatter.set_ylabel("relative error of the gradient")
+    scatter.legend(frameon=False)
+    bars.set_xlabel("peak memory (kB)")
+    bars.invert_yaxis()
+    for axis in (scatter, bars):
+        axis.spines[["top", "right"]].set_visible(False)
+    system = comparison.attrs.get("system", "")
+    figure.suptitle(f"{system}: adjoints over {comparison.sizes['draw']} draws from the prior")
+    if target is not None:
+        figure.savefig(target, dpi=150)
+    return figure

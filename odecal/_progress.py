@@ -57,7 +57,7 @@ class RichProgress(Progress):
         self._bars = Bars(
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=10),
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("{task.fields[left]}"),
@@ -108,13 +108,13 @@ class RichProgress(Progress):
             return
         self._bars.start_task(sampling)
         self._divergences += int(np.sum(stats["diverging"][:, -drawn:]))
-        self._show(sampling, drawn, f"{self._divergences} divergences, {size}")
+        self._show(sampling, drawn, f"{self._divergences} divergent, {size}")
 
     def _show(self, task: Any, completed: int, note: str) -> None:
         """Move one bar."""
         total = int(self._bars.tasks[task].total or 0)
         left = "" if completed >= total else "left"
-        count = f"{completed}/{total} draws, {note}"
+        count = f"{completed}/{total}, {note}"
         self._bars.update(task, completed=completed, note=count, left=left)
 
     def _finish(self) -> None:

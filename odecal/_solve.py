@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from odecal._declaration import Declaration
 from odecal._settings import Solve
 from odecal._values import Values
+from odecal.adjoints import no_runtime_errors
 
 if TYPE_CHECKING:
     from odecal._system import System
@@ -47,32 +49,40 @@ def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solv
         The trajectory. It never raises for a failed solve: `failed` tells. The gradient through a
         failed solve is zero, never NaN.
     """
-    declaration = system.declaration
     dtype = jax.dtypes.canonicalize_dtype(settings.dtype)
-    pack, unpack = packing(declaration)
-    ts = jnp.asarray(ts, dtype)
-    y0, p = _clean_gradient((pack(declaration.initial_state(p)), p), settings)
+    pack, unpack = packing(system.declaration)
 
-    def vector_field(t: Any, y: jax.Array, p: Values) -> jax.Array:
-        return pack(system.vector_field(t, unpack(y), p)).astype(dtype)
+    def solve(y0__p: tuple[jax.Array, Values]) -> tuple[jax.Array, tuple[Any, Any]]:
+        """The states packed, of shape (time, element), and what carries no gradient."""
+        y0, p = y0__p
 
-    solution = settings.adjoint.diffeqsolve(  # type: ignore[union-attr]
-        diffrax.ODETerm(vector_field),
-        settings.solver,
-        jnp.asarray(t0, dtype),
-        ts[-1],
-        None,
-        y0,
-        p,
-        saveat=diffrax.SaveAt(ts=ts),
-        stepsize_controller=diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
-        max_steps=settings.max_steps,
-        throw=False,
-    )
-    failed = (solution.result != diffrax.RESULTS.successful) | ~jnp.all(jnp.isfinite(solution.ys))
+        def vector_field(t: Any, y: jax.Array, p: Values) -> jax.Array:
+            return pack(system.vector_field(t, unpack(y), p)).astype(dtype)
+
+        times = jnp.asarray(ts, dtype)
+        solution = settings.adjoint.diffeqsolve(  # type: ignore[union-attr]
+            diffrax.ODETerm(vector_field),
+            settings.solver,
+            jnp.asarray(t0, dtype),
+            times[-1],
+            None,
+            y0,
+            p,
+            saveat=diffrax.SaveAt(ts=times),
+            stepsize_controller=diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
+            max_steps=settings.max_steps,
+            throw=False,
+        )
+        failed = solution.result != diffrax.RESULTS.successful
+        return solution.ys, (solution.stats["num_steps"], failed)
+
+    y0 = pack(system.declaration.initial_state(p))
+    guarded = _plain if _is_forward_mode(settings) else _guarded
+    ys, (num_steps, failed) = guarded((y0, p), solve)
+    failed = failed | ~jnp.all(jnp.isfinite(ys))
     stand_in = jax.lax.stop_gradient(jnp.nan_to_num(y0, posinf=0.0, neginf=0.0))
-    ys = jnp.where(failed, stand_in, solution.ys)
-    return Trajectory(ts, jax.vmap(unpack)(ys), solution.stats["num_steps"], failed)
+    ys = jnp.where(failed, stand_in, ys)
+    return Trajectory(jnp.asarray(ts, dtype), jax.vmap(unpack)(ys), num_steps, failed)
 
 
 def packing(
@@ -101,29 +111,45 @@ def packing(
     return pack, unpack
 
 
-def _clean_gradient(inputs: Any, settings: Solve) -> Any:
-    """The inputs unchanged, with any gradient that reaches them made finite.
+def _is_forward_mode(settings: Solve) -> bool:
+    """Whether only forward mode will be used, in whose way no custom reverse rule may stand."""
+    return isinstance(getattr(settings.adjoint, "adjoint", None), diffrax.ForwardMode)
 
-    The reverse pass of a failed solve multiplies its zero cotangent by what overflowed, which
-    gives NaN; that is zero here. Forward mode has no such trouble, and no custom rule may stand in
-    its way.
+
+def _plain(inputs: Any, solve: Callable[[Any], Any]) -> Any:
+    with no_runtime_errors():
+        return solve(inputs)
+
+
+@eqx.filter_custom_vjp
+def _guarded(inputs: Any, solve: Callable[[Any], Any]) -> Any:
+    """A solve that neither raises nor gives a gradient that is not finite.
+
+    The reverse pass of a failed solve multiplies its zero cotangent by what overflowed, which is
+    NaN; that is zero here.
     """
-    if isinstance(getattr(settings.adjoint, "adjoint", None), diffrax.ForwardMode):
-        return inputs
-    return jax.tree.map(_finite_cotangent, inputs)
+    return _plain(inputs, solve)
 
 
-@jax.custom_vjp
-def _finite_cotangent(x: jax.Array) -> jax.Array:
-    return x
+@_guarded.def_fwd
+def _guarded_fwd(perturbed: Any, inputs: Any, solve: Callable[[Any], Any]) -> tuple[Any, Any]:
+    moving, fixed = eqx.partition(inputs, perturbed)
+
+    def solve_moving(moving: Any) -> Any:
+        return solve(eqx.combine(moving, fixed))
+
+    with no_runtime_errors():
+        ys, reverse, rest = eqx.filter_vjp(solve_moving, moving, has_aux=True)
+    return (ys, rest), reverse
 
 
-def _finite_cotangent_fwd(x: jax.Array) -> tuple[jax.Array, None]:
-    return x, None
-
-
-def _finite_cotangent_bwd(_: None, cotangent: jax.Array) -> tuple[jax.Array]:
-    return (jnp.where(jnp.isfinite(cotangent), cotangent, 0.0),)
-
-
-_finite_cotangent.defvjp(_finite_cotangent_fwd, _finite_cotangent_bwd)
+@_guarded.def_bwd
+def _guarded_bwd(
+    reverse: Any, cotangents: Any, perturbed: Any, inputs: Any, solve: Callable[[Any], Any]
+) -> Any:
+    ys_cotangent, _ = cotangents
+    if ys_cotangent is None:
+        return jax.tree.map(jnp.zeros_like, eqx.filter(inputs, perturbed))
+    with no_runtime_errors():
+        (gradient,) = reverse(ys_cotangent)
+    return jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), gradient)

@@ -2,13 +2,9 @@
 
 from typing import Any, NamedTuple
 
-import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
-from blackjax.adaptation.staged_adaptation import build_schedule
-from blackjax.adaptation.step_size import dual_averaging_adaptation
 
 from odecal.samplers._base import (
     AbstractSampler,
@@ -48,6 +44,8 @@ class NUTS(AbstractSampler):
 
     def kernel(self, logdensity_fn: LogDensity, dim: int, num_warmup: int) -> Kernel:
         """Build the kernel. See the base class."""
+        import blackjax  # starts JAX, after which its number of devices is fixed
+
         warmup = _Warmup(num_warmup, self.target_acceptance_rate, use_dense(self.dense_mass, dim))
         transition = blackjax.nuts.build_kernel()
 
@@ -114,6 +112,10 @@ class _Warmup:
     """Stan's windowed adaptation, a step at a time, from BlackJAX's parts."""
 
     def __init__(self, num_warmup: int, target_acceptance_rate: float, dense: bool) -> None:
+        from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
+        from blackjax.adaptation.staged_adaptation import build_schedule
+        from blackjax.adaptation.step_size import dual_averaging_adaptation
+
         self.num_warmup = num_warmup
         self.averaging = dual_averaging_adaptation(target_acceptance_rate)
         self.metric = mass_matrix_adaptation(is_diagonal_matrix=not dense)
