@@ -12,7 +12,6 @@ from odecal.adjoints._base import DiffraxAdjoint as DiffraxAdjoint
 from odecal.adjoints._base import as_adjoint as as_adjoint
 from odecal.adjoints._direct import Direct as Direct
 from odecal.adjoints._forward import Forward as Forward
-from odecal.adjoints._quiet import no_runtime_errors as no_runtime_errors
 from odecal.adjoints._recursive_checkpoint import RecursiveCheckpoint as RecursiveCheckpoint
 
 __all__ = [
@@ -23,5 +22,4 @@ __all__ = [
     "Forward",
     "RecursiveCheckpoint",
     "as_adjoint",
-    "no_runtime_errors",
 ]

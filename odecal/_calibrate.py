@@ -153,9 +153,7 @@ def time_grid(model: "Model") -> np.ndarray:
     return np.unique(np.linspace(model.experiment.t0, last, _GRID))
 
 
-def _check_run(
-    sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int
-) -> None:
+def _check_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int) -> None:
     if not isinstance(sampler, AbstractSampler):
         raise SettingsError(
             "calibrate(sampler=...) expects a sampler object, such as odecal.samplers.NUTS(). "

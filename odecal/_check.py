@@ -133,5 +133,3 @@ def _check_shape(where: str, what: str, got: tuple[int, ...], expected: tuple[in
             f"The {what} of {where} has the wrong shape. Expected {expected}, as declared by its "
             f"dims. Got {got}."
         )
-
-

@@ -141,9 +141,7 @@ def compare_adjoints(
     data: DataOption = None,
     time: TimeOption = None,
     ignore: IgnoreOption = None,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", help="A PNG picture to write.")
-    ] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="A PNG picture to write.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Compare gradient strategies on a system: time, memory, error."""

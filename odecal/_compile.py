@@ -98,7 +98,9 @@ def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, 
         return one.support
 
     key = jax.random.key(0)
-    support = jax.eval_shape(lambda: (found.update(support=law_at_start(model.sample_prior(key))), 0)[1])
+    support = jax.eval_shape(
+        lambda: (found.update(support=law_at_start(model.sample_prior(key))), 0)[1]
+    )
     support = found["support"]
     dependent = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support))
     if not dependent:

@@ -59,9 +59,7 @@ class State(Component):
 
     initial: Any = None
 
-    def __init__(
-        self, initial: Any, unit: str = "", dims: Any = (), description: str = ""
-    ) -> None:
+    def __init__(self, initial: Any, unit: str = "", dims: Any = (), description: str = "") -> None:
         object.__setattr__(self, "initial", initial)
         super().__init__(unit, dims, description)
         if not (_is_number(initial) or _is_prior(initial) or callable(initial)):
@@ -91,9 +89,7 @@ class Parameter(Component):
 
     prior: Any = None
 
-    def __init__(
-        self, prior: Any, unit: str = "", dims: Any = (), description: str = ""
-    ) -> None:
+    def __init__(self, prior: Any, unit: str = "", dims: Any = (), description: str = "") -> None:
         object.__setattr__(self, "prior", prior)
         super().__init__(unit, dims, description)
         if not _is_prior(prior):
@@ -120,9 +116,7 @@ class Constant(Component):
 
     value: Any = None
 
-    def __init__(
-        self, value: Any, unit: str = "", dims: Any = (), description: str = ""
-    ) -> None:
+    def __init__(self, value: Any, unit: str = "", dims: Any = (), description: str = "") -> None:
         object.__setattr__(self, "value", value)
         super().__init__(unit, dims, description)
         if not _is_number(value):

@@ -35,9 +35,8 @@ def show_prior(prior: Any) -> str:
     arguments = [
         f"{name}={_number(getattr(shown, name))}"
         for name in shown.arg_constraints
-        if isinstance(getattr(shown, name, None), (int, float)) or hasattr(
-            getattr(shown, name, None), "shape"
-        )
+        if isinstance(getattr(shown, name, None), (int, float))
+        or hasattr(getattr(shown, name, None), "shape")
     ]
     if truncated:
         arguments += [

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 
 from odecal._progress import Progress
 from odecal.samplers import AbstractSampler, Draw, Kernel
@@ -71,7 +72,9 @@ def run_chains(
     _warn_of_idle_cores(devices, num_chains)
     order = np.resize(np.arange(num_chains), _padded(num_chains, len(devices)))
     keys = jax.vmap(partial(jax.random.fold_in, key))(order)
-    init = spread(lambda keys, starts: jax.lax.map(lambda a: kernel.init(*a), (keys, starts)), devices, 2)
+    init = spread(
+        lambda keys, starts: jax.lax.map(lambda a: kernel.init(*a), (keys, starts)), devices, 2
+    )
     block = spread(partial(_run_block, kernel), devices, 2, replicated=2)
     states = init(keys, starts[order])
 
@@ -162,9 +165,25 @@ def spread(
     axis = jax.sharding.PartitionSpec("chain")
     mesh = jax.sharding.Mesh(np.asarray(devices), ("chain",))
     specs = (axis,) * batched + (jax.sharding.PartitionSpec(),) * replicated
-    return jax.jit(
-        jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
-    )
+
+    def share(x: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((x.shape[0] // len(devices), *x.shape[1:]), x.dtype)
+
+    def on_mesh(*args: Any) -> Any:
+        # Traced for one device's share and outside the mesh: Equinox's and Lineax's checks of
+        # their inputs compare shardings, and fail where a mesh comes and goes between traces.
+        local = (*jax.tree.map(share, args[:batched]), *args[batched:])
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(*local)
+        structure = jax.tree.structure(shape)
+
+        def shard(*args: Any) -> Any:
+            return jax.tree.unflatten(structure, jaxpr_as_fun(closed)(*jax.tree.leaves(args)))
+
+        return jax.shard_map(shard, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)(
+            *args
+        )
+
+    return jax.jit(on_mesh)
 
 
 def _next_size(count: int, seconds: float) -> int:

@@ -1,7 +1,8 @@
 """A system and its observations, compiled into a NumPyro model and a log density."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,13 +15,12 @@ import numpyro.distributions as dist
 
 from odecal._laws import AtTimes
 from odecal._observations import Experiment
+from odecal._quiet import no_runtime_errors
 from odecal._settings import Solve
 from odecal._solve import Trajectory, solve_system
 from odecal._values import Values
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from odecal._system import System
 
 # The names of the two facts about a solve that the model records beside its sites.
@@ -97,14 +97,22 @@ class Model:
         """The floating type in force: the settings', or single where JAX has no double."""
         return jax.dtypes.canonicalize_dtype(self.solve.dtype)
 
-    def precision(self) -> "AbstractContextManager[Any]":
-        """A context in which JAX computes in the precision of the settings."""
-        return jax.enable_x64(self.solve.dtype == np.float64)
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """A context in which programs of this model are made and run.
+
+        In it JAX computes in the precision of the settings, and a solve that fails inside a
+        derivative gives −inf rather than an exception.
+        """
+        with jax.enable_x64(self.solve.dtype == np.float64), no_runtime_errors():
+            yield
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
         """The prior of every site, in the floating type in force."""
-        return {name: self._cast(site.prior) for name, site in self.system.declaration.sites.items()}
+        return {
+            name: self._cast(site.prior) for name, site in self.system.declaration.sites.items()
+        }
 
     @cached_property
     def dims(self) -> dict[str, list[str]]:

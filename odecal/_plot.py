@@ -64,9 +64,7 @@ def _draw_panel(axis: Any, posterior: "xr.DataTree", name: str, element: tuple[i
         axis.fill_between(times, *edges, color="tab:blue", alpha=alpha, lw=0, label=label)
     axis.plot(times, np.nanmedian(samples, axis=0), color="tab:blue", lw=1.5, label="median")
     values = observed.values[(slice(None), *element)]
-    axis.plot(
-        observed[observed.dims[0]].values, values, "o", color="black", ms=4, label="observed"
-    )
+    axis.plot(observed[observed.dims[0]].values, values, "o", color="black", ms=4, label="observed")
     _limit(axis, np.concatenate([values[np.isfinite(values)], np.nanquantile(samples, 0.95, 0)]))
     labels = [str(observed[d].values[i]) for d, i in zip(observed.dims[1:], element, strict=True)]
     unit = observed.attrs.get("units", "")

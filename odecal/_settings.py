@@ -41,9 +41,7 @@ class Solve:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise SettingsError(
-                    f"Solve({name}=...) expects a positive number. Got {value!r}."
-                )
+                raise SettingsError(f"Solve({name}=...) expects a positive number. Got {value!r}.")
         if (
             isinstance(self.max_steps, bool)
             or not isinstance(self.max_steps, int)

@@ -12,7 +12,6 @@ import numpy as np
 from odecal._declaration import Declaration
 from odecal._settings import Solve
 from odecal._values import Values
-from odecal.adjoints import no_runtime_errors
 
 if TYPE_CHECKING:
     from odecal._system import System
@@ -77,8 +76,10 @@ def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solv
         return solution.ys, (solution.stats["num_steps"], failed)
 
     y0 = pack(system.declaration.initial_state(p))
-    guarded = _plain if _is_forward_mode(settings) else _guarded
-    ys, (num_steps, failed) = guarded((y0, p), solve)
+    if _is_forward_mode(settings):
+        ys, (num_steps, failed) = solve((y0, p))
+    else:
+        ys, (num_steps, failed) = _guarded((y0, p), solve)
     failed = failed | ~jnp.all(jnp.isfinite(ys))
     stand_in = jax.lax.stop_gradient(jnp.nan_to_num(y0, posinf=0.0, neginf=0.0))
     ys = jnp.where(failed, stand_in, ys)
@@ -116,19 +117,14 @@ def _is_forward_mode(settings: Solve) -> bool:
     return isinstance(getattr(settings.adjoint, "adjoint", None), diffrax.ForwardMode)
 
 
-def _plain(inputs: Any, solve: Callable[[Any], Any]) -> Any:
-    with no_runtime_errors():
-        return solve(inputs)
-
-
 @eqx.filter_custom_vjp
 def _guarded(inputs: Any, solve: Callable[[Any], Any]) -> Any:
-    """A solve that neither raises nor gives a gradient that is not finite.
+    """A solve whose gradient is always finite.
 
     The reverse pass of a failed solve multiplies its zero cotangent by what overflowed, which is
     NaN; that is zero here.
     """
-    return _plain(inputs, solve)
+    return solve(inputs)
 
 
 @_guarded.def_fwd
@@ -138,8 +134,7 @@ def _guarded_fwd(perturbed: Any, inputs: Any, solve: Callable[[Any], Any]) -> tu
     def solve_moving(moving: Any) -> Any:
         return solve(eqx.combine(moving, fixed))
 
-    with no_runtime_errors():
-        ys, reverse, rest = eqx.filter_vjp(solve_moving, moving, has_aux=True)
+    ys, reverse, rest = eqx.filter_vjp(solve_moving, moving, has_aux=True)
     return (ys, rest), reverse
 
 
@@ -150,6 +145,5 @@ def _guarded_bwd(
     ys_cotangent, _ = cotangents
     if ys_cotangent is None:
         return jax.tree.map(jnp.zeros_like, eqx.filter(inputs, perturbed))
-    with no_runtime_errors():
-        (gradient,) = reverse(ys_cotangent)
+    (gradient,) = reverse(ys_cotangent)
     return jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), gradient)

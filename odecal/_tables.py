@@ -96,9 +96,7 @@ def _read_csv(path: Path) -> "pd.DataFrame":
     return table
 
 
-def _from_table(
-    table: "pd.DataFrame", declaration: Declaration, layout: Layout
-) -> dict[str, Rows]:
+def _from_table(table: "pd.DataFrame", declaration: Declaration, layout: Layout) -> dict[str, Rows]:
     if not table.index.is_unique:
         label = table.index[table.index.duplicated()][0]
         raise ObservationError(
@@ -216,9 +214,7 @@ def _check_finite(values: np.ndarray, name: str) -> None:
         )
 
 
-def _from_dataset(
-    data: "xr.Dataset", declaration: Declaration, layout: Layout
-) -> dict[str, Rows]:
+def _from_dataset(data: "xr.Dataset", declaration: Declaration, layout: Layout) -> dict[str, Rows]:
     names = [str(name) for name in data.data_vars]
     missing = [name for name in declaration.observables if name not in names]
     if missing:
@@ -246,8 +242,10 @@ def _from_dataset(
             "each time once. Give replicates a dimension of their own, `replicate`."
         )
     times = _numbers(index.to_series(), time)
-    return {name: _variable_rows(data, declaration, name, time, times) for name in
-            declaration.observables}
+    return {
+        name: _variable_rows(data, declaration, name, time, times)
+        for name in declaration.observables
+    }
 
 
 def _time_dim(data: "xr.Dataset", declaration: Declaration, layout: Layout) -> str:

@@ -147,7 +147,5 @@ class _Warmup:
             lambda: (metric, averaging),
         )
         last = index == self.num_warmup - 1
-        step_size = jnp.where(
-            last, averaging_final(averaging), jnp.exp(averaging.log_step_size)
-        )
+        step_size = jnp.where(last, averaging_final(averaging), jnp.exp(averaging.log_step_size))
         return _Tuned(step_size, metric.inverse_mass_matrix, averaging, metric)

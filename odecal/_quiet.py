@@ -9,14 +9,14 @@ _UNSET: Any = object()
 
 @contextmanager
 def no_runtime_errors() -> Iterator[None]:
-    """Trace without Equinox's run-time errors: what fails gives a value that is not finite.
+    """Compile without Equinox's run-time errors: what fails gives a value that is not finite.
 
     `throw=False` keeps a Diffrax solve from raising, but not its derivative: the linear solves in
     the derivative of an implicit step raise unconditionally where the Jacobian has overflowed,
-    and one bad draw of a sampler would end the run. Equinox reads what to do with an error while
-    it traces, from the setting that the environment variable `EQX_ON_ERROR` gives; this sets it to
-    "off" for the traces made inside, and puts it back. Programs made so also carry no host
-    callbacks.
+    perhaps in a step that is rejected anyway, and one bad draw would end the run. Equinox reads
+    what to do with an error when a program is made, from a setting that it takes from the
+    environment (`EQX_ON_ERROR`) when imported; this sets it to "off" for the programs made inside,
+    and puts it back. Such programs also carry no host callbacks.
     """
     import equinox._errors as errors
 
