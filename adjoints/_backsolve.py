@@ -1,7 +1,6 @@
 """The continuous adjoint equation, solved backwards in time."""
 
 import diffrax
-
 from odecal.adjoints._base import DiffraxAdjoint
 
 

@@ -1,7 +1,6 @@
 """Reverse or forward mode straight through the solver's bounded loops."""
 
 import diffrax
-
 from odecal.adjoints._base import DiffraxAdjoint
 
 

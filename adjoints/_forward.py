@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-
 from odecal.adjoints._base import AbstractAdjoint
 
 

@@ -1,7 +1,6 @@
 """Reverse mode through the solver, with recursive checkpoints."""
 
 import diffrax
-
 from odecal.adjoints._base import DiffraxAdjoint
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from odecal.systems import ExponentialDecay, Robertson
 
 import odecal
-from odecal.systems import ExponentialDecay, Robertson
 
 DATA = Path(__file__).parents[1] / "systems" / "data"
 

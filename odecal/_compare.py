@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # The reference is solved this much tighter.
 _TIGHTER = 1e-3
+# Seconds that timing one adjoint may take; draws that do not fit in are not measured.
+_BUDGET = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +68,9 @@ def compare_adjoints(
         A data set with the dimensions `adjoint` and `draw`: `gradient_time` (seconds for value and
         gradient, a median), `relative_error` (of the gradient, in the Euclidean norm, against one
         with tolerances 1000 times tighter), `compile_time` (seconds), `peak_memory` (bytes, by
-        XLA's analysis of the compiled program), and `failed` (draws whose solve failed; they have
-        no error).
+        XLA's analysis of the compiled program), and `failed` (draws whose solve failed, here or
+        for the reference; they have no error). A draw that did not fit into the 20 seconds that
+        each adjoint may take has neither time nor error.
 
     Raises:
         SettingsError: if an adjoint cannot serve the solver.
@@ -141,22 +144,48 @@ def _measure(
         programs[name] = _gradient(model, solve).lower(positions[0]).compile()
         compiling[name] = time.perf_counter() - began
         memory[name] = peak_memory(programs[name])
+    measured = {}
     shown.say("Timing")
-    seconds = {name: np.zeros((len(positions), repeats)) for name in programs}
-    errors = {name: np.zeros(len(positions)) for name in programs}
+    runs = {name: _Runs(program, len(positions)) for name, program in programs.items()}
     for i, position in enumerate(positions):
-        for name, program in programs.items():
-            value, gradient = program(position)
-            errors[name][i] = _relative_error(value, gradient, reference[i])
-        for j in range(repeats):
-            for name, program in programs.items():
-                began = time.perf_counter()
-                jax.block_until_ready(program(position))
-                seconds[name][i, j] = time.perf_counter() - began
-    return {
-        name: _Measured(np.median(seconds[name], 1), errors[name], compiling[name], memory[name])
-        for name in programs
-    }
+        for run in runs.values():
+            run.look(i, position, reference[i])
+        for _ in range(repeats):
+            for run in runs.values():
+                run.time(i, position)
+    for name, run in runs.items():
+        measured[name] = _Measured(run.seconds(), run.errors, compiling[name], memory[name])
+    return measured
+
+
+class _Runs:
+    """The runs of one adjoint's program, as long as its budget lasts."""
+
+    def __init__(self, program: Any, num_draws: int) -> None:
+        self.program = program
+        self.errors = np.full(num_draws, np.nan)
+        self.ticks: list[list[float]] = [[] for _ in range(num_draws)]
+        self.spent = 0.0
+
+    def look(self, i: int, position: jax.Array, reference: np.ndarray) -> None:
+        """Compare the gradient at one draw with the reference."""
+        if self.spent < _BUDGET:
+            value, gradient = self.time(i, position)
+            self.errors[i] = _relative_error(value, gradient, reference)
+
+    def time(self, i: int, position: jax.Array) -> Any:
+        """Run once more at one draw."""
+        if self.spent >= _BUDGET:
+            return None
+        began = time.perf_counter()
+        result = jax.block_until_ready(self.program(position))
+        self.ticks[i].append(time.perf_counter() - began)
+        self.spent += self.ticks[i][-1]
+        return result
+
+    def seconds(self) -> np.ndarray:
+        """The median time at each draw, not a number where there was none."""
+        return np.array([np.median(ticks) if ticks else np.nan for ticks in self.ticks])
 
 
 def _relative_error(value: jax.Array, gradient: jax.Array, reference: np.ndarray) -> float:
@@ -168,7 +197,7 @@ def _relative_error(value: jax.Array, gradient: jax.Array, reference: np.ndarray
 
 
 def peak_memory(program: Any) -> float:
-    """The memory that a compiled program needs beside its arguments, in bytes, by XLA's analysis."""
+    """The bytes that a compiled program needs beside its arguments, by XLA's own analysis."""
     analysis = program.memory_analysis()
     if analysis is None:
         return float("nan")
@@ -182,12 +211,12 @@ def _dataset(model: Model, measured: Mapping[str, _Measured], failed: np.ndarray
 
     rows = list(measured.values())
     errors = np.stack([row.errors for row in rows])
-    missed = ~np.isfinite(errors)
-    errors = np.where(failed, np.nan, errors)
+    seconds = np.stack([row.seconds for row in rows])
+    missed = np.isfinite(seconds) & ~np.isfinite(errors)
     each, draws = ("adjoint",), ("adjoint", "draw")
     return xr.Dataset(
         {
-            "gradient_time": (draws, np.stack([r.seconds for r in rows]), {"units": "s"}),
+            "gradient_time": (draws, seconds, {"units": "s"}),
             "relative_error": (draws, errors),
             "failed": (draws, missed),
             "compile_time": (each, np.array([r.compile_seconds for r in rows]), {"units": "s"}),

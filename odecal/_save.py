@@ -97,8 +97,8 @@ def load(path: str | Path) -> "xr.DataTree":
     if not path.is_file():
         raise OutputError(f"There is no file {path}. Expected the netCDF file of a calibration.")
     try:
-        with xr.open_datatree(path, engine="netcdf4") as tree:
-            tree = tree.load()
+        with xr.open_datatree(path, engine="netcdf4") as stored:
+            tree = stored.load()
     except (OSError, ValueError) as error:
         raise OutputError(
             f"The file {path} cannot be read as netCDF: {error}. Expected a file that odecal "

@@ -48,7 +48,8 @@ class Solve:
             or self.max_steps < 1
         ):
             raise SettingsError(
-                f"Solve(max_steps=...) expects a whole number of at least 1. Got {self.max_steps!r}."
+                "Solve(max_steps=...) expects a whole number of at least 1. "
+                f"Got {self.max_steps!r}."
             )
         try:
             dtype = np.dtype(self.dtype)

@@ -67,7 +67,7 @@ class System:
     time_column: ClassVar[str | None] = None
     ignored_columns: ClassVar[Sequence[str]] = ()
     t0: float | None = None
-    coords: Mapping[str, Sequence[Any]] = {}  # noqa: RUF012 (read only)
+    coords: Mapping[str, Sequence[Any]] = {}
     solve: ClassVar[Solve] = Solve()
     data: ClassVar[str | Path | None] = None
 

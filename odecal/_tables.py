@@ -159,7 +159,7 @@ def _time_column(
             time = spare[0]
     unknown = [name for name in spare if name != time]
     if missing:
-        whole = [name for name, parts in columns.items() if missing[0] in parts][0]
+        whole = next(name for name, parts in columns.items() if missing[0] in parts)
         raise ObservationError(
             f"The table has no column `{missing[0]}` for the observable `{whole}` of "
             f"{declaration.name}. Got the columns: {listed(names)}."

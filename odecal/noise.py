@@ -28,7 +28,7 @@ _COUNT_FLOOR = 1e-10
 
 
 def _at_least(x: Array, floor: float) -> jax.Array:
-    """x where it exceeds the floor, else the floor with a zero gradient (never 0 * inf)."""
+    """X where it exceeds the floor, else the floor with a zero gradient (never 0 * inf)."""
     x = jnp.asarray(x)
     return jnp.where(x > floor, x, jnp.asarray(floor, x.dtype))
 
@@ -77,7 +77,7 @@ class StudentT(dist.StudentT):
 
 
 class AdditiveProportional(dist.Normal):
-    """Additive and proportional noise: value ~ Normal(mean, sqrt(additive² + (proportional·mean)²)).
+    """Additive and proportional noise: variance = additive² + (proportional·mean)².
 
     The combined error model of pharmacometrics (its variances add).
 

@@ -1,0 +1,78 @@
+# Every target sets up what it needs, in .venv, from pyproject.toml and constraints.txt.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format types docs wheel check clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The newest of these that is 3.12 or newer makes the environment; PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3 python; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; then \
+	echo $$p; break; fi; done)
+
+help:
+	@echo "make demo       calibrate Lotka-Volterra to the Hudson Bay data; see runs/"
+	@echo "make test       the tests"
+	@echo "make test-slow  the slow statistical suites"
+	@echo "make lint       ruff: lint and formatting"
+	@echo "make types      mypy, on the installed wheel"
+	@echo "make docs       the documentation site, in site/"
+	@echo "make check      all of the above but the slow suites"
+
+$(VENV)/python.stamp:
+	@if [ -z "$(PYTHON)" ]; then \
+	echo "odecal needs Python 3.12 or newer, and none was found."; \
+	echo "Install one (for example: apt install python3.12 python3.12-venv, or"; \
+	echo "brew install python@3.12, or pyenv install 3.12), or say where it is:"; \
+	echo "make PYTHON=/path/to/python3.12 ..."; exit 1; fi
+	@if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+	echo "$(PYTHON) cannot make virtual environments. Install its venv module"; \
+	echo "(for example: apt install python3.12-venv)."; exit 1; fi
+	"$(PYTHON)" -m venv $(VENV)
+	touch $@
+
+# One stamp a set of extras: a target installs what it needs and no more.
+$(VENV)/run.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	$(PIP) install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/%.stamp: $(VENV)/run.stamp
+	$(PIP) install --quiet -c constraints.txt -e '.[$*]'
+	touch $@
+
+demo: $(VENV)/run.stamp
+	@mkdir -p runs
+	$(BIN)/odecal calibrate lotka_volterra --out runs/hudson_bay.nc
+	$(BIN)/odecal plot runs/hudson_bay.nc --out runs/hudson_bay.png
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+
+test-slow: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/lint.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Type checkers do not follow the mapping of the three folders in an editable install.
+types: $(VENV)/lint.stamp $(VENV)/test.stamp
+	rm -rf build/types && mkdir -p build/types
+	$(BIN)/python -m build --quiet --wheel --no-isolation --outdir build/types .
+	$(PIP) install --quiet --no-deps --target build/types/site build/types/*.whl
+	cd build/types/site && MYPYPATH=. ../../../$(BIN)/mypy --config-file ../../../pyproject.toml -p odecal
+
+wheel: $(VENV)/test.stamp
+	$(BIN)/python -m build --quiet --wheel --no-isolation .
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/mkdocs build --strict --quiet
+
+check: lint types test docs
+
+clean:
+	rm -rf $(VENV) build dist site runs *.egg-info

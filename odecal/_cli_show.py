@@ -1,0 +1,113 @@
+"""What the command line prints."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.console import Console
+
+# A table needs this width; a terminal is taken as it is.
+_WIDTH = 110
+
+
+def console() -> "Console":
+    """The standard output, wide enough for a table where it is no terminal."""
+    from rich.console import Console
+
+    output = Console(highlight=False)
+    return output if output.is_terminal else Console(highlight=False, width=_WIDTH)
+
+
+def say(text: str) -> None:
+    """Print one line.
+
+    Args:
+        text: the line.
+    """
+    console().print(text, soft_wrap=True, markup=False)
+
+
+def show_systems(systems: dict[str, Any]) -> None:
+    """Print a table of systems.
+
+    Args:
+        systems: their classes, by the names that the command line uses.
+    """
+    import inspect
+
+    rows = []
+    for name, cls in systems.items():
+        declaration = cls().declaration
+        what = (inspect.getdoc(cls) or "").splitlines()[0]
+        rows.append([name, ", ".join(declaration.states), ", ".join(declaration.sites), what])
+    _print_table(["system", "states", "unknowns", "what"], rows, left=4)
+
+
+def show_summary(posterior: "xr.DataTree") -> None:
+    """Print the summary of a calibration, and what it says of the draws.
+
+    Args:
+        posterior: the result of a calibration.
+    """
+    from odecal._summary import summary, verdict
+
+    frame = summary(posterior)
+    rows = [
+        [
+            str(label),
+            *(f"{row[name]:.4g}" for name in ("mean", "sd", "q5", "q50", "q95")),
+            *(f"{row[name]:.0f}" for name in ("ess_bulk", "ess_tail")),
+            f"{row['r_hat']:.3f}",
+            f"{row['mcse_mean']:.2g}",
+            row["unit"],
+        ]
+        for label, row in frame.iterrows()
+    ]
+    _print_table(["", *frame.columns], rows, left=1, wrapped="unit")
+    for sentence in verdict(posterior, frame):
+        say(sentence)
+
+
+def show_comparison(comparison: "xr.Dataset") -> None:
+    """Print a comparison of adjoints.
+
+    Args:
+        comparison: the result of `compare_adjoints`.
+    """
+    rows = []
+    for name in comparison.adjoint.values:
+        row = comparison.sel(adjoint=name)
+        errors = row.relative_error.values[np.isfinite(row.relative_error.values)]
+        middle, worst = (np.median(errors), errors.max()) if errors.size else (np.nan, np.nan)
+        measured = int(np.isfinite(row.gradient_time).sum())
+        rows.append(
+            [
+                str(name),
+                f"{float(row.gradient_time.median()) * 1e6:.0f}",
+                f"{float(row.compile_time):.2f}",
+                f"{float(row.peak_memory) / 1e3:.1f}",
+                f"{middle:.1e}",
+                f"{worst:.1e}",
+                f"{int(row.failed.sum())} of {measured}",
+            ]
+        )
+    heads = ["gradient µs", "compile s", "memory kB", "median error", "largest error", "failed"]
+    _print_table(["adjoint", *heads], rows, left=1)
+
+
+def _print_table(
+    heads: list[str], rows: list[list[str]], left: int, wrapped: str | None = None
+) -> None:
+    """Print rows under their heads; the first `left` columns are text, the others numbers."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for i, head in enumerate(heads):
+        text = i < left or head == wrapped
+        folds = head == wrapped or (text and i > 0)
+        table.add_column(head, justify="left" if text else "right", no_wrap=not folds)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table, markup=False)
