@@ -92,7 +92,7 @@ def _solve_fwd(perturbed: Any, y0__args: Any, problem: Any) -> tuple[Any, Any]:
     def ys_of(x: jax.Array) -> tuple[Any, Any]:
         return _primal(eqx.combine(unravel(x), fixed), problem)
 
-    def tangent(direction: jax.Array) -> tuple[Any, Any, Any]:
+    def tangent(direction: jax.Array) -> Any:
         return eqx.filter_jvp(ys_of, (x,), (direction,))
 
     (ys, rest), (jacobian, _) = eqx.filter_vmap(tangent, out_axes=(None, eqx.if_array(0)))(
@@ -108,14 +108,9 @@ def _solve_bwd(jacobian: Any, cotangent: Any, perturbed: Any, y0__args: Any, pro
     moving, _ = eqx.partition(y0__args, perturbed)
     x, unravel = ravel_pytree(moving)
     ys_cotangent, _ = cotangent
-    gradient = jnp.zeros_like(x)
-    jacobians, cotangents = jax.tree.leaves(jacobian), _leaves_like(ys_cotangent, jacobian)
-    for rows, weights in zip(jacobians, cotangents, strict=True):
-        if weights is not None:
-            gradient += jnp.tensordot(rows, weights, axes=weights.ndim)
-    return unravel(gradient)
 
+    def contracted(weights: Any, rows: jax.Array) -> Any:
+        return None if weights is None else jnp.tensordot(rows, weights, axes=weights.ndim)
 
-def _leaves_like(tree: Any, template: Any) -> list[Any]:
-    """The leaves of `tree` in the order of the template's, None where there is none."""
-    return jax.tree.structure(template).flatten_up_to(tree)
+    parts = jax.tree.map(contracted, ys_cotangent, jacobian, is_leaf=lambda x: x is None)
+    return unravel(sum(jax.tree.leaves(parts), jnp.zeros_like(x)))

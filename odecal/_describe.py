@@ -77,7 +77,7 @@ def _number(value: Any) -> str:
     return text.replace("\n", "")
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _table(rows: list[tuple[str, str, str, str, str]]) -> list[str]:
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
     return [
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()

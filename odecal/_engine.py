@@ -119,8 +119,9 @@ def _run_block(
         return jax.lax.fori_loop(0, count, transition, (state, buffer))
 
     # On a CPU a chain after another, since a batch would wait for its longest trajectory.
-    each = jax.lax.map if jax.default_backend() == "cpu" else jax.vmap(chain)
-    return each(chain, (states, keys)) if each is jax.lax.map else each((states, keys))
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(chain, (states, keys))
+    return jax.vmap(chain)((states, keys))
 
 
 def usable_devices(wanted: int) -> list[Any]:

@@ -51,7 +51,7 @@ class AtTimes(dist.Distribution):
         """The variance at each time."""
         return self._map(lambda law: law.variance)
 
-    def sample(self, key: jax.Array | None, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         """Draw values at all times, of shape (*sample_shape, time, *dims)."""
         keys = jax.random.split(key, self.num_times)
         draws = self._map(lambda law, key: law.sample(key, sample_shape), keys)

@@ -32,7 +32,7 @@ def plot_fit(posterior: "xr.DataTree", path: str | Path | None = None) -> "Figur
     target = None if path is None else check_output(path, ".png")
     panels = [
         (name, element)
-        for name, data in posterior["observed_data"].data_vars.items()
+        for name, data in _dataset(posterior, "observed_data").data_vars.items()
         for element in np.ndindex(*data.shape[1:])
     ]
     columns = min(2, len(panels))
@@ -52,27 +52,33 @@ def plot_fit(posterior: "xr.DataTree", path: str | Path | None = None) -> "Figur
 
 def _draw_panel(axis: Any, posterior: "xr.DataTree", name: str, element: tuple[int, ...]) -> None:
     """One observable: bands, median and data."""
-    observed = posterior["observed_data"][name]
-    predictions = posterior.children.get("predictions")
-    smooth = predictions is not None and name in predictions.data_vars
-    drawn = predictions[name] if smooth else posterior["posterior_predictive"][name]
+    observed = _dataset(posterior, "observed_data")[name]
+    predictions = _dataset(posterior, "predictions")
+    smooth = name in predictions.data_vars
+    drawn = (predictions if smooth else _dataset(posterior, "posterior_predictive"))[name]
     times = drawn[drawn.dims[2]].values
-    samples = drawn.values[(slice(None), slice(None), slice(None), *element)]
-    samples = samples.reshape(-1, len(times))
+    one = dict(zip(observed.dims[1:], element, strict=True))
+    samples = drawn.isel(one).values.reshape(-1, len(times))
     for low, high, alpha, label in _BANDS:
         edges = np.nanquantile(samples, [low, high], axis=0)
         axis.fill_between(times, *edges, color="tab:blue", alpha=alpha, lw=0, label=label)
     axis.plot(times, np.nanmedian(samples, axis=0), color="tab:blue", lw=1.5, label="median")
-    values = observed.values[(slice(None), *element)]
-    axis.plot(observed[observed.dims[0]].values, values, "o", color="black", ms=4, label="observed")
+    when, values = observed[observed.dims[0]].values, observed.isel(one).values
+    axis.plot(when, values, "o", color="black", ms=4, label="observed")
     _limit(axis, np.concatenate([values[np.isfinite(values)], np.nanquantile(samples, 0.95, 0)]))
-    labels = [str(observed[d].values[i]) for d, i in zip(observed.dims[1:], element, strict=True)]
-    unit = observed.attrs.get("units", "")
+    labels = [str(observed[dim].values[i]) for dim, i in one.items()]
     axis.set_title(f"{name}[{', '.join(labels)}]" if labels else name, fontsize="medium")
-    axis.set_ylabel(unit or name)
+    axis.set_ylabel(observed.attrs.get("units", "") or name)
     time_unit = posterior.attrs.get("time_unit", "")
     axis.set_xlabel(f"time ({time_unit})" if time_unit else "time")
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _dataset(tree: "xr.DataTree", group: str) -> "xr.Dataset":
+    """A group of the tree; an empty one where it has none of that name."""
+    import xarray as xr
+
+    return tree.children[group].to_dataset() if group in tree.children else xr.Dataset()
 
 
 def _limit(axis: Any, values: np.ndarray) -> None:

@@ -63,7 +63,7 @@ class Solve:
         object.__setattr__(self, "dtype", dtype)
         try:
             object.__setattr__(self, "adjoint", as_adjoint(self.adjoint))
-            self.adjoint.check(self.solver, self.max_steps)  # type: ignore[union-attr]
+            self.adjoint.check(self.solver, self.max_steps)
         except (TypeError, ValueError) as error:
             raise SettingsError(
                 f"Solve(solver={type(self.solver).__name__}(), adjoint=...) cannot work. {error}"

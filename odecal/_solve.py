@@ -59,7 +59,7 @@ def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solv
             return pack(system.vector_field(t, unpack(y), p)).astype(dtype)
 
         times = jnp.asarray(ts, dtype)
-        solution = settings.adjoint.diffeqsolve(  # type: ignore[union-attr]
+        solution = settings.adjoint.diffeqsolve(
             diffrax.ODETerm(vector_field),
             settings.solver,
             jnp.asarray(t0, dtype),

@@ -96,7 +96,7 @@ def _optimise(
         del args
         return -logdensity_fn(x)
 
-    solution = optimistix.minimise(
+    solution: Any = optimistix.minimise(
         objective,
         optimistix.BFGS(rtol=1e-4, atol=1e-4),
         position,
