@@ -49,12 +49,8 @@ class Forward(AbstractAdjoint):
                 "SaveAt(dense=True). Save at the times that are needed, SaveAt(ts=...)."
             )
         problem = (terms, solver, t0, t1, dt0, saveat, stepsize_controller, max_steps)
-        ys, rest = _solve((y0, args), problem)
-        solution = eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
-        if throw:
-            failed = solution.result != diffrax.RESULTS.successful
-            solution = solution.result.error_if(solution, failed)
-        return solution
+        ys, rest = _solve((y0, args), problem, throw)
+        return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
 
 
 def _primal(y0__args: Any, problem: Any) -> tuple[Any, diffrax.Solution]:
@@ -78,13 +74,20 @@ def _primal(y0__args: Any, problem: Any) -> tuple[Any, diffrax.Solution]:
     return solution.ys, eqx.tree_at(lambda s: s.ys, solution, None)
 
 
+def _checked(ys: Any, rest: diffrax.Solution, throw: bool) -> tuple[Any, diffrax.Solution]:
+    """Raise at run time if the solve failed. Only for what is not being differentiated."""
+    if not throw:
+        return ys, rest
+    return rest.result.error_if((ys, rest), rest.result != diffrax.RESULTS.successful)
+
+
 @eqx.filter_custom_vjp
-def _solve(y0__args: Any, problem: Any) -> tuple[Any, diffrax.Solution]:
-    return _primal(y0__args, problem)
+def _solve(y0__args: Any, problem: Any, throw: bool) -> tuple[Any, diffrax.Solution]:
+    return _checked(*_primal(y0__args, problem), throw)
 
 
 @_solve.def_fwd
-def _solve_fwd(perturbed: Any, y0__args: Any, problem: Any) -> tuple[Any, Any]:
+def _solve_fwd(perturbed: Any, y0__args: Any, problem: Any, throw: bool) -> tuple[Any, Any]:
     """Solve with one tangent a perturbed number; keep the Jacobian for the reverse pass."""
     moving, fixed = eqx.partition(y0__args, perturbed)
     x, unravel = ravel_pytree(moving)
@@ -98,13 +101,15 @@ def _solve_fwd(perturbed: Any, y0__args: Any, problem: Any) -> tuple[Any, Any]:
     (ys, rest), (jacobian, _) = eqx.filter_vmap(tangent, out_axes=(None, eqx.if_array(0)))(
         jnp.eye(x.size, dtype=x.dtype)
     )
-    return (ys, rest), jacobian
+    return _checked(ys, rest, throw), jacobian
 
 
 @_solve.def_bwd
-def _solve_bwd(jacobian: Any, cotangent: Any, perturbed: Any, y0__args: Any, problem: Any) -> Any:
+def _solve_bwd(
+    jacobian: Any, cotangent: Any, perturbed: Any, y0__args: Any, problem: Any, throw: bool
+) -> Any:
     """Contract the kept Jacobian with the cotangent of the saved states."""
-    del problem
+    del problem, throw
     moving, _ = eqx.partition(y0__args, perturbed)
     x, unravel = ravel_pytree(moving)
     ys_cotangent, _ = cotangent

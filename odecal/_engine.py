@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from odecal._progress import Progress
+from odecal._trace import trace
 from odecal.samplers import AbstractSampler, Draw, Kernel
 
 # The most draws of a chain between two looks at the clock, and how long a block should take.
@@ -171,16 +171,9 @@ def spread(
         return jax.ShapeDtypeStruct((x.shape[0] // len(devices), *x.shape[1:]), x.dtype)
 
     def on_mesh(*args: Any) -> Any:
-        # Traced for one device's share and outside the mesh: Equinox's and Lineax's checks of
-        # their inputs compare shardings, and fail where a mesh comes and goes between traces.
         local = (*jax.tree.map(share, args[:batched]), *args[batched:])
-        closed, shape = jax.make_jaxpr(function, return_shape=True)(*local)
-        structure = jax.tree.structure(shape)
-
-        def shard(*args: Any) -> Any:
-            return jax.tree.unflatten(structure, jaxpr_as_fun(closed)(*jax.tree.leaves(args)))
-
-        return jax.shard_map(shard, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)(
+        traced = trace(function, *local)
+        return jax.shard_map(traced, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)(
             *args
         )
 

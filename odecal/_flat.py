@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
-from jax.extend.core import jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 
 from odecal._model import Model
+from odecal._trace import trace_scalar
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,40 +45,7 @@ def flatten(model: Model) -> FlatModel:
 
     return FlatModel(
         flat.size,
-        trace_once(logdensity_fn, flat),
+        trace_scalar(logdensity_fn, flat),
         lambda key: ravel_pytree(model.init_position(key))[0],
         lambda x: model.constrain(unravel(x)),
     )
-
-
-def trace_once(
-    function: Callable[[jax.Array], jax.Array], example: jax.Array
-) -> Callable[[jax.Array], jax.Array]:
-    """The same scalar function, with its value and gradient traced here and nowhere else.
-
-    Every program built on it reuses the two traces. Besides the time that saves, what a reverse
-    pass does while it is traced is then done outside any device mesh: Equinox's checkpointed loops
-    refuse to be differentiated inside one.
-
-    Args:
-        function: from an array of shape (dim,) to a scalar.
-        example: an array of that shape.
-
-    Returns:
-        The function, reverse-mode differentiable once.
-    """
-    value = jaxpr_as_fun(jax.make_jaxpr(function)(example))
-    value_and_grad = jaxpr_as_fun(jax.make_jaxpr(jax.value_and_grad(function))(example))
-
-    @jax.custom_vjp
-    def traced(x: jax.Array) -> jax.Array:
-        return value(x)[0]
-
-    def forward(x: jax.Array) -> Any:
-        return tuple(value_and_grad(x))
-
-    def backward(gradient: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
-        return (cotangent * gradient,)
-
-    traced.defvjp(forward, backward)
-    return traced

@@ -81,3 +81,8 @@ def check_nuts(target_acceptance_rate: float, max_tree_depth: int) -> None:
 def use_dense(dense_mass: bool | None, dim: int) -> bool:
     """Whether the metric is dense; by default where its entries are fewer than warm-up draws."""
     return dim <= 50 if dense_mass is None else dense_mass
+
+
+def first_step_size(num_warmup: int) -> float:
+    """The step size before adaptation; a cautious one where there will be none."""
+    return 1.0 if num_warmup else 0.1

@@ -19,6 +19,7 @@ from odecal.samplers._base import (
     Kernel,
     LogDensity,
     check_nuts,
+    first_step_size,
     use_dense,
 )
 
@@ -57,6 +58,7 @@ class NumPyroNUTS(AbstractSampler):
             state = init_kernel(
                 start,
                 num_warmup,
+                step_size=first_step_size(num_warmup),
                 dense_mass=use_dense(self.dense_mass, dim),
                 target_accept_prob=self.target_acceptance_rate,
                 max_tree_depth=self.max_tree_depth,

@@ -12,6 +12,7 @@ from odecal.samplers._base import (
     Kernel,
     LogDensity,
     check_nuts,
+    first_step_size,
     use_dense,
 )
 
@@ -127,7 +128,7 @@ class _Warmup:
     def init(self, dim: int) -> _Tuned:
         averaging_init, metric_init = self.averaging[0], self.metric[0]
         metric = metric_init(dim)
-        step_size = jnp.asarray(1.0 if self.num_warmup else 0.1, jnp.result_type(float))
+        step_size = jnp.asarray(first_step_size(self.num_warmup), jnp.result_type(float))
         return _Tuned(step_size, metric.inverse_mass_matrix, averaging_init(step_size), metric)
 
     def update(

@@ -1,0 +1,58 @@
+"""Functions traced once, to be used in many programs and on many devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend.core import jaxpr_as_fun
+
+
+def trace(function: Callable[..., Any], *examples: Any) -> Callable[..., Any]:
+    """The same function, traced here and nowhere else.
+
+    Every program built on it reuses the trace. Besides the time that saves, the function's own
+    transformations are then done here, outside any device mesh: Equinox's checkpointed loops and
+    Lineax's solves compare shardings, and refuse to be traced where a mesh comes and goes.
+
+    Args:
+        function: a function of pytrees of arrays.
+        examples: arguments, or their shapes.
+
+    Returns:
+        The function, for arguments like the examples. It has lost its own rules of
+        differentiation: differentiate before tracing.
+    """
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(*examples)
+    evaluate = jaxpr_as_fun(closed)
+    structure = jax.tree.structure(shape)
+
+    def traced(*args: Any) -> Any:
+        return jax.tree.unflatten(structure, evaluate(*jax.tree.leaves(args)))
+
+    return traced
+
+
+def trace_scalar(
+    function: Callable[[jax.Array], jax.Array], example: jax.Array
+) -> Callable[[jax.Array], jax.Array]:
+    """A scalar function of a vector whose value and gradient are traced once.
+
+    Args:
+        function: from an array of shape (dim,) to a scalar.
+        example: an array of that shape.
+
+    Returns:
+        The function, reverse-mode differentiable once.
+    """
+    value = trace(function, example)
+    value_and_grad = trace(jax.value_and_grad(function), example)
+
+    @jax.custom_vjp
+    def traced(x: jax.Array) -> jax.Array:
+        return value(x)
+
+    def backward(gradient: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+        return (cotangent * gradient,)
+
+    traced.defvjp(value_and_grad, backward)
+    return traced

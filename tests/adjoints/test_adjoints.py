@@ -1,0 +1,154 @@
+"""Contract of every gradient strategy, on a plain Diffrax problem with a closed form."""
+
+import inspect
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from odecal import adjoints
+
+STRATEGIES = {
+    name: cls()
+    for name in adjoints.__all__
+    if inspect.isclass(cls := getattr(adjoints, name))
+    and not inspect.isabstract(cls)
+    and cls is not adjoints.DiffraxAdjoint
+}
+STRATEGIES["a Diffrax adjoint"] = adjoints.as_adjoint(diffrax.RecursiveCheckpointAdjoint())
+TS = np.array([0.0, 0.5, 1.0, 2.0])
+every_strategy = pytest.mark.parametrize("adjoint", STRATEGIES.values(), ids=STRATEGIES)
+
+
+def decay(t, y, args):
+    """dy/dt = −k y + c, whose solution is c/k + (y0 − c/k) exp(−k t)."""
+    return -args["k"] * y + args["c"]
+
+
+def solve(adjoint, y0, args, **kwargs):
+    settings = {
+        "saveat": diffrax.SaveAt(ts=TS),
+        "stepsize_controller": diffrax.PIDController(rtol=1e-9, atol=1e-9),
+        "max_steps": 512,
+    }
+    return adjoint.diffeqsolve(
+        diffrax.ODETerm(decay), diffrax.Tsit5(), 0.0, 2.0, None, y0, args, **{**settings, **kwargs}
+    )
+
+
+def closed_form(y0, args):
+    rest = args["c"] / args["k"]
+    return rest + (y0 - rest) * jnp.exp(-args["k"] * jnp.asarray(TS)[:, None])
+
+
+def loss(ys):
+    return jnp.sum(jnp.sin(ys) * jnp.arange(1.0, 5.0)[:, None])
+
+
+@pytest.fixture
+def inputs():
+    with jax.enable_x64(True):
+        yield jnp.array([1.5, -0.3]), {"k": jnp.array(0.7), "c": jnp.array([0.2, 0.1])}
+
+
+@every_strategy
+def test_the_solution_is_right(adjoint, inputs):
+    np.testing.assert_allclose(solve(adjoint, *inputs).ys, closed_form(*inputs), rtol=1e-7)
+
+
+@every_strategy
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_the_gradient_is_right(adjoint, transform, inputs):
+    gradient = transform(jax.grad(lambda y0, args: loss(solve(adjoint, y0, args).ys), (0, 1)))
+    expected = jax.grad(lambda y0, args: loss(closed_form(y0, args)), (0, 1))(*inputs)
+    jax.tree.map(
+        lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-6),
+        gradient(*inputs),
+        expected,
+    )
+
+
+@every_strategy
+def test_a_batch_is_as_each_alone(adjoint, inputs):
+    y0, args = inputs
+    gradient = jax.grad(lambda y0: loss(solve(adjoint, y0, args).ys))
+    batch = jnp.stack([y0, 2 * y0, -y0])
+    each = jnp.stack([gradient(y) for y in batch])
+    np.testing.assert_allclose(jax.vmap(gradient)(batch), each, rtol=1e-10)
+
+
+@every_strategy
+def test_a_failed_solve_can_be_silent(adjoint, inputs):
+    solution = solve(adjoint, *inputs, max_steps=2, throw=False)
+    assert solution.result != diffrax.RESULTS.successful
+
+
+@every_strategy
+def test_a_failed_solve_raises_otherwise(adjoint, inputs):
+    with pytest.raises(Exception, match="maximum number of"):
+        jax.block_until_ready(solve(adjoint, *inputs, max_steps=2).ys)
+
+
+def test_forward_takes_tangents_of_what_moves_only(inputs):
+    """With one moving number of five, the Jacobian that is kept has one tangent."""
+    y0, args = inputs
+
+    def of_k(k):
+        return solve(adjoints.Forward(), y0, {**args, "k": k}).ys
+
+    _, reverse = jax.vjp(of_k, args["k"])
+    sizes = {leaf.shape[0] for leaf in jax.tree.leaves(reverse) if leaf.ndim == 3}
+    assert sizes == {1}
+
+
+def test_forward_has_second_derivatives(inputs):
+    y0, args = inputs
+    hessian = jax.hessian(lambda y0: loss(solve(adjoints.Forward(), y0, args).ys))(y0)
+    expected = jax.hessian(lambda y0: loss(closed_form(y0, args)))(y0)
+    np.testing.assert_allclose(hessian, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_forward_refuses_dense_output(inputs):
+    with pytest.raises(ValueError, match=r"SaveAt\(dense=True\).*SaveAt\(ts="):
+        solve(adjoints.Forward(), *inputs, saveat=diffrax.SaveAt(dense=True))
+
+
+def test_as_adjoint_refuses_a_name():
+    with pytest.raises(TypeError, match=r"'forward'.*Pass an object"):
+        adjoints.as_adjoint("forward")
+
+
+@pytest.mark.parametrize("adjoint", [adjoints.Direct(), adjoints.RecursiveCheckpoint()])
+def test_bounded_strategies_refuse_unbounded_solves(adjoint):
+    with pytest.raises(ValueError, match=r"max_steps=None.*Give max_steps"):
+        adjoint.check(diffrax.Tsit5(), None)
+
+
+def test_backsolve_refuses_solvers_of_several_terms():
+    with pytest.raises(ValueError, match=r"KenCarp4.*Forward"):
+        adjoints.Backsolve().check(diffrax.KenCarp4(), 100)
+
+
+def test_backsolve_takes_tolerances_together():
+    with pytest.raises(ValueError, match="both tolerances or neither"):
+        adjoints.Backsolve(rtol=1e-6)
+
+
+def test_backsolve_uses_its_own_settings(inputs):
+    """A loose backward solve gives a gradient that is off, a tight one does not."""
+    expected = jax.grad(lambda y0, args: loss(closed_form(y0, args)), 1)(*inputs)["k"]
+
+    def error(adjoint):
+        gradient = jax.grad(lambda y0, args: loss(solve(adjoint, y0, args).ys), 1)
+        return abs(float(gradient(*inputs)["k"] / expected) - 1)
+
+    solver = diffrax.Bosh3()
+    assert error(adjoints.Backsolve(rtol=1e-10, atol=1e-10, solver=solver)) < 1e-6
+    assert error(adjoints.Backsolve(rtol=1e-1, atol=1e-1, solver=solver)) > 1e-6
+
+
+def test_implicit_is_refused():
+    with pytest.raises(ValueError, match=r"ImplicitAdjoint.*Forward"):
+        adjoints.as_adjoint(diffrax.ImplicitAdjoint()).check(diffrax.Tsit5(), 100)

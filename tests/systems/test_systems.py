@@ -1,0 +1,123 @@
+"""Contract of every shipped system."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import odecal
+from odecal import adjoints, systems
+
+SYSTEMS = {name: getattr(systems, name) for name in systems.__all__}
+ADJOINTS = {
+    "forward": adjoints.Forward(),
+    "recursive_checkpoint": adjoints.RecursiveCheckpoint(),
+    "direct": adjoints.Direct(),
+    "backsolve": adjoints.Backsolve(),
+}
+every_system = pytest.mark.parametrize("cls", SYSTEMS.values(), ids=SYSTEMS)
+
+
+def compiled(cls, **settings):
+    model = odecal.compile(cls(), cls.data)
+    return replace(model, solve=replace(model.solve, **settings))
+
+
+def value_and_grad(model):
+    _, unravel = ravel_pytree(model.init_position(jax.random.key(0)))
+    return jax.value_and_grad(lambda x: model.logdensity_fn(unravel(x)))
+
+
+def positions(model, num):
+    keys = jax.random.split(jax.random.key(3), num)
+    return jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0])(keys)
+
+
+@every_system
+def test_it_says_what_it_is_and_where_it_is_from(cls):
+    text = cls.__doc__
+    assert text.splitlines()[0].endswith(".")
+    assert "https://doi.org/" in text or "simulated" in text
+    assert Path(cls.data).is_file()
+    sources = (Path(cls.data).parent / "README.md").read_text()
+    assert Path(cls.data).name in sources
+
+
+@every_system
+def test_the_log_density_is_finite_over_the_prior(cls):
+    model = compiled(cls)
+    with model.precision():
+        values, gradients = jax.jit(jax.vmap(value_and_grad(model)))(positions(model, 16))
+    assert np.isfinite(values).all()
+    assert np.isfinite(gradients).all()
+
+
+# The continuous adjoint equation of Robertson's problem cannot be solved backwards in time.
+PAIRS = [
+    pytest.param(cls, adjoint, id=f"{name}-{label}")
+    for name, cls in SYSTEMS.items()
+    for label, adjoint in ADJOINTS.items()
+    if (name, label) != ("Robertson", "backsolve")
+]
+
+
+@pytest.mark.parametrize(("cls", "adjoint"), PAIRS)
+def test_gradients_are_right_to_four_digits(cls, adjoint):
+    """At rtol 1e-8 against rtol 1e-11 and another strategy; by itself and in a batch."""
+    atol = cls.solve.atol
+    loose = compiled(cls, rtol=1e-8, atol=1e-2 * atol, adjoint=adjoint, max_steps=1024)
+    other = adjoints.Direct() if isinstance(adjoint, adjoints.Forward) else adjoints.Forward()
+    tight = compiled(cls, rtol=1e-11, atol=1e-4 * atol, adjoint=other, max_steps=8192)
+    with loose.precision():
+        at = positions(loose, 3)
+        reference = jax.jit(value_and_grad(tight))
+        gradient = jax.jit(value_and_grad(loose))
+        expected = jnp.stack([reference(x)[1] for x in at])
+        alone = jnp.stack([gradient(x)[1] for x in at])
+        batch = jax.jit(jax.vmap(value_and_grad(loose)))(at)[1]
+    scale = np.linalg.norm(expected, axis=1)
+    assert np.max(np.linalg.norm(alone - expected, axis=1) / scale) < 1e-4
+    assert np.max(np.linalg.norm(batch - expected, axis=1) / scale) < 1e-4
+
+
+def test_backsolve_on_the_stiff_system_is_off_and_the_comparison_says_so():
+    model = systems.Robertson()
+    comparison = odecal.compare_adjoints(
+        model,
+        adjoints={"forward": adjoints.Forward(), "backsolve": adjoints.Backsolve()},
+        solve=replace(model.solve, max_steps=256),
+        num_draws=2,
+        repeats=1,
+        progress=False,
+    )
+    errors = comparison.relative_error
+    assert float(errors.sel(adjoint="forward").max()) < 1e-3
+    assert float(errors.sel(adjoint="backsolve").max()) > 1e-2
+
+
+@every_system
+@pytest.mark.parametrize("adjoint", ADJOINTS.values(), ids=ADJOINTS)
+def test_a_failed_solve_has_no_density_and_no_gradient(cls, adjoint):
+    model = compiled(cls, adjoint=adjoint, max_steps=3)
+    with model.precision():
+        at = positions(model, 2)
+        for transform in (jax.jit, lambda f: jax.jit(jax.vmap(f))):
+            value, gradient = transform(value_and_grad(model))(
+                at[0] if transform is jax.jit else at
+            )
+            assert np.isneginf(value).all()
+            np.testing.assert_array_equal(gradient, 0.0)
+
+
+@every_system
+def test_overflowing_parameters_have_no_density(cls):
+    model = compiled(cls)
+    with model.precision():
+        at = jnp.full_like(positions(model, 1)[0], 800.0)
+        value, gradient = jax.jit(value_and_grad(model))(at)
+    assert np.isneginf(value)
+    np.testing.assert_array_equal(gradient, 0.0)
