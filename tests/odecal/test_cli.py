@@ -1,0 +1,210 @@
+"""The command line, as a user types it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+SYSTEM = '''\
+"""A tank that empties."""
+import numpyro.distributions as dist
+
+import odecal
+from odecal import Observable, Parameter, State, System
+
+
+class Tank(System):
+    """A tank that empties through a hole."""
+
+    t0 = 0.0
+    level = State(initial=1.0, unit="m")
+    rate = Parameter(dist.LogNormal(-1.0, 1.0), unit="1/h")
+    sigma = Parameter(dist.HalfNormal(0.1), unit="m")
+
+    def vector_field(self, t, y, p):
+        return {"level": -p.rate * y.level}
+
+    gauge = Observable(lambda t, y, p: odecal.noise.Normal(y.level, p.sigma), unit="m")
+'''
+DATA = "time,gauge\n1,0.62\n2,0.35\n3,0.24\n4,0.12\n"
+
+
+def odecal(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "odecal", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "tank.py").write_text(SYSTEM)
+    (folder / "data.csv").write_text(DATA)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(folder):
+    run = odecal(
+        folder,
+        *[
+            "calibrate",
+            "tank.py:Tank",
+            "--data",
+            "data.csv",
+            "--out",
+            "tank.nc",
+            "--num-chains",
+            "2",
+        ],
+        *[
+            "--num-warmup",
+            "200",
+            "--num-samples",
+            "100",
+            "--seed",
+            "3",
+            "--adjoint",
+            "recursive-checkpoint",
+        ],
+    )
+    assert run.returncode == 0, run.stderr
+    return run
+
+
+def test_a_users_own_file_calibrates(calibrated, folder):
+    tree = xr.open_datatree(folder / "tank.nc")
+    assert tree["posterior"]["rate"].shape == (2, 100)
+    assert 0.3 < float(tree["posterior"]["rate"].mean()) < 0.8
+    assert tree.attrs["adjoint"].startswith("RecursiveCheckpoint")
+    assert "class Tank(System)" in tree.attrs["system_source"]
+    assert tree.attrs["num_devices"] >= 1
+    assert "rate" in calibrated.stdout
+    assert "200 draws in 2 chains" in calibrated.stdout
+    assert "Sampling, 2 chains" in calibrated.stderr
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_summary(folder):
+    run = odecal(folder, "summary", "tank.nc")
+    assert run.returncode == 0
+    assert "ess_bulk" in run.stdout
+    assert "1/h" in run.stdout
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_plot(folder):
+    run = odecal(folder, "plot", "tank.nc", "--out", "tank.png")
+    assert run.returncode == 0
+    assert (folder / "tank.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_adjoints(folder):
+    run = odecal(
+        folder,
+        *[
+            "compare-adjoints",
+            "tank.py:Tank",
+            "--data",
+            "data.csv",
+            "--out",
+            "c.nc",
+            "--figure",
+            "c.png",
+        ],
+    )
+    assert run.returncode == 0, run.stderr
+    assert "recursive_checkpoint" in run.stdout
+    assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
+    comparison = xr.open_dataset(folder / "c.nc")
+    assert set(comparison.adjoint.values) == {
+        "forward",
+        "recursive_checkpoint",
+        "backsolve",
+        "direct",
+    }
+    assert (comparison.gradient_time > 0).all()
+    assert (comparison.compile_time > 0).all()
+    assert (comparison.peak_memory > 0).all()
+    assert float(comparison.relative_error.max()) < 1e-2
+    assert comparison.gradient_time.attrs["units"] == "s"
+
+
+def test_systems_lists_what_is_shipped(folder):
+    run = odecal(folder, "systems")
+    assert run.returncode == 0
+    for name in ("exponential_decay", "lotka_volterra", "robertson", "sir"):
+        assert name in run.stdout
+
+
+MISTAKES = [
+    ("calibrate lotka_voltera --out x.nc", "Did you mean `lotka_volterra`"),
+    ("calibrate tank.py:Tonk --out x.nc", "Did you mean `Tank`"),
+    ("calibrate tank.py --out x.nc", "path/to/file.py:ClassName"),
+    ("calibrate missing.py:Tank --out x.nc", "There is no file missing.py"),
+    ("calibrate broken.py:Tank --out x.nc", "broken.py cannot be run"),
+    ("calibrate linx.py:Tank --out x.nc", "no derivative for state `level`.*Did you mean `level`"),
+    ("calibrate tank.py:Tank --out x.nc", "comes with no observations.*--data"),
+    ("calibrate tank.py:Tank --data no.csv --out x.nc", "There is no file no.csv"),
+    ("calibrate tank.py:Tank --data text.csv --out x.nc", "`gauge` holds text in row 2: 'low'"),
+    ("calibrate tank.py:Tank --data data.csv --time hour --out x.nc", "no time column `hour`"),
+    ("calibrate lotka_volterra --out x.txt", r"end in \.nc"),
+    ("calibrate lotka_volterra --out no/x.nc", "does not exist"),
+    ("calibrate lotka_volterra --out x.nc --sampler nut", "Did you mean `nuts`"),
+    ("calibrate lotka_volterra --out x.nc --adjoint back", "Expected one of: forward"),
+    ("summary no.nc", "There is no file no.nc"),
+    ("plot no.nc --out x.png", "There is no file no.nc"),
+    ("compare-adjoints lotka_volterra --out x.nc --figure x.pdf", r"end in \.png"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), MISTAKES, ids=[c for c, _ in MISTAKES])
+def test_a_mistake_gives_one_message(command, message, tmp_path, monkeypatch, capsys):
+    """And nothing is written. In this process, since starting one for each would take long."""
+    from odecal import _cli
+
+    (tmp_path / "tank.py").write_text(SYSTEM)
+    (tmp_path / "broken.py").write_text("class Tank(:\n")
+    (tmp_path / "linx.py").write_text(SYSTEM.replace('return {"level"', 'return {"levl"'))
+    (tmp_path / "data.csv").write_text(DATA)
+    (tmp_path / "text.csv").write_text(DATA.replace("0.35", "low"))
+    before = set(tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["odecal", *command.split()])
+    monkeypatch.setattr(_cli, "use_all_cores", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        _cli.main()
+    text = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert re.search(message, text), text
+    assert text.startswith("odecal: ")
+    assert "Traceback" not in text
+    assert {path for path in tmp_path.iterdir() if path.name != "__pycache__"} == before
+
+
+def test_a_usage_error_is_no_traceback(tmp_path):
+    run = odecal(tmp_path, "calibrate", "sir")
+    assert run.returncode == 2
+    assert "--out" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
+    import tempfile
+
+    from odecal._errors import OutputError
+    from odecal._save import check_output
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(OutputError, match="cannot be written: Permission denied"):
+        check_output(Path(tmp_path) / "x.nc")
