@@ -30,6 +30,7 @@ from odecal._settings import Solve as Solve
 from odecal._simulate import simulate as simulate
 from odecal._solve import Trajectory as Trajectory
 from odecal._solve import solve_system as solve_system
+from odecal._start import find_starts as find_starts
 from odecal._summary import summary as summary
 from odecal._system import System as System
 
@@ -54,6 +55,7 @@ __all__ = [
     "calibrate",
     "compare_adjoints",
     "compile",
+    "find_starts",
     "load",
     "noise",
     "plot_fit",

@@ -106,13 +106,13 @@ def _run(
     from odecal._evaluate import Evaluator
     from odecal._flat import flatten
     from odecal._posterior import build_tree
-    from odecal._start import find_starts
+    from odecal._start import disperse
 
     keys = jax.random.split(jax.random.key(seed), 5)
     progress.say("Tracing the model")
     flat = flatten(model)
     progress.say("Looking for the best mode")
-    starts = find_starts(flat.logdensity_fn, flat.init_position, keys[0], num_chains)
+    starts = disperse(flat, keys[0], num_chains)
     chains = run_chains(
         flat.logdensity_fn,
         sampler,

@@ -91,7 +91,7 @@ def _evaluate_one(
     model: Model, flat: FlatModel, grid: np.ndarray, position: jax.Array, key: jax.Array
 ) -> dict[str, Any]:
     """Everything about one draw, from a single solve."""
-    values = flat.constrain(position)
+    values = model.constrain(flat.unravel(position))
     prediction = model.predict(values, extra_times=grid)
     trajectory = prediction.trajectory
     index = np.searchsorted(np.union1d(model.experiment.ts, grid), grid)

@@ -18,13 +18,13 @@ class FlatModel:
         dim: the number of unconstrained dimensions.
         logdensity_fn: log density of a position of shape (dim,). Reverse-mode differentiable, once.
         init_position: gives a position drawn from the prior, of shape (dim,), from a key.
-        constrain: gives the natural value of every site from a position.
+        unravel: gives the unconstrained value of every site, by name, from a position.
     """
 
     dim: int
     logdensity_fn: Callable[[jax.Array], jax.Array]
     init_position: Callable[[jax.Array], jax.Array]
-    constrain: Callable[[jax.Array], dict[str, jax.Array]]
+    unravel: Callable[[jax.Array], dict[str, jax.Array]]
 
 
 def flatten(model: Model) -> FlatModel:
@@ -47,5 +47,5 @@ def flatten(model: Model) -> FlatModel:
         flat.size,
         trace_scalar(logdensity_fn, flat),
         lambda key: ravel_pytree(model.init_position(key))[0],
-        lambda x: model.constrain(unravel(x)),
+        unravel,
     )

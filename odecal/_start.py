@@ -11,6 +11,8 @@ import numpy as np
 import optimistix
 
 from odecal._errors import SamplingError
+from odecal._flat import FlatModel, flatten
+from odecal._model import Model
 
 # Prior draws that are looked at, and how many of the finite ones are optimised.
 _NUM_DRAWS = 64
@@ -35,20 +37,34 @@ class Starts:
     num_failed: int
 
 
-def find_starts(
-    logdensity_fn: Callable[[jax.Array], jax.Array],
-    sample_prior: Callable[[jax.Array], jax.Array],
-    key: jax.Array,
-    num_chains: int,
-) -> Starts:
+def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.Array]:
+    """Find starting points for the chains of any sampler.
+
+    Args:
+        model: the model.
+        key: the random key.
+        num_chains: the number of chains.
+
+    Returns:
+        An unconstrained value of every site for each chain, of shape (chain, *shape): positions
+        for `logdensity_fn`, and what NumPyro's `MCMC.run` takes as `init_params`.
+
+    Raises:
+        SamplingError: if no prior draw has a finite log density.
+    """
+    with model.precision():
+        flat = flatten(model)
+        return jax.vmap(flat.unravel)(disperse(flat, key, num_chains).positions)
+
+
+def disperse(flat: FlatModel, key: jax.Array, num_chains: int) -> Starts:
     """Optimise from prior draws, and disperse chains around the best end.
 
     Each chain starts at a draw of the Gaussian that the optimiser's own estimate of the curvature
     gives, drawn in towards the mode until its log density is plausible for such a draw.
 
     Args:
-        logdensity_fn: log density of a position of shape (dim,).
-        sample_prior: gives a position, of shape (dim,), from a key.
+        flat: the model, flat; to be called within its precision.
         key: the random key.
         num_chains: the number of chains.
 
@@ -58,8 +74,9 @@ def find_starts(
     Raises:
         SamplingError: if no prior draw has a finite log density.
     """
+    logdensity_fn = flat.logdensity_fn
     key_draws, key_jitter = jax.random.split(key)
-    draws = jax.jit(jax.vmap(sample_prior))(jax.random.split(key_draws, _NUM_DRAWS))
+    draws = jax.jit(jax.vmap(flat.init_position))(jax.random.split(key_draws, _NUM_DRAWS))
     density = np.asarray(jax.jit(partial(jax.lax.map, logdensity_fn))(draws))
     finite = np.flatnonzero(np.isfinite(density))
     if not finite.size:
@@ -75,10 +92,8 @@ def find_starts(
     )
     order = np.argsort(-np.nan_to_num(np.asarray(value), nan=-np.inf, neginf=-np.inf))
     best = order[0]
-    disperse = jax.jit(
-        partial(jax.lax.map, partial(_disperse, logdensity_fn, modes[best], curvature[best]))
-    )
-    positions = disperse(jax.random.split(key_jitter, num_chains))
+    scatter = partial(_scatter, logdensity_fn, modes[best], curvature[best])
+    positions = jax.jit(partial(jax.lax.map, scatter))(jax.random.split(key_jitter, num_chains))
     return Starts(
         positions,
         np.asarray(modes)[order],
@@ -107,7 +122,7 @@ def _optimise(
     return solution.value, inverse, -solution.state.f_info.f
 
 
-def _disperse(
+def _scatter(
     logdensity_fn: Callable[[jax.Array], jax.Array],
     mode: jax.Array,
     curvature: jax.Array,
