@@ -1,7 +1,6 @@
 """Mistakes in a declaration, found when the class is made: its functions are traced once."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,7 +8,8 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from odecal._declaration import Declaration
-from odecal._errors import DeclarationError, OdecalError, listed, suggestion
+from odecal._errors import DeclarationError, listed, suggestion
+from odecal._user_code import user_code
 from odecal._values import Values
 
 if TYPE_CHECKING:
@@ -36,15 +36,25 @@ def check_system(system: "System") -> None:
     }
     # Reading `known` here reports constants of a wrong shape before anything is traced.
     _ = declaration.known
+    mistakes: list[DeclarationError] = []
+
+    def trace(values: Mapping[str, Any]) -> None:
+        # Caught here, since JAX adds advice on its own tracebacks to what passes through it.
+        try:
+            _trace(system, values)
+        except DeclarationError as error:
+            mistakes.append(error)
+
     with jax.enable_x64(True):
-        jax.eval_shape(lambda values: _trace(system, values), values)
+        jax.eval_shape(trace, values)
+    if mistakes:
+        raise mistakes[0]
 
 
 def _trace(system: "System", values: Mapping[str, Any]) -> None:
     """Run every function of the system once on abstract values, checking what each returns."""
     declaration = system.declaration
-    with user_code(f"An initial value of {declaration.name}"):
-        p = declaration.parameters(values, jnp.float64)
+    p = declaration.parameters(values, jnp.float64)
     y = declaration.initial_state(p)
     t = jnp.zeros((), jnp.float64)
     where = f"{declaration.name}.vector_field"
@@ -62,23 +72,6 @@ def _trace(system: "System", values: Mapping[str, Any]) -> None:
         with user_code(where):
             value = jnp.asarray(derived.function(p))
         _check_shape(where, "value", value.shape, declaration.shape(name))
-
-
-@contextmanager
-def user_code(where: str) -> Iterator[None]:
-    """Run a function that a user wrote, and say where it failed if it does."""
-    try:
-        yield
-    except OdecalError:
-        raise
-    except jax.errors.ConcretizationTypeError as error:
-        raise DeclarationError(
-            f"{where} decides by the value of a state, a parameter or time (`if`, `while`, "
-            "`float()`, a NumPy function). Expected only operations that JAX can trace. Use "
-            "jnp.where(condition, a, b) and jax.numpy."
-        ) from error
-    except Exception as error:
-        raise DeclarationError(f"{where} failed: {error}") from error
 
 
 def check_rates(declaration: Declaration, rates: Any) -> None:

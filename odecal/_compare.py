@@ -16,6 +16,7 @@ from odecal._errors import SettingsError
 from odecal._model import Model
 from odecal._provenance import environment_attrs, merge, solve_attrs, system_attrs
 from odecal._settings import Solve
+from odecal._trace import value_and_gradient
 from odecal.adjoints import Backsolve, Direct, Forward, RecursiveCheckpoint
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ def _gradient(model: Model, settings: Solve) -> Any:
     """Value and gradient of the log density on flat positions."""
     _, unravel = ravel_pytree(model.init_position(jax.random.key(0)))
     other = replace(model, solve=settings)
-    return jax.jit(jax.value_and_grad(lambda x: other.logdensity_fn(unravel(x))))
+    return jax.jit(
+        value_and_gradient(lambda x: other.logdensity_fn(unravel(x)), settings.forward_mode)
+    )
 
 
 def _reference(model: Model, positions: jax.Array) -> tuple[np.ndarray, np.ndarray]:

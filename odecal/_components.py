@@ -168,7 +168,8 @@ class Observable(Component):
                 f"a NumPyro distribution. Got {_shown(law)}"
                 + (f" of {arguments} arguments." if arguments is not None else ".")
             )
-        if interval is not None and (arguments != 4 or not interval > 0):
+        positive = _is_number(interval) and np.ndim(interval) == 0 and interval > 0
+        if interval is not None and (arguments != 4 or not positive):
             raise DeclarationError(
                 "Observable(..., interval=...) expects a positive length of time, and a function "
                 f"of (t, y, p, last). Got interval={interval!r} and {arguments} arguments."
@@ -220,10 +221,10 @@ def _is_number(x: Any) -> bool:
     if isinstance(x, (str, bytes, bool)) or x is None or callable(x) or _is_prior(x):
         return False
     try:
-        array = np.asarray(x, dtype=float)
+        array = np.asarray(x)
     except (TypeError, ValueError):
         return False
-    return bool(np.all(np.isfinite(array)))
+    return array.dtype.kind in "iuf" and bool(np.all(np.isfinite(array)))
 
 
 def _positional(function: Any) -> int | None:

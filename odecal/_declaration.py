@@ -20,6 +20,7 @@ from odecal._components import (
     _is_prior,
 )
 from odecal._errors import DeclarationError, listed
+from odecal._user_code import user_code
 from odecal._values import Values
 
 
@@ -131,8 +132,9 @@ class Declaration:
         named = {name: jnp.asarray(value, dtype) for name, value in self.known.items()}
         named |= {name: jnp.asarray(values[name], dtype) for name in self.sites}
         for name, initial in self._computed_initials.items():
-            value = jnp.asarray(initial(Values(named, "parameter")), dtype)
-            named[initial_name(name)] = jnp.broadcast_to(value, self.shape(name))
+            with user_code(f"The initial value of {self.name}.{name}"):
+                value = jnp.asarray(initial(Values(named, "parameter")), dtype)
+                named[initial_name(name)] = jnp.broadcast_to(value, self.shape(name))
         return Values(named, "parameter")
 
     def initial_state(self, p: Values) -> Values:

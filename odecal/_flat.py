@@ -45,7 +45,7 @@ def flatten(model: Model) -> FlatModel:
 
     return FlatModel(
         flat.size,
-        trace_scalar(logdensity_fn, flat),
+        trace_scalar(logdensity_fn, flat, model.solve.forward_mode),
         lambda key: ravel_pytree(model.init_position(key))[0],
         unravel,
     )

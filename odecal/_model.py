@@ -49,8 +49,8 @@ class Model:
     """A compiled calibration problem. Called with no argument, it is a NumPyro model.
 
     Its sites are the parameters, the initial values (`hare0`), the observables (observed), and,
-    deterministic, the derived quantities, `solver_steps` and `solve_failed`. A draw whose solve
-    fails has log density −inf.
+    deterministic, the derived quantities, `solver_steps` and `solve_failed`; and a factor, `solve`,
+    by which a draw whose solve fails has log density −inf.
 
         MCMC(NUTS(model), ...).run(key)
         Predictive(model, samples)(key, predict=True)
@@ -252,7 +252,8 @@ class Model:
             zero gradient.
         """
         self._warn_of_single_precision()
-        position = {name: _finite_cotangent(jnp.asarray(x)) for name, x in position.items()}
+        if not self.solve.forward_mode:
+            position = {name: _finite_cotangent(jnp.asarray(x)) for name, x in position.items()}
         values, density = {}, jnp.zeros((), self.dtype)
         for name, prior in self.priors.items():
             transform = self.transforms[name]

@@ -143,7 +143,8 @@ def _series(name: str, rows: Rows, t0: float, observable: Any) -> Series:
             "Expected times at or after it. Set t0 of the system, or drop the rows."
         )
     if observable.over_interval and observable.interval is None and not keep.all():
-        _warn_if_uneven(name, times)
+        lost_first = not keep[0]
+        _warn_if_uneven(name, np.concatenate([[t0], times]) if lost_first else times)
     stand_in = values[present][0]
     values = np.where(present, values, stand_in)
     return Series(times, values, present, interval_starts(name, times, t0, observable))

@@ -36,6 +36,11 @@ class Solve:
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint = field(default_factory=Forward)
     dtype: Any = jnp.float64
 
+    @property
+    def forward_mode(self) -> bool:
+        """Whether gradients are to be taken by forward mode, outside as well as inside a solve."""
+        return isinstance(getattr(self.adjoint, "adjoint", None), diffrax.ForwardMode)
+
     def __post_init__(self) -> None:
         _check_solver(self.solver)
         for name in ("rtol", "atol"):
@@ -51,11 +56,8 @@ class Solve:
                 "Solve(max_steps=...) expects a whole number of at least 1. "
                 f"Got {self.max_steps!r}."
             )
-        try:
-            dtype = np.dtype(self.dtype)
-        except TypeError:
-            dtype = None
-        if dtype not in (np.dtype("float64"), np.dtype("float32")):
+        dtype = _dtype(self.dtype)
+        if dtype is None:
             raise SettingsError(
                 "Solve(dtype=...) expects jax.numpy.float64 or jax.numpy.float32. "
                 f"Got {self.dtype!r}."
@@ -68,6 +70,14 @@ class Solve:
             raise SettingsError(
                 f"Solve(solver={type(self.solver).__name__}(), adjoint=...) cannot work. {error}"
             ) from None
+
+
+def _dtype(given: Any) -> np.dtype | None:
+    """One of the two floating types, or None for anything else."""
+    for known in ("float64", "float32"):
+        if given is not None and given in (np.dtype(known), known, getattr(jnp, known)):
+            return np.dtype(known)
+    return None
 
 
 def _check_solver(solver: Any) -> None:

@@ -7,7 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._errors import DeclarationError, SamplingError, listed, suggestion
+from odecal._compile import as_system
+from odecal._components import _is_number
+from odecal._declaration import Declaration
+from odecal._errors import (
+    DeclarationError,
+    ObservationError,
+    SamplingError,
+    listed,
+    suggestion,
+)
 from odecal._model import Model
 from odecal._observations import Experiment, Series, interval_starts
 from odecal._settings import Solve
@@ -42,12 +51,14 @@ def simulate(
 
     Raises:
         DeclarationError: if a value has an unknown name.
-        ObservationError: if an interval would begin before the initial time.
+        ObservationError: if the times are not sorted, or any, or the beginning of an interval,
+            lies before the initial time.
         SamplingError: if the solve fails.
     """
     import xarray as xr
 
     values = dict(values or {})
+    system = as_system(system)
     declaration = system.declaration
     unknown = [name for name in values if name not in declaration.sites]
     if unknown:
@@ -57,6 +68,7 @@ def simulate(
             + suggestion(unknown[0], declaration.sites)
         )
     times = np.asarray(times, dtype=float)
+    _check_times(times, system)
     t0 = float(times[0]) if system.t0 is None else float(system.t0)
     series = {
         name: _empty(name, times, t0, observable, declaration.shape(name))
@@ -65,7 +77,7 @@ def simulate(
     model = Model(system, Experiment(t0, series), solve or system.solve)
     with model.precision():
         key_prior, key_noise = jax.random.split(jax.random.key(seed))
-        sites = {**model.sample_prior(key_prior), **values}
+        sites = {**model.sample_prior(key_prior), **_as_arrays(declaration, values)}
         prediction = model.predict(sites, extra_times=times)
         if prediction.trajectory.failed:
             raise SamplingError(
@@ -86,6 +98,36 @@ def simulate(
     dims = {dim for name in arrays for dim in declaration.components[name].dims}
     coords = {"time": times, **{dim: declaration.coords[dim] for dim in dims}}
     return xr.Dataset(variables, coords, attrs=used)
+
+
+def _check_times(times: np.ndarray, system: "System") -> None:
+    """Refuse times at which nothing can be simulated."""
+    start = -np.inf if system.t0 is None else system.t0
+    if times.ndim != 1 or not times.size or not np.isfinite(times).all():
+        raise ObservationError(
+            "simulate(times=...) expects one or more finite times in a row. "
+            f"Got an array of shape {times.shape}: {times}."
+        )
+    if (np.diff(times) < 0).any() or times[0] < start:
+        raise ObservationError(
+            "simulate(times=...) expects sorted times"
+            + (f" from t0 = {start:g} on" if system.t0 is not None else "")
+            + f". Got {times}. Sort them, or set an earlier t0 of the system."
+        )
+
+
+def _as_arrays(declaration: Declaration, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Given values of sites, refused where they are no numbers of the right shape."""
+    arrays = {}
+    for name, value in values.items():
+        shape = declaration.sites[name].shape
+        if not _is_number(value) or np.shape(value) not in ((), shape):
+            raise DeclarationError(
+                f"simulate(values=...) gives {value!r} for `{name}` of {declaration.name}. "
+                f"Expected a number, or an array of the shape {shape}."
+            )
+        arrays[name] = np.broadcast_to(np.asarray(value, float), shape)
+    return arrays
 
 
 def _empty(

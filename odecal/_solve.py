@@ -76,7 +76,7 @@ def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solv
         return solution.ys, (solution.stats["num_steps"], failed)
 
     y0 = pack(system.declaration.initial_state(p))
-    if _is_forward_mode(settings):
+    if settings.forward_mode:  # no custom rule of reverse mode may stand in its way
         ys, (num_steps, failed) = solve((y0, p))
     else:
         ys, (num_steps, failed) = _guarded((y0, p), solve)
@@ -110,11 +110,6 @@ def packing(
         return Values(parts, "state")
 
     return pack, unpack
-
-
-def _is_forward_mode(settings: Solve) -> bool:
-    """Whether only forward mode will be used, in whose way no custom reverse rule may stand."""
-    return isinstance(getattr(settings.adjoint, "adjoint", None), diffrax.ForwardMode)
 
 
 @eqx.filter_custom_vjp

@@ -19,9 +19,18 @@ from odecal._components import (
 from odecal._declaration import Declaration, initial_name
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._settings import Solve
+from odecal._values import Values
 
-# Names that a result uses for its own dimensions.
-_RESERVED = ("chain", "draw", "time", "observation", "replicate")
+# Names that results and compiled models use for their own dimensions and sites.
+_RESERVED = (
+    "chain",
+    "draw",
+    "time",
+    "observation",
+    "replicate",
+    "solve_failed",
+    "solver_steps",
+)
 
 
 class System:
@@ -77,6 +86,11 @@ class System:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._components = _collect(cls)
+        if not isinstance(cls.coords, Mapping):
+            raise DeclarationError(
+                f"{cls.__name__}.coords expects the labels of each dim, such as "
+                f'{{"age": ["child", "adult"]}}. Got {_shown(cls.coords)}.'
+            )
         complete = cls.vector_field is not System.vector_field
         dims = {dim for c in cls._components.values() for dim in c.dims}
         if complete and dims <= set(cls.coords):
@@ -93,6 +107,7 @@ class System:
 
         components = _override(type(self).__name__, self._components, overrides)
         labels = {**self.coords, **(coords or {})}
+        _check_dims(type(self).__name__, components, labels)
         declaration = Declaration(
             type(self).__name__,
             components,
@@ -100,9 +115,14 @@ class System:
         )
         fields = {"declaration": declaration, "coords": declaration.coords, **components}
         if t0 is not None:
-            fields["t0"] = float(t0)
+            fields["t0"] = t0
         for name, value in fields.items():
             object.__setattr__(self, name, value)
+        if self.t0 is not None and not (_is_number(self.t0) and np.ndim(self.t0) == 0):
+            raise DeclarationError(
+                f"{declaration.name}(t0=...) expects a finite number, the initial time, or None "
+                f"for the first time of the observations. Got {_shown(self.t0)}."
+            )
         check_system(self)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -149,7 +169,14 @@ def _collect(cls: type[System]) -> dict[str, Component]:
                     f"{cls.__name__}.{name} is the class {value.__name__}. Expected an object, "
                     f"such as {value.__name__}(...)."
                 )
-    initials = {initial_name(n): n for n, c in components.items() if isinstance(c, State)}
+    initials: dict[str, str] = {}
+    for state in (n for n, c in components.items() if isinstance(c, State)):
+        other = initials.setdefault(initial_name(state), state)
+        if other != state:
+            raise DeclarationError(
+                f"The states `{other}` and `{state}` of {cls.__name__} would share the name "
+                f"`{initial_name(state)}` for their initial values. Rename one of them."
+            )
     for name in components:
         if name in initials:
             raise DeclarationError(
@@ -161,12 +188,27 @@ def _collect(cls: type[System]) -> dict[str, Component]:
 
 
 def _check_name(cls: type[System], name: str) -> None:
-    if name.startswith("_") or name in _RESERVED or name in dir(System) or name in cls.coords:
+    """Refuse names that mean something else already."""
+    dims = cls.coords if isinstance(cls.coords, Mapping) else ()
+    taken = {*_RESERVED, *dir(System), *System.__annotations__, *dir(Values), *dims}
+    if name.startswith("_") or name in taken:
         raise DeclarationError(
             f"{cls.__name__}.{name} cannot be the name of a part: it starts with an underscore, or "
             f"is used otherwise (by a dim, by System, or by results: {listed(_RESERVED)}). "
             "Rename it."
         )
+
+
+def _check_dims(
+    system: str, components: Mapping[str, Component], coords: Mapping[str, Any]
+) -> None:
+    """Refuse dims that a result has already."""
+    for dim in [*coords, *(dim for c in components.values() for dim in c.dims)]:
+        if dim in _RESERVED or dim in components:
+            raise DeclarationError(
+                f"{system} has a dim `{dim}`, which results or one of its parts are named like. "
+                "Rename the dim."
+            )
 
 
 def _override(

@@ -86,6 +86,8 @@ def _read_csv(path: Path) -> "pd.DataFrame":
             f"The file {path} cannot be read as a CSV table. Expected text, a header line, and "
             f"values separated by commas. {error}"
         ) from None
+    if not isinstance(table.index, pd.RangeIndex):
+        table = _without_extra_cells(table, path)
     table.columns = [str(name).strip() for name in table.columns]
     if len(table.columns) == 1 and any(mark in table.columns[0] for mark in ";\t"):
         raise ObservationError(
@@ -96,17 +98,31 @@ def _read_csv(path: Path) -> "pd.DataFrame":
     return table
 
 
+def _without_extra_cells(table: "pd.DataFrame", path: Path) -> "pd.DataFrame":
+    """Undo pandas' guess that the first column is an index where rows have a cell too many."""
+    names = list(table.columns)
+    cells = table.reset_index()
+    extra = cells.iloc[:, len(names) :]
+    if not extra.isna().all(axis=None):
+        raise ObservationError(
+            f"The rows of the file {path} have more cells than its header has names "
+            f"({listed(names)}). Expected as many. Name every column, or remove the extra cells."
+        )
+    return cells.iloc[:, : len(names)].set_axis(names, axis=1)
+
+
 def _from_table(table: "pd.DataFrame", declaration: Declaration, layout: Layout) -> dict[str, Rows]:
     if not table.index.is_unique:
         label = table.index[table.index.duplicated()][0]
         raise ObservationError(
-            f"The index of the table has duplicates: {label!r} is there more than once. Expected "
+            f"The index of the table has duplicates: {label!s} is there more than once. Expected "
             "one label a row. If these are replicates, keep the time as a column: "
             "table.reset_index(), or table.reset_index(drop=True) where the index means nothing."
         )
     index = table.index.name
     if index is not None and index not in table.columns:
         table = table.reset_index()
+    table = table.set_axis([str(name) for name in table.columns], axis=1)
     if not table.columns.is_unique:
         name = table.columns[table.columns.duplicated()][0]
         raise ObservationError(
@@ -238,7 +254,7 @@ def _from_dataset(data: "xr.Dataset", declaration: Declaration, layout: Layout) 
     if not index.is_unique:
         label = index[index.duplicated()][0]
         raise ObservationError(
-            f"The time index `{time}` has duplicates: {label!r} is there more than once. Expected "
+            f"The time index `{time}` has duplicates: {label!s} is there more than once. Expected "
             "each time once. Give replicates a dimension of their own, `replicate`."
         )
     times = _numbers(index.to_series(), time)
@@ -249,11 +265,11 @@ def _from_dataset(data: "xr.Dataset", declaration: Declaration, layout: Layout) 
 
 
 def _time_dim(data: "xr.Dataset", declaration: Declaration, layout: Layout) -> str:
-    time = layout.time or (layout.usual_time if layout.usual_time in data.dims else None)
+    data = data[list(declaration.observables)]
     own = {dim for c in declaration.observables.values() for dim in c.dims} | {"replicate"}
     spare = [str(dim) for dim in data.dims if dim not in own]
-    if time is None and len(spare) == 1:
-        time = spare[0]
+    usual = [name for name in (layout.usual_time, "time", "t") if name in spare]
+    time = layout.time or (usual or spare if usual or len(spare) == 1 else [None])[0]
     if time is None or time not in data.dims or time not in data.indexes:
         raise ObservationError(
             f"The time dimension `{time or 'time'}` with a coordinate is expected in the dataset. "

@@ -32,20 +32,47 @@ def trace(function: Callable[..., Any], *examples: Any) -> Callable[..., Any]:
     return traced
 
 
+def value_and_gradient(
+    function: Callable[[jax.Array], jax.Array], forward_mode: bool = False
+) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+    """The value and gradient of a scalar function of a vector.
+
+    Args:
+        function: from an array of shape (dim,) to a scalar.
+        forward_mode: whether the gradient is taken by forward mode.
+
+    Returns:
+        A function from an array of shape (dim,) to a scalar and an array of shape (dim,).
+    """
+    if not forward_mode:
+        return jax.value_and_grad(function)
+
+    def twice(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value = function(x)
+        return value, value
+
+    def both(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        gradient, value = jax.jacfwd(twice, has_aux=True)(x)
+        return value, gradient
+
+    return both
+
+
 def trace_scalar(
-    function: Callable[[jax.Array], jax.Array], example: jax.Array
+    function: Callable[[jax.Array], jax.Array], example: jax.Array, forward_mode: bool = False
 ) -> Callable[[jax.Array], jax.Array]:
     """A scalar function of a vector whose value and gradient are traced once.
 
     Args:
         function: from an array of shape (dim,) to a scalar.
         example: an array of that shape.
+        forward_mode: whether its gradient is taken by forward mode.
 
     Returns:
         The function, reverse-mode differentiable once.
     """
     value = trace(function, example)
-    value_and_grad = trace(jax.value_and_grad(function), example)
+    value_and_grad = trace(value_and_gradient(function, forward_mode), example)
 
     @jax.custom_vjp
     def traced(x: jax.Array) -> jax.Array:

@@ -29,14 +29,13 @@ _COUNT_FLOOR = 1e-10
 
 def _at_least(x: Array, floor: float) -> jax.Array:
     """X where it exceeds the floor, else the floor with a zero gradient (never 0 * inf)."""
-    x = jnp.asarray(x)
+    x = jnp.asarray(x, jnp.result_type(x, float))
     return jnp.where(x > floor, x, jnp.asarray(floor, x.dtype))
 
 
 def _positive(x: Array) -> jax.Array:
     """x, or a number so small that only its logarithm matters."""
-    x = jnp.asarray(x, dtype=jnp.result_type(float) if jnp.ndim(x) == 0 else None)
-    return _at_least(x, float(jnp.finfo(x.dtype).tiny) ** 0.5)
+    return _at_least(x, float(jnp.finfo(jnp.result_type(x, float)).tiny) ** 0.5)
 
 
 class Normal(dist.Normal):

@@ -1,0 +1,204 @@
+import warnings
+
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+import xarray as xr
+
+import odecal
+from odecal import Observable, ObservationError, Observations, Parameter, State, System
+from odecal._observations import read_experiment
+
+AGES = {"age": ["young", "old"]}
+
+
+class Two(System):
+    a = State(initial=1.0)
+    k = Parameter(dist.LogNormal(0.0, 1.0))
+
+    def vector_field(self, t, y, p):
+        return {"a": -p.k * y.a}
+
+    level = Observable(lambda t, y, p: dist.Normal(y.a, 1.0))
+    count = Observable(lambda t, y, p: dist.Poisson(y.a))
+
+
+class Vector(System):
+    coords = AGES
+
+    x = State(initial=1.0, dims="age")
+
+    def vector_field(self, t, y, p):
+        return {"x": -y.x}
+
+    seen = Observable(lambda t, y, p: dist.Normal(y.x, 1.0), dims="age")
+
+
+def table(**columns):
+    base = {"time": [0.5, 1.0, 2.0], "level": [1.0, 2.0, 3.0], "count": [4, 5, 6]}
+    return pd.DataFrame({**base, **columns})
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda table, folder: table,
+        lambda table, folder: Observations(table),
+        lambda table, folder: table.set_index("time"),
+        lambda table, folder: xr.Dataset.from_dataframe(table.set_index("time")),
+        lambda table, folder: (table.to_csv(folder / "t.csv", index=False), folder / "t.csv")[1],
+    ],
+    ids=["pandas", "Observations", "index", "xarray", "CSV"],
+)
+def test_every_kind_of_table_gives_the_same_experiment(wrap, tmp_path):
+    experiment = read_experiment(wrap(table(level=[1.0, np.nan, 3.0]), tmp_path), Two())
+    assert experiment.t0 == 0.5
+    level, count = experiment.series["level"], experiment.series["count"]
+    np.testing.assert_array_equal(level.times, [0.5, 2.0])
+    np.testing.assert_array_equal(level.values, [1.0, 3.0])
+    np.testing.assert_array_equal(count.times, [0.5, 1.0, 2.0])
+    np.testing.assert_array_equal(count.values, [4.0, 5.0, 6.0])
+
+
+def test_observables_measured_at_different_times_share_one_set_of_times():
+    data = pd.DataFrame(
+        {
+            "time": [0.0, 1.0, 1.0, 3.0],
+            "level": [1.0, np.nan, np.nan, 2.0],
+            "count": [np.nan, 4, 5, np.nan],
+        }
+    )
+    experiment = read_experiment(data, Two())
+    np.testing.assert_array_equal(experiment.series["level"].times, [0.0, 3.0])
+    np.testing.assert_array_equal(experiment.series["count"].times, [1.0, 1.0])
+    np.testing.assert_array_equal(experiment.ts, [0.0, 1.0, 3.0])
+
+
+def test_where_nothing_is_missing_a_series_is_complete():
+    series = read_experiment(table(), Two()).series["level"]
+    assert series.complete
+    assert series.present.all()
+    np.testing.assert_array_equal(series.start, series.times)
+
+
+def test_row_of_a_vector_with_one_missing_element_is_kept_with_a_finite_stand_in():
+    data = pd.DataFrame(
+        {
+            "time": [1.0, 2.0, 3.0],
+            "seen[young]": [1.0, np.nan, np.nan],
+            "seen[old]": [3.0, 4.0, np.nan],
+        }
+    )
+    series = read_experiment(data, Vector()).series["seen"]
+    np.testing.assert_array_equal(series.times, [1.0, 2.0])
+    np.testing.assert_array_equal(series.present, [[True, True], [False, True]])
+    np.testing.assert_array_equal(series.values[series.present], [1.0, 3.0, 4.0])
+    assert np.isfinite(series.values).all()
+    assert not series.complete
+
+
+def test_dataset_with_replicates_gives_rows_of_the_same_time():
+    data = xr.Dataset(
+        {
+            "level": (("time", "replicate"), [[1.0, 2.0], [np.nan, 4.0]]),
+            "count": ("time", [5, 6]),
+        },
+        {"time": [1.0, 2.0]},
+    )
+    series = read_experiment(data, Two()).series["level"]
+    np.testing.assert_array_equal(series.times, [1.0, 1.0, 2.0])
+    np.testing.assert_array_equal(series.values, [1.0, 2.0, 4.0])
+
+
+# The initial time, the time column, and columns that are left out.
+
+
+@pytest.mark.parametrize(("t0", "expected"), [(None, 0.5), (0.0, 0.0), (0.5, 0.5), (-3.0, -3.0)])
+def test_initial_time(t0, expected):
+    assert read_experiment(table(), Two(t0=t0)).t0 == expected
+
+
+class Weekly(Two):
+    time_column = "week"
+    ignored_columns = ("note",)
+
+
+def test_class_names_the_time_column_and_ignored_columns():
+    data = table(note="x").rename(columns={"time": "week"})
+    assert read_experiment(data, Weekly()).t0 == 0.5
+
+
+def test_observations_name_the_time_column_and_ignored_columns():
+    data = table(note="x", week=[1.0, 2.0, 3.0], remark="y")
+    source = Observations(data, time="time", ignore=["week", "remark"])
+    assert read_experiment(source, Weekly()).t0 == 0.5
+
+
+def test_columns_of_observables_that_are_left_out_are_unknown():
+    with pytest.raises(ObservationError, match=r"column `count` is no observable.*ignore="):
+        read_experiment(table(), Two(count=None))
+    source = Observations(table(), ignore=["count"])
+    assert list(read_experiment(source, Two(count=None)).series) == ["level"]
+
+
+# Bad input.
+
+
+def test_system_without_observables():
+    with pytest.raises(ObservationError, match=r"Two has no observable.*Observable\(lambda"):
+        read_experiment(table(), Two(level=None, count=None))
+
+
+def test_times_that_are_not_sorted():
+    with pytest.raises(
+        ObservationError, match=r"not sorted: row 3 has 0\.7 after 1.*sort_values\('time'\)"
+    ):
+        read_experiment(table(time=[0.5, 1.0, 0.7]), Two())
+
+
+def test_times_of_a_dataset_that_are_not_sorted():
+    data = xr.Dataset.from_dataframe(table(time=[0.5, 1.0, 0.7]).set_index("time"))
+    with pytest.raises(ObservationError, match=r"not sorted: row 3 has 0\.7 after 1"):
+        read_experiment(data.sel(time=[0.5, 1.0, 0.7]), Two())
+
+
+def test_missing_time():
+    with pytest.raises(ObservationError, match=r"time of row 2 is missing.*drop the row"):
+        read_experiment(table(time=[0.5, np.nan, 2.0]), Two())
+
+
+def test_observable_without_any_value():
+    with pytest.raises(ObservationError, match=r"column `level` holds no value.*level=None"):
+        read_experiment(table(level=np.nan), Two())
+
+
+def test_time_before_the_initial_time():
+    with pytest.raises(
+        ObservationError, match=r"first time of `level` is 0\.5, before .* t0 = 0\.75.*Set t0"
+    ):
+        read_experiment(table(), Two(t0=0.75))
+
+
+def test_missing_row_before_the_initial_time_does_no_harm():
+    data = table(level=[np.nan, 2.0, 3.0], count=[np.nan, 5, 6])
+    assert read_experiment(data, Two(t0=0.75)).t0 == 0.75
+
+
+@pytest.mark.parametrize(
+    ("change", "pattern"),
+    [
+        ({"levels": 1.0}, "column `levels` is no observable"),
+        ({"level": "high"}, "column `level` holds text in row 1"),
+        ({"level": np.inf}, "column `level` holds an infinite value in row 1"),
+    ],
+)
+def test_calibration_reports_what_the_table_reports(change, pattern):
+    with pytest.raises(ObservationError, match=pattern):
+        odecal.compile(Two(), table(**change))
+
+
+def test_reading_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_experiment(table(level=[1.0, np.nan, 3.0]), Two())

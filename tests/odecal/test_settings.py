@@ -1,0 +1,108 @@
+import dataclasses
+
+import diffrax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from odecal import SettingsError, Solve, adjoints
+
+
+def test_defaults_are_those_of_a_non_stiff_system_in_double_precision():
+    solve = Solve()
+    assert isinstance(solve.solver, diffrax.Tsit5)
+    assert isinstance(solve.adjoint, adjoints.Forward)
+    assert solve.dtype == np.float64
+
+
+def test_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError, match="rtol"):
+        Solve().rtol = 1e-3
+
+
+@pytest.mark.parametrize(
+    "solver", [diffrax.Tsit5(), diffrax.Dopri8(), diffrax.Kvaerno5(), diffrax.Heun()]
+)
+def test_takes_adaptive_solvers(solver):
+    assert Solve(solver=solver).solver is solver
+
+
+@pytest.mark.parametrize("solver", [diffrax.Tsit5, "Tsit5", None])
+def test_refuses_what_is_no_solver(solver):
+    with pytest.raises(SettingsError, match=r"expects a Diffrax solver object.*diffrax\.Tsit5\(\)"):
+        Solve(solver=solver)
+
+
+@pytest.mark.parametrize("solver", [diffrax.Euler(), diffrax.SemiImplicitEuler()])
+def test_refuses_solvers_without_an_error_estimate(solver):
+    name = type(solver).__name__
+    with pytest.raises(SettingsError, match=rf"solver={name}\(\)\).*error estimate.*Kvaerno5"):
+        Solve(solver=solver)
+
+
+@pytest.mark.parametrize("solver", [diffrax.KenCarp4(), diffrax.Sil3(), diffrax.SPaRK()])
+def test_refuses_solvers_of_several_terms(solver):
+    name = type(solver).__name__
+    with pytest.raises(SettingsError, match=rf"solver={name}\(\)\).*single term.*Kvaerno5"):
+        Solve(solver=solver)
+
+
+@pytest.mark.parametrize("name", ["rtol", "atol"])
+@pytest.mark.parametrize("value", [0.0, -1e-6, float("nan"), "1e-6", None, True])
+def test_tolerance_is_a_positive_number(name, value):
+    with pytest.raises(SettingsError, match=rf"Solve\({name}=\.\.\.\) expects a positive.*Got"):
+        Solve(**{name: value})
+
+
+@pytest.mark.parametrize("value", [1e-3, np.float64(1e-3), 1])
+def test_tolerance_may_be_any_number(value):
+    assert Solve(rtol=value).rtol == value
+
+
+@pytest.mark.parametrize("value", [0, -1, 10.0, None, True, "100"])
+def test_max_steps_is_a_whole_number(value):
+    with pytest.raises(SettingsError, match=r"Solve\(max_steps=\.\.\.\).*at least 1\. Got"):
+        Solve(max_steps=value)
+
+
+@pytest.mark.parametrize("value", [jnp.float32, np.float64, "float32", np.dtype("float64")])
+def test_dtype_is_kept_as_a_numpy_dtype(value):
+    assert Solve(dtype=value).dtype == np.dtype(value)
+    assert isinstance(Solve(dtype=value).dtype, np.dtype)
+
+
+@pytest.mark.parametrize("value", [jnp.float16, jnp.bfloat16, int, "double precision", 64])
+def test_dtype_is_single_or_double(value):
+    with pytest.raises(SettingsError, match=r"Solve\(dtype=\.\.\.\).*float64 or.*float32.*Got"):
+        Solve(dtype=value)
+
+
+def test_dtype_of_none_is_refused():
+    with pytest.raises(SettingsError, match=r"Solve\(dtype=\.\.\.\).*Got None"):
+        Solve(dtype=None)
+
+
+@pytest.mark.parametrize(
+    "adjoint",
+    [adjoints.Forward(), adjoints.RecursiveCheckpoint(), adjoints.Direct(), adjoints.Backsolve()],
+)
+def test_takes_adjoints_as_they_are(adjoint):
+    assert Solve(adjoint=adjoint).adjoint is adjoint
+
+
+def test_wraps_adjoints_of_diffrax():
+    mode = diffrax.ForwardMode()
+    adjoint = Solve(adjoint=mode).adjoint
+    assert isinstance(adjoint, adjoints.AbstractAdjoint)
+    assert adjoint.adjoint is mode
+
+
+@pytest.mark.parametrize("adjoint", [None, "forward", adjoints.Forward])
+def test_refuses_what_is_no_adjoint(adjoint):
+    with pytest.raises(SettingsError, match=r"Solve\(solver=Tsit5\(\), adjoint=\.\.\.\) cannot"):
+        Solve(adjoint=adjoint)
+
+
+def test_refuses_an_adjoint_of_steady_states():
+    with pytest.raises(SettingsError, match=r"ImplicitAdjoint.*Use odecal\.adjoints\.Forward\(\)"):
+        Solve(adjoint=diffrax.ImplicitAdjoint())

@@ -1,0 +1,475 @@
+import re
+
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+import xarray as xr
+
+from odecal import Observable, ObservationError, State, System
+from odecal._tables import Layout, read_rows
+
+AGES = {"age": ["young", "old"]}
+PLAIN = Layout(time=None, usual_time=None, ignore=())
+
+
+class Two(System):
+    a = State(initial=1.0)
+
+    def vector_field(self, t, y, p):
+        return {"a": -y.a}
+
+    level = Observable(lambda t, y, p: dist.Normal(y.a, 1.0))
+    count = Observable(lambda t, y, p: dist.Poisson(y.a))
+
+
+class Vector(System):
+    coords = AGES
+
+    x = State(initial=1.0, dims="age")
+
+    def vector_field(self, t, y, p):
+        return {"x": -y.x}
+
+    seen = Observable(lambda t, y, p: dist.Normal(y.x, 1.0), dims="age")
+
+
+def table(**columns):
+    base = {"time": [0.5, 1.0, 2.0], "level": [1.0, 2.0, 3.0], "count": [4, 5, 6]}
+    return pd.DataFrame({**base, **columns})
+
+
+def read(data, system=Two, layout=PLAIN):
+    return read_rows(data, system().declaration, layout)
+
+
+def refuse(data, pattern, system=Two, layout=PLAIN):
+    with pytest.raises(ObservationError, match=pattern):
+        read(data, system, layout)
+
+
+def assert_rows(rows, times, values):
+    np.testing.assert_array_equal(rows.times, times)
+    np.testing.assert_array_equal(rows.values, values)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+# What is read.
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_csv_by_path(tmp_path, kind):
+    path = write(tmp_path / "data.csv", "time,level,count\n0.5,1,4\n1.0,2,5\n")
+    rows = read(kind(path))
+    assert_rows(rows["level"], [0.5, 1.0], [1.0, 2.0])
+    assert_rows(rows["count"], [0.5, 1.0], [4.0, 5.0])
+
+
+def test_csv_with_spaces_and_a_byte_order_mark(tmp_path):
+    path = write(tmp_path / "data.csv", "\ufefftime , level, count\n0.5, 1, 4\n")
+    assert_rows(read(path)["level"], [0.5], [1.0])
+
+
+@pytest.mark.parametrize("missing", ["", "NA", "NaN", "nan", " "])
+def test_csv_with_missing_cells(tmp_path, missing):
+    path = write(tmp_path / "data.csv", f"time,level,count\n0.5,{missing},4\n1.0,2,5\n")
+    assert_rows(read(path)["level"], [0.5, 1.0], [np.nan, 2.0])
+
+
+def test_table_in_any_order_of_columns():
+    rows = read(table()[["count", "time", "level"]])
+    assert_rows(rows["level"], [0.5, 1.0, 2.0], [1.0, 2.0, 3.0])
+    assert rows["count"].values.dtype == float
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "object", "string"])
+def test_table_of_another_dtype_with_a_missing_value(dtype):
+    column = pd.Series([4, None, 6], dtype=dtype)
+    assert_rows(read(table(count=column))["count"], [0.5, 1.0, 2.0], [4.0, np.nan, 6.0])
+
+
+def test_table_with_time_as_its_index():
+    assert_rows(read(table().set_index("time"))["level"], [0.5, 1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def test_table_with_replicates_keeps_its_rows():
+    rows = read(table(time=[0.5, 0.5, 1.0]))
+    assert_rows(rows["level"], [0.5, 0.5, 1.0], [1.0, 2.0, 3.0])
+
+
+def test_table_is_not_changed():
+    data = table().set_index("time")
+    before = data.copy()
+    read(data)
+    pd.testing.assert_frame_equal(data, before)
+
+
+def test_vector_columns_are_stacked_in_the_order_of_the_labels():
+    data = pd.DataFrame({"time": [1.0, 2.0], "seen[old]": [3.0, 4.0], "seen[young]": [1.0, 2.0]})
+    assert_rows(read(data, Vector)["seen"], [1.0, 2.0], [[1.0, 3.0], [2.0, 4.0]])
+
+
+def test_columns_of_two_dims_are_named_by_both_labels():
+    labels = {"age": ["young", "old"], "sex": ["f", "m", "x"]}
+
+    class Matrix(System):
+        coords = labels
+        x = State(initial=1.0, dims=("age", "sex"))
+
+        def vector_field(self, t, y, p):
+            return {"x": -y.x}
+
+        seen = Observable(lambda t, y, p: dist.Normal(y.x, 1.0), dims=("age", "sex"))
+
+    columns = {
+        f"seen[{age},{sex}]": [10.0 * i + j]
+        for i, age in enumerate(labels["age"])
+        for j, sex in enumerate(labels["sex"])
+    }
+    rows = read(pd.DataFrame({"time": [1.0], **columns}), Matrix)
+    assert_rows(rows["seen"], [1.0], [[[0.0, 1.0, 2.0], [10.0, 11.0, 12.0]]])
+
+
+# The time column.
+
+
+@pytest.mark.parametrize("name", ["time", "t", "week"])
+def test_time_column_is_found(name):
+    rows = read(table().rename(columns={"time": name}))
+    np.testing.assert_array_equal(rows["level"].times, [0.5, 1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [Layout("week", None, ("time",)), Layout(None, "week", ("time",))],
+    ids=["declared", "usual"],
+)
+def test_time_column_that_is_named_is_taken(layout):
+    rows = read(table(week=[7.0, 8.0, 9.0]), layout=layout)
+    np.testing.assert_array_equal(rows["level"].times, [7.0, 8.0, 9.0])
+
+
+def test_usual_time_column_that_is_not_there_gives_way():
+    rows = read(table(), layout=Layout(None, "week", ()))
+    np.testing.assert_array_equal(rows["level"].times, [0.5, 1.0, 2.0])
+
+
+def test_time_column_whose_name_is_a_number_is_found():
+    rows = read(table().rename(columns={"time": 0}))
+    np.testing.assert_array_equal(rows["level"].times, [0.5, 1.0, 2.0])
+
+
+def test_ignored_columns_may_hold_anything():
+    rows = read(table(note=["a", "b", "c"]), layout=Layout(None, None, ("note",)))
+    assert set(rows) == {"level", "count"}
+
+
+def test_declared_time_column_that_is_missing():
+    refuse(
+        table().rename(columns={"time": "weeks"}),
+        r"no time column `week`\. Got the columns: weeks, level, count\. Did you mean `weeks`",
+        layout=Layout("week", None, ()),
+    )
+
+
+def test_time_column_that_cannot_be_told():
+    refuse(
+        table(note=1.0).rename(columns={"time": "week"}),
+        r"time column cannot be told.*Got week, note\. Name it `time`, or.*time_column",
+    )
+
+
+def test_no_time_column_at_all():
+    refuse(table().drop(columns="time"), r"time column cannot be told.*Got \(none\)\. Name it")
+
+
+# Columns that do not fit.
+
+
+def test_missing_column():
+    refuse(
+        table().drop(columns="count"),
+        r"no column `count` for the observable `count` of Two.*leave the observable out with "
+        r"Two\(count=None\)",
+    )
+
+
+def test_misspelt_column():
+    refuse(table().rename(columns={"level": "levle"}), r"no column `level`.*Did you mean `levle`\?")
+
+
+def test_misspelt_column_where_time_is_the_index():
+    data = table().rename(columns={"level": "levle"}).set_index("time")
+    refuse(data, r"no column `level`.*Did you mean `levle`\?")
+
+
+def test_unknown_column():
+    refuse(
+        table(levels=1.0),
+        r"column `levels` is no observable of Two.*Did you mean `level`\?.*ignored_columns",
+    )
+
+
+def test_missing_element_of_a_vector():
+    data = pd.DataFrame({"time": [1.0], "seen[young]": [1.0]})
+    refuse(data, r"no column `seen\[old\]` for the observable `seen` of Vector.*rename", Vector)
+
+
+def test_vector_given_as_one_column():
+    data = pd.DataFrame({"time": [1.0], "seen": [1.0]})
+    refuse(data, r"no column `seen\[young\]`.*Got the columns: time, seen", Vector)
+
+
+def test_column_there_twice():
+    data = pd.concat([table(), table()[["level"]]], axis=1)
+    refuse(data, r"more than one column `level`.*replicates go into rows of the same time")
+
+
+def test_duplicate_index():
+    data = table().set_index("time").iloc[[0, 1, 1]]
+    refuse(data, r"index of the table has duplicates: .*1\.0.*more than once.*reset_index\(\)")
+
+
+# Values that do not fit.
+
+
+@pytest.mark.parametrize("name", ["time", "level"])
+def test_text_in_a_numeric_column(name):
+    refuse(
+        table(**{name: [0.5, "about 1", 2.0]}),
+        rf"column `{name}` holds text in row 2: 'about 1'.*missing value is an empty cell",
+    )
+
+
+def test_text_in_a_numeric_column_of_a_csv(tmp_path):
+    path = write(tmp_path / "data.csv", "time,level,count\n0.5,1,4\n1.0,<0.1,5\n")
+    refuse(path, r"column `level` holds text in row 2: '<0\.1'.*missing value is")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["time", "level"])
+def test_infinite_value(name, value):
+    refuse(
+        table(**{name: [0.5, 1.0, value]}),
+        rf"column `{name}` holds an infinite value in row 3.*make it NaN if it is missing",
+    )
+
+
+def test_dates_in_the_time_column():
+    dates = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"])
+    refuse(table(time=dates), r"column `time` holds dates.*unit of time\. Convert it")
+
+
+def test_durations_in_the_time_column():
+    days = pd.to_timedelta([1, 2, 3], unit="D")
+    refuse(table(time=days), r"column `time` holds dates.*Convert it")
+
+
+def test_dates_as_text():
+    refuse(
+        table(time=["2020-01-01", "2020-01-02", "2020-01-03"]),
+        r"column `time` holds text in row 1: '2020-01-01'\. Expected numbers",
+    )
+
+
+def test_no_rows():
+    refuse(table().iloc[:0], r"table has no rows\. Expected at least one observation")
+
+
+# Files that do not fit.
+
+
+def test_missing_file(tmp_path):
+    path = tmp_path / "nowhere.csv"
+    refuse(path, rf"no file {re.escape(str(path))}\. Expected the path of a CSV table")
+
+
+def test_folder_in_place_of_a_file(tmp_path):
+    refuse(tmp_path, r"cannot be read as a CSV table\. Expected text, a header line")
+
+
+def test_empty_file(tmp_path):
+    refuse(write(tmp_path / "data.csv", ""), r"data\.csv is empty\. Expected a header and rows")
+
+
+def test_file_of_a_header_alone(tmp_path):
+    refuse(write(tmp_path / "data.csv", "time,level,count\n"), r"table has no rows")
+
+
+def test_binary_file(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_bytes(b"time,level,count\n\xff\xfe\x00,1,2\n")
+    refuse(path, r"data\.csv cannot be read as a CSV table\. Expected text")
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_file_with_another_separator(tmp_path, mark):
+    text = "time,level,count\n0.5,1,4\n".replace(",", mark)
+    refuse(write(tmp_path / "data.csv", text), r"has one column.*separated by commas.*sep=\.\.\.\)")
+
+
+def test_file_with_more_cells_than_columns(tmp_path):
+    path = write(tmp_path / "data.csv", "time,level,count\n0.5,1,4,7\n1.0,2,5,8\n")
+    refuse(path, r"data\.csv")
+
+
+def test_file_with_a_comma_at_the_end_of_every_row(tmp_path):
+    path = write(tmp_path / "data.csv", "time,level,count\n0.5,1,4,\n1.0,2,5,\n")
+    assert_rows(read(path)["level"], [0.5, 1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("data", [None, [1.0, 2.0], {"time": [1.0]}, np.ones((2, 3))])
+def test_data_of_another_type(data):
+    refuse(
+        data, rf"expected as a pandas\.DataFrame.*path of a CSV file\. Got a {type(data).__name__}"
+    )
+
+
+# xarray.
+
+
+def dataset(**variables):
+    base = {"level": ("time", [1.0, 2.0, np.nan]), "count": ("time", [4, 5, 6])}
+    return xr.Dataset({**base, **variables}, {"time": [0.5, 1.0, 2.0]})
+
+
+def test_dataset():
+    rows = read(dataset())
+    assert_rows(rows["level"], [0.5, 1.0, 2.0], [1.0, 2.0, np.nan])
+    assert_rows(rows["count"], [0.5, 1.0, 2.0], [4.0, 5.0, 6.0])
+
+
+def test_data_array():
+    data = dataset()["level"]
+    rows = read_rows(data, Two(count=None).declaration, PLAIN)
+    assert_rows(rows["level"], [0.5, 1.0, 2.0], [1.0, 2.0, np.nan])
+
+
+@pytest.mark.parametrize("order", [("time", "replicate"), ("replicate", "time")])
+def test_dataset_with_replicates(order):
+    both = xr.DataArray([[1.0, 2.0], [3.0, 4.0], [5.0, np.nan]], dims=("time", "replicate"))
+    rows = read(dataset(level=both.transpose(*order)))
+    times = [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
+    assert_rows(rows["level"], times, [1.0, 2.0, 3.0, 4.0, 5.0, np.nan])
+    assert_rows(rows["count"], [0.5, 1.0, 2.0], [4.0, 5.0, 6.0])
+
+
+@pytest.mark.parametrize("order", [("time", "age"), ("age", "time")])
+@pytest.mark.parametrize("labels", [["young", "old"], ["old", "young"]])
+def test_dataset_with_labels_in_any_order(order, labels):
+    young_old = {"young": [1.0, 2.0], "old": [3.0, 4.0]}
+    seen = xr.DataArray(
+        np.stack([young_old[label] for label in labels], axis=-1),
+        dims=("time", "age"),
+        coords={"time": [1.0, 2.0], "age": labels},
+    )
+    rows = read(xr.Dataset({"seen": seen.transpose(*order)}), Vector)
+    assert_rows(rows["seen"], [1.0, 2.0], [[1.0, 3.0], [2.0, 4.0]])
+
+
+def test_dataset_without_labels_is_taken_in_order():
+    seen = (("time", "age"), [[1.0, 3.0], [2.0, 4.0]])
+    rows = read(xr.Dataset({"seen": seen}, {"time": [1.0, 2.0]}), Vector)
+    assert_rows(rows["seen"], [1.0, 2.0], [[1.0, 3.0], [2.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    "layout", [PLAIN, Layout("week", None, ()), Layout(None, "week", ())], ids=str
+)
+def test_dataset_with_another_time_dimension(layout):
+    rows = read(dataset().rename(time="week"), layout=layout)
+    np.testing.assert_array_equal(rows["level"].times, [0.5, 1.0, 2.0])
+
+
+def test_dataset_with_an_ignored_variable():
+    rows = read(dataset(note=("time", ["a", "b", "c"])), layout=Layout(None, None, ("note",)))
+    assert set(rows) == {"level", "count"}
+
+
+def test_dataset_without_a_variable():
+    refuse(
+        dataset().rename(level="levle"),
+        r"no variable `level` for the observable of Two.*Did you mean `levle`.*Two\(level=None\)",
+    )
+
+
+def test_dataset_with_an_unknown_variable():
+    refuse(
+        dataset(levels=("time", [1.0, 2.0, 3.0])),
+        r"variable `levels` is no observable of Two.*Did you mean `level`\?.*drop_vars",
+    )
+
+
+def test_dataset_without_a_time_coordinate():
+    refuse(
+        dataset().drop_vars("time"),
+        r"time dimension `time` with a coordinate is expected.*Name it by time_column",
+    )
+
+
+def test_dataset_without_the_declared_time():
+    refuse(
+        dataset(),
+        r"time dimension `week` with a coordinate.*dimensions time.*time=\.\.\.\)",
+        layout=Layout("week", None, ()),
+    )
+
+
+def test_dataset_with_a_time_twice():
+    refuse(
+        dataset().isel(time=[0, 1, 1]),
+        r"time index `time` has duplicates: .*1\.0.*dimension of their own, `replicate`",
+    )
+
+
+def test_dataset_without_times():
+    refuse(dataset().isel(time=slice(0)), r"dataset has no times\. Expected at least one")
+
+
+def test_dataset_with_dates():
+    dates = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"])
+    refuse(dataset().assign_coords(time=dates), r"column `time` holds dates.*Convert it")
+
+
+def test_dataset_with_text():
+    refuse(
+        dataset(level=("time", ["a", "b", "c"])), r"variable `level` holds .* values\. Expected num"
+    )
+
+
+def test_dataset_with_an_infinite_value():
+    refuse(
+        dataset(level=("time", [1.0, np.inf, 2.0])),
+        r"column `level` holds an infinite value in row 2.*make it NaN",
+    )
+
+
+def test_dataset_with_a_dimension_too_many():
+    data = dataset(level=(("time", "place"), np.ones((3, 2)))).assign_coords(place=[0, 1])
+    refuse(data, r"variable `level` has the dimensions time, place\. Expected time")
+
+
+def test_dataset_with_a_dimension_of_an_ignored_variable():
+    data = dataset(note=(("time", "place"), np.ones((3, 2)))).assign_coords(place=[0, 1])
+    rows = read(data, layout=Layout(None, None, ("note",)))
+    np.testing.assert_array_equal(rows["level"].times, [0.5, 1.0, 2.0])
+
+
+def test_dataset_with_a_dimension_too_few():
+    data = xr.Dataset({"seen": ("time", [1.0, 2.0])}, {"time": [1.0, 2.0]})
+    refuse(data, r"variable `seen` has the dimensions time\. Expected time, age", Vector)
+
+
+def test_dataset_with_other_labels():
+    seen = (("time", "age"), np.ones((1, 2)))
+    data = xr.Dataset({"seen": seen}, {"time": [1.0], "age": ["young", "elderly"]})
+    refuse(data, r"labels of `age` of `seen` differ\. Expected young, old\. Got young, el", Vector)
+
+
+def test_dataset_with_another_number_of_elements():
+    data = xr.Dataset({"seen": (("time", "age"), np.ones((1, 3)))}, {"time": [1.0]})
+    refuse(data, r"variable `seen` has the wrong shape.*Expected \(2,\)\. Got \(3,\)", Vector)
