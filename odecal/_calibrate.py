@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from odecal._compile import as_system, compile  # noqa: A004
-from odecal._errors import ObservationError, SettingsError
+from odecal._errors import DeclarationError, ObservationError, SettingsError
 from odecal._provenance import environment_attrs, merge, sampler_attrs, solve_attrs, system_attrs
 from odecal._settings import Solve
 from odecal.samplers import NUTS, AbstractSampler
@@ -57,7 +57,7 @@ def calibrate(
         grid of times. Units are attributes; provenance is in the attributes of the root.
 
     Raises:
-        DeclarationError: if the system is none.
+        DeclarationError: if the system is none, or has no unknown.
         ObservationError: if the table does not fit the system.
         SettingsError: if a setting cannot work.
         SamplingError: if no draw from the prior has a finite log density.
@@ -69,6 +69,11 @@ def calibrate(
     sampler = NUTS() if sampler is None else sampler
     _check_run(sampler, num_chains, num_warmup, num_samples, seed)
     model = compile(system, shipped(system) if observations is None else observations, solve)
+    if not system.declaration.sites:
+        raise DeclarationError(
+            f"{system.declaration.name} has nothing to calibrate: every parameter and initial "
+            "value is fixed. Expected at least one prior. To solve it, use odecal.simulate."
+        )
     with ExitStack() as stack:
         stack.enter_context(model.precision())
         shown = stack.enter_context(RichProgress() if progress else Progress())
@@ -161,6 +166,8 @@ def _check_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int,
         )
     least = {"num_chains": (num_chains, 1), "num_warmup": (num_warmup, 0)}
     least |= {"num_samples": (num_samples, 1), "seed": (seed, 0)}
+    if isinstance(seed, (int, np.integer)) and seed >= 2**32:
+        raise SettingsError(f"calibrate(seed=...) expects a number below 2**32. Got {seed}.")
     for name, (value, low) in least.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
             raise SettingsError(

@@ -1,6 +1,7 @@
 """Mistakes in a declaration, found when the class is made: its functions are traced once."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -46,9 +47,16 @@ def check_system(system: "System") -> None:
             mistakes.append(error)
 
     with jax.enable_x64(True):
+        for name, site in declaration.sites.items():
+            with user_code(f"Drawing from the prior of {declaration.name}.{name}"):
+                jax.eval_shape(partial(_draw, site.prior))
         jax.eval_shape(trace, values)
     if mistakes:
         raise mistakes[0]
+
+
+def _draw(prior: dist.Distribution) -> jax.Array:
+    return prior.sample(jax.random.key(0))
 
 
 def _trace(system: "System", values: Mapping[str, Any]) -> None:
@@ -100,9 +108,12 @@ def check_rates(declaration: Declaration, rates: Any) -> None:
     for name in declaration.states:
         try:
             rate = jnp.asarray(rates[name])
+            if jnp.iscomplexobj(rate):
+                raise TypeError
         except (TypeError, ValueError):
             raise DeclarationError(
-                f"{where} returns {rates[name]!r} as the derivative of `{name}`. Expected a number."
+                f"{where} returns {rates[name]!r} as the derivative of `{name}`. "
+                "Expected a real number."
             ) from None
         _check_shape(where, f"derivative of `{name}`", rate.shape, declaration.shape(name))
 

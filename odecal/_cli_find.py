@@ -91,7 +91,7 @@ def _run_file(path: Path) -> Any:
         spec.loader.exec_module(module)
     except OdecalError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = _line_of(error, path)
         raise DeclarationError(
             f"The file {path} cannot be run{line}: {type(error).__name__}: {error}"

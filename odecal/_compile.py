@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._errors import ObservationError
+from odecal._errors import ObservationError, SettingsError
 from odecal._model import Model
 from odecal._observations import Series, read_experiment
 from odecal._settings import Solve
@@ -35,8 +35,14 @@ def compile(system: "System", observations: Any, solve: Solve | None = None) -> 
         ObservationError: if the table does not fit the system, or holds values that a noise model
             excludes.
         DeclarationError: if `system` is not one.
+        SettingsError: if `solve` is not one.
     """
     system = as_system(system)
+    if solve is not None and not isinstance(solve, Solve):
+        raise SettingsError(
+            f"compile(solve=...) expects odecal.Solve(...), such as odecal.Solve(rtol=1e-8). "
+            f"Got {solve!r}."
+        )
     model = Model(system, read_experiment(observations, system), solve or system.solve)
     with model.precision():
         for name, series in model.experiment.series.items():

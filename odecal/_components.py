@@ -13,7 +13,12 @@ Dims = tuple[str, ...]
 
 
 def _as_dims(dims: Any) -> Dims:
-    return (dims,) if isinstance(dims, str) else tuple(dims)
+    names = (dims,) if isinstance(dims, str) else dims
+    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+        raise DeclarationError(
+            f"dims=... expects the name of a dimension, or a tuple of names. Got {_shown(dims)}."
+        )
+    return tuple(names)
 
 
 @dataclass(frozen=True, eq=False)

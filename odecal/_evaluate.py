@@ -84,7 +84,19 @@ class Evaluator:
             for i in range(0, len(padded), _CHUNK)
         ]
         fields = jax.tree.map(lambda *parts: np.concatenate(parts)[:total], *chunks)
+        failed = fields["failed"]
+        for name in ("replicated", "states", "predicted"):
+            fields[name] = {key: _missing(x, failed) for key, x in fields[name].items()}
         return Evaluation(**fields)
+
+
+def _missing(draws: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """Draws, not a number where the solve failed."""
+    if not failed.any():
+        return draws
+    draws = draws.astype(np.promote_types(draws.dtype, np.float32))
+    draws[failed] = np.nan
+    return draws
 
 
 def _evaluate_one(

@@ -1,12 +1,18 @@
 """The joint distribution of all values of one observable, as NumPyro sees it."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpyro.distributions as dist
+from numpyro.distributions import constraints
 
 Law = Callable[..., dist.Distribution]
+
+# How far outside its bounds solver error may push a distribution's argument.
+_SLIGHT = 1e-5
 
 
 class AtTimes(dist.Distribution):
@@ -54,16 +60,16 @@ class AtTimes(dist.Distribution):
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         """Draw values at all times, of shape (*sample_shape, time, *dims)."""
         keys = jax.random.split(key, self.num_times)
-        draws = self._map(lambda law, key: law.sample(key, sample_shape), keys)
-        return jax.numpy.moveaxis(draws, 0, len(sample_shape))
+        draws = self._map(lambda law, key: repaired(law).sample(key, sample_shape), keys)
+        return jnp.moveaxis(draws, 0, len(sample_shape))
 
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
         """The log density of each value, of shape (*sample_shape, time, *batch)."""
         del intermediates
-        lead = jax.numpy.ndim(value) - len(self.batch_shape) - len(self.event_shape)
-        value = jax.numpy.moveaxis(value, lead, 0)
-        log_density = self._map(lambda law, value: law.log_prob(value), value)
-        return jax.numpy.moveaxis(log_density, 0, lead)
+        lead = jnp.ndim(value) - len(self.batch_shape) - len(self.event_shape)
+        value = jnp.moveaxis(value, lead, 0)
+        log_density = self._map(lambda law, x: repaired(law, _SLIGHT).log_prob(x), value)
+        return jnp.moveaxis(log_density, 0, lead)
 
     def _map(self, of: Callable[..., Any], *each: Any) -> Any:
         """Evaluate something of every time's law."""
@@ -80,3 +86,40 @@ class AtTimes(dist.Distribution):
             for argument, axis in zip(self.arguments, self.axes, strict=True)
         ]
         return self.law(*first)
+
+
+def repaired(law: dist.Distribution, slightly: float = float("inf")) -> dist.Distribution:
+    """A law whose rates and probabilities are within their bounds.
+
+    A solver can give a prevalence or a density of −1e-12. A density would be not a number there,
+    and NumPyro's sampler of a binomial would never end.
+
+    Args:
+        law: a distribution.
+        slightly: what is further outside than this is left as it is.
+
+    Returns:
+        The same distribution with its arguments drawn in.
+    """
+    fixed = copy.copy(law)
+    clip = slightly == float("inf")
+    for name, constraint in law.arg_constraints.items():
+        value = law.__dict__.get(name)
+        if value is None or constraint not in _BOUNDED:
+            continue
+        if isinstance(value, dist.Distribution) or not jnp.issubdtype(
+            jnp.result_type(value), jnp.floating
+        ):
+            continue
+        value = jnp.asarray(value)
+        info = jnp.finfo(value.dtype)
+        low, high = float(info.tiny) ** 0.5, 1.0 - float(info.eps)
+        near = (value <= low) & (value >= low - slightly)
+        value = jnp.where(near | jnp.isnan(value) if clip else near, low, value)
+        if constraint is constraints.unit_interval:
+            value = jnp.where((value >= high) & (value <= high + slightly), high, value)
+        setattr(fixed, name, value)
+    return fixed
+
+
+_BOUNDED = (constraints.unit_interval, constraints.positive, constraints.nonnegative)

@@ -81,7 +81,7 @@ class Model:
         prediction = self.predict(values)
         failed = prediction.trajectory.failed
         numpyro.deterministic(SOLVER_STEPS, prediction.trajectory.num_steps)
-        numpyro.deterministic(SOLVE_FAILED, failed)
+        numpyro.deterministic(SOLVE_FAILED, failed.astype(jnp.int32))
         numpyro.factor("solve", jnp.where(failed, -jnp.inf, 0.0))
         for name, law in prediction.laws.items():
             if predict:

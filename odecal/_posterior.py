@@ -108,11 +108,17 @@ class _Builder:
         }
 
     def log_likelihood(self, evaluation: Evaluation, lead: _Lead) -> Variables:
-        """The log density of every observed value, all observables along one dimension.
+        """The log density of every observed value, in one variable.
 
-        One variable, so that cross-validation needs no further argument; the coordinates tell
-        which observable and time a value belongs to.
+        One, so that cross-validation needs no further argument. A single complete observable keeps
+        its name and dimensions; otherwise all values stand along one dimension, whose coordinates
+        tell which observable and time each belongs to.
         """
+        names = list(evaluation.log_likelihood)
+        if len(names) == 1 and self.model.experiment.series[names[0]].complete:
+            flat, (dims, coords) = evaluation.log_likelihood[names[0]], self.place(names[0])
+            kept = dims[: flat.ndim - 1]  # a joint law has one density a time
+            return {names[0]: lead.array(flat, kept, {dim: coords[dim] for dim in kept})}
         columns, observables, times = [], [], []
         for name, flat in evaluation.log_likelihood.items():
             series = self.model.experiment.series[name]

@@ -59,6 +59,13 @@ def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
     Raises:
         OutputError: if it cannot be written; nothing is left behind.
     """
+    import xarray as xr
+
+    if not isinstance(posterior, (xr.DataTree, xr.Dataset)):
+        raise OutputError(
+            "save(...) expects the result of a calibration or a comparison, an xarray.DataTree or "
+            f"Dataset. Got a {type(posterior).__name__}."
+        )
     path = check_output(path)
     handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=".", suffix=".tmp")
     os.close(handle)

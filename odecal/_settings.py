@@ -1,6 +1,7 @@
 """How a system is solved."""
 
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 import diffrax
@@ -45,17 +46,19 @@ class Solve:
         _check_solver(self.solver)
         for name in ("rtol", "atol"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise SettingsError(f"Solve({name}=...) expects a positive number. Got {value!r}.")
-        if (
-            isinstance(self.max_steps, bool)
-            or not isinstance(self.max_steps, int)
-            or self.max_steps < 1
-        ):
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if not number or not 0 < value < float("inf"):
+                raise SettingsError(
+                    f"Solve({name}=...) expects a positive, finite number. Got {value!r}."
+                )
+            object.__setattr__(self, name, float(value))
+        whole = isinstance(self.max_steps, Integral) and not isinstance(self.max_steps, bool)
+        if not whole or self.max_steps < 1:
             raise SettingsError(
                 "Solve(max_steps=...) expects a whole number of at least 1. "
                 f"Got {self.max_steps!r}."
             )
+        object.__setattr__(self, "max_steps", int(self.max_steps))
         dtype = _dtype(self.dtype)
         if dtype is None:
             raise SettingsError(

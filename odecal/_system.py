@@ -86,11 +86,7 @@ class System:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._components = _collect(cls)
-        if not isinstance(cls.coords, Mapping):
-            raise DeclarationError(
-                f"{cls.__name__}.coords expects the labels of each dim, such as "
-                f'{{"age": ["child", "adult"]}}. Got {_shown(cls.coords)}.'
-            )
+        _check_coords(cls.__name__, cls.coords)
         complete = cls.vector_field is not System.vector_field
         dims = {dim for c in cls._components.values() for dim in c.dims}
         if complete and dims <= set(cls.coords):
@@ -106,6 +102,7 @@ class System:
         from odecal._check import check_system
 
         components = _override(type(self).__name__, self._components, overrides)
+        _check_coords(type(self).__name__, coords or {})
         labels = {**self.coords, **(coords or {})}
         _check_dims(type(self).__name__, components, labels)
         declaration = Declaration(
@@ -196,6 +193,18 @@ def _check_name(cls: type[System], name: str) -> None:
             f"{cls.__name__}.{name} cannot be the name of a part: it starts with an underscore, or "
             f"is used otherwise (by a dim, by System, or by results: {listed(_RESERVED)}). "
             "Rename it."
+        )
+
+
+def _check_coords(system: str, coords: Any) -> None:
+    """Refuse labels that are none."""
+    good = isinstance(coords, Mapping) and all(
+        not isinstance(labels, str) and np.ndim(labels) == 1 for labels in coords.values()
+    )
+    if not good:
+        raise DeclarationError(
+            f"coords of {system} expects the labels of each dim in a row, such as "
+            f'{{"age": ["child", "adult"]}}. Got {_shown(coords)}.'
         )
 
 

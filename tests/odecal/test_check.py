@@ -93,7 +93,9 @@ def test_vector_field_with_a_wrong_shape(rates, name, expected, got):
 
 @pytest.mark.parametrize("rate", ["fast", None])
 def test_vector_field_with_no_number(rate):
-    with pytest.raises(DeclarationError, match=r"as the derivative of `x`\. Expected a number"):
+    with pytest.raises(
+        DeclarationError, match=r"as the derivative of `x`\. Expected a real number"
+    ):
         declare(lambda t, y, p: {"x": rate, "z": y.z})
 
 

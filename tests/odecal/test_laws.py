@@ -185,3 +185,41 @@ def test_single_time():
     law = AtTimes(normal, (jnp.zeros(1), jnp.ones(1), P), (0, 0, None), 1)
     expected = scipy.stats.norm(P, 1.0).logpdf(0.5)
     np.testing.assert_allclose(law.log_prob(jnp.array([0.5])), [expected], rtol=1e-5)
+
+
+# Traced, as in a model: NumPyro checks the arguments of a distribution only where it can see them.
+
+
+@pytest.mark.parametrize("value", [-1e-9, -0.2, float("nan"), 0.0, 1.0 + 1e-9])
+def test_a_binomial_of_a_prevalence_out_of_bounds_can_be_drawn(value):
+    """NumPyro's own sampler never ends where a batch holds a negative probability."""
+
+    @jax.jit
+    def draw(probs):
+        law = AtTimes(lambda p: dist.Binomial(10, p), (probs,), (0,), 2)
+        return law.sample(jax.random.key(0))
+
+    assert draw(jnp.array([0.5, value]))[1] == (10 if value > 1 else 0)
+
+
+@pytest.mark.parametrize(
+    "law", [lambda p: dist.Binomial(10, p), dist.Poisson], ids=["Binomial", "Poisson"]
+)
+def test_slightly_negative_rates_have_the_density_of_zero(law):
+    @jax.jit
+    def density(rate, count):
+        return AtTimes(law, (rate[None],), (0,), 1).log_prob(count[None]).sum()
+
+    rate = jnp.array(-1e-9)
+    np.testing.assert_allclose(density(rate, jnp.array(0)), 0.0, atol=1e-6)
+    assert np.isfinite(density(rate, jnp.array(1)))
+    assert np.isfinite(jax.grad(density)(rate, jnp.array(1)))
+
+
+def test_rates_far_out_of_bounds_have_no_density():
+    @jax.jit
+    def density(rate):
+        law = AtTimes(lambda p: dist.Binomial(10, p), (rate[None],), (0,), 1)
+        return law.log_prob(jnp.array([3])).sum()
+
+    assert np.isnan(density(jnp.array(-0.2)))

@@ -226,3 +226,35 @@ def test_other_files_are_refused(tmp_path):
     xr.Dataset({"x": 1}).to_netcdf(tmp_path / "other.nc")
     with pytest.raises(odecal.OutputError, match="holds no posterior"):
         odecal.load(tmp_path / "other.nc")
+
+
+def test_failed_prior_draws_are_missing_and_counted():
+    """dx/dt = k x² has no solution at t = 4 where k > 1/4."""
+
+    class Blast(System):
+        t0 = 0.0
+        x = State(1.0)
+        k = Parameter(dist.Normal(0.0, 3.0))
+
+        def vector_field(self, t, y, p):
+            return {"x": p.k * y.x**2}
+
+        seen = Observable(lambda t, y, p: noise.Normal(y.x, 0.1))
+
+    table = pd.DataFrame({"time": [1.0, 4.0], "seen": [0.66, 0.33]})
+    tree = odecal.calibrate(
+        Blast(), table, num_chains=1, num_warmup=50, num_samples=20, progress=False
+    )
+    fails = tree["prior"]["k"].values > 0.25
+    assert tree["prior"].attrs["failed_solves"] == fails.sum() > 300
+    np.testing.assert_array_equal(np.isnan(tree["prior_predictive"]["seen"].values).all(-1), fails)
+    assert not np.isnan(tree["posterior_predictive"]["seen"]).any()
+    # A single complete observable keeps its name and dimensions.
+    assert tree["log_likelihood"]["seen"].dims == ("chain", "draw", "time")
+
+
+def test_nothing_to_calibrate_is_said():
+    system = Reservoirs(rate=0.5, sigma=0.1)
+    table = pd.DataFrame({"time": [1], "level[upper]": [1], "level[lower]": [1], "total": [2]})
+    with pytest.raises(odecal.DeclarationError, match=r"nothing to calibrate.*simulate"):
+        odecal.calibrate(system, table)
