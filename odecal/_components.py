@@ -173,7 +173,8 @@ class Observable(Component):
                 f"a NumPyro distribution. Got {_shown(law)}"
                 + (f" of {arguments} arguments." if arguments is not None else ".")
             )
-        positive = _is_number(interval) and np.ndim(interval) == 0 and interval > 0
+        length: Any = interval
+        positive = _is_number(length) and np.ndim(length) == 0 and length > 0
         if interval is not None and (arguments != 4 or not positive):
             raise DeclarationError(
                 "Observable(..., interval=...) expects a positive length of time, and a function "

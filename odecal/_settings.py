@@ -52,13 +52,13 @@ class Solve:
                     f"Solve({name}=...) expects a positive, finite number. Got {value!r}."
                 )
             object.__setattr__(self, name, float(value))
-        whole = isinstance(self.max_steps, Integral) and not isinstance(self.max_steps, bool)
-        if not whole or self.max_steps < 1:
+        steps: Any = self.max_steps
+        if not isinstance(steps, Integral) or isinstance(steps, bool) or int(steps) < 1:
             raise SettingsError(
                 "Solve(max_steps=...) expects a whole number of at least 1. "
                 f"Got {self.max_steps!r}."
             )
-        object.__setattr__(self, "max_steps", int(self.max_steps))
+        object.__setattr__(self, "max_steps", int(steps))
         dtype = _dtype(self.dtype)
         if dtype is None:
             raise SettingsError(
