@@ -53,7 +53,7 @@ class Solve:
                 )
             object.__setattr__(self, name, float(value))
         steps: Any = self.max_steps
-        if not isinstance(steps, Integral) or isinstance(steps, bool) or int(steps) < 1:
+        if isinstance(steps, bool) or not isinstance(steps, Integral) or int(steps) < 1:
             raise SettingsError(
                 "Solve(max_steps=...) expects a whole number of at least 1. "
                 f"Got {self.max_steps!r}."
