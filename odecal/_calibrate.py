@@ -153,9 +153,16 @@ def _run(
 
 
 def time_grid(model: "Model") -> np.ndarray:
-    """A fine, even grid of times from the initial time to the last observation."""
-    last = max(float(series.times[-1]) for series in model.experiment.series.values())
-    return np.unique(np.linspace(model.experiment.t0, last, _GRID))
+    """A fine grid of times from the initial time to the last observation.
+
+    Half of it is even in time; the other half is even between each time of observation and the next,
+    so that observations spaced by powers of ten are followed as closely at either end.
+    """
+    experiment = model.experiment
+    knots = np.union1d(experiment.t0, experiment.ts)
+    even = np.linspace(knots[0], knots[-1], _GRID // 2)
+    between = np.interp(np.linspace(0, len(knots) - 1, _GRID // 2), np.arange(len(knots)), knots)
+    return np.union1d(even, between)
 
 
 def _check_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int) -> None:

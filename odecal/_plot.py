@@ -65,6 +65,9 @@ def _draw_panel(axis: Any, posterior: "xr.DataTree", name: str, element: tuple[i
     axis.plot(times, np.nanmedian(samples, axis=0), color="tab:blue", lw=1.5, label="median")
     when, values = observed[observed.dims[0]].values, observed.isel(one).values
     axis.plot(when, values, "o", color="black", ms=4, label="observed")
+    if when.min() > 0 and when.max() > 1000 * when.min():
+        axis.set_xscale("log")
+        axis.set_xlim(when.min() / 1.5, when.max() * 1.5)
     _limit(axis, np.concatenate([values[np.isfinite(values)], np.nanquantile(samples, 0.95, 0)]))
     labels = [str(observed[dim].values[i]) for dim, i in one.items()]
     axis.set_title(f"{name}[{', '.join(labels)}]" if labels else name, fontsize="medium")
