@@ -155,8 +155,8 @@ def _run(
 def time_grid(model: "Model") -> np.ndarray:
     """A fine grid of times from the initial time to the last observation.
 
-    Half of it is even in time; the other half is even between each time of observation and the next,
-    so that observations spaced by powers of ten are followed as closely at either end.
+    Half of it is even in time; the other half is even between each time of observation and the
+    next, so that observations spaced by powers of ten are followed as closely at either end.
     """
     experiment = model.experiment
     knots = np.union1d(experiment.t0, experiment.ts)
