@@ -5,12 +5,11 @@ from odecal.adjoints._base import DiffraxAdjoint
 
 
 class Backsolve(DiffraxAdjoint):
-    r"""Optimise-then-discretise: the continuous adjoint method.
+    """Optimise-then-discretise: the continuous adjoint method.
 
     With the adjoint state a(t) = ∂L/∂y(t) it solves, backwards in time and together with y,
 
-    $$\dot a = -a^\top \partial f/\partial y, \qquad
-      \mathrm dL/\mathrm d\theta = -\int_{t_1}^{t_0} a^\top \partial f/\partial\theta\,\mathrm dt,$$
+        da/dt = −aᵀ ∂f/∂y,   dL/dθ = −∫ aᵀ ∂f/∂θ dt from t1 back to t0,
 
     restarting from the saved state at every saved time. Memory is constant in the number of
     steps. It is *not* exact for the discrete solve: its error follows the tolerances, and on

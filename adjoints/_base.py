@@ -68,7 +68,8 @@ class DiffraxAdjoint(AbstractAdjoint):
     """Any `diffrax.AbstractAdjoint`, used as it is.
 
     Args:
-        adjoint: the Diffrax adjoint, for example `diffrax.ForwardMode()`.
+        adjoint: the Diffrax adjoint, for example `diffrax.RecursiveCheckpointAdjoint()`. With
+            `diffrax.ForwardMode()` gradients are taken by `jax.jacfwd`, not `jax.grad`.
     """
 
     adjoint: diffrax.AbstractAdjoint

@@ -22,6 +22,7 @@ from odecal._errors import OutputError as OutputError
 from odecal._errors import SamplingError as SamplingError
 from odecal._errors import SettingsError as SettingsError
 from odecal._model import Model as Model
+from odecal._model import Prediction as Prediction
 from odecal._observations import Observations as Observations
 from odecal._plot import plot_fit as plot_fit
 from odecal._save import load as load
@@ -45,6 +46,7 @@ __all__ = [
     "OdecalError",
     "OutputError",
     "Parameter",
+    "Prediction",
     "SamplingError",
     "SettingsError",
     "Solve",

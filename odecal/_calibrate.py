@@ -62,7 +62,7 @@ def calibrate(
         SettingsError: if a setting cannot work.
         SamplingError: if no draw from the prior has a finite log density.
     """
-    from odecal._progress import Progress, RichProgress
+    from odecal._progress import Progress, shown_progress
 
     began = time.perf_counter()
     system = as_system(system)
@@ -76,7 +76,7 @@ def calibrate(
         )
     with ExitStack() as stack:
         stack.enter_context(model.precision())
-        shown = stack.enter_context(RichProgress() if progress else Progress())
+        shown = stack.enter_context(shown_progress() if progress else Progress())
         tree = _run(model, sampler, num_chains, num_warmup, num_samples, seed, shown)
     tree.attrs["wall_time_seconds"] = time.perf_counter() - began
     return tree

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-# A table needs this width; a terminal is taken as it is.
+# A table needs this width. A narrower terminal wraps its lines, and no digit is lost.
 _WIDTH = 110
 
 
@@ -17,7 +17,8 @@ def console() -> "Console":
     from rich.console import Console
 
     output = Console(highlight=False)
-    return output if output.is_terminal else Console(highlight=False, width=_WIDTH)
+    wide = output.is_terminal and output.width >= _WIDTH
+    return output if wide else Console(highlight=False, width=_WIDTH)
 
 
 def say(text: str) -> None:

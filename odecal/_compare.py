@@ -76,7 +76,7 @@ def compare_adjoints(
     Raises:
         SettingsError: if an adjoint cannot serve the solver.
     """
-    from odecal._progress import Progress, RichProgress
+    from odecal._progress import Progress, shown_progress
 
     system = as_system(system)
     if num_draws < 1 or repeats < 1:
@@ -87,7 +87,7 @@ def compare_adjoints(
     model = compile(system, shipped(system) if observations is None else observations, solve)
     chosen = default_adjoints() if adjoints is None else dict(adjoints)
     settings = {name: replace(model.solve, adjoint=adjoint) for name, adjoint in chosen.items()}
-    with model.precision(), RichProgress() if progress else Progress() as shown:
+    with model.precision(), shown_progress() if progress else Progress() as shown:
         positions = jax.jit(jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0]))(
             jax.random.split(jax.random.key(seed), num_draws)
         )

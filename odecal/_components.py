@@ -52,8 +52,8 @@ class State(Component):
 
     Args:
         initial: its value at `t0`: a number, a prior (a NumPyro distribution), or a function of
-            the parameters, `lambda p: ...`. A prior or a number is a parameter of its own, named
-            like the state with a 0 behind it (`hare0`; `x1_0` for a state `x1`).
+            the parameters, `lambda p: ...`. It is named like the state with a 0
+            behind it (`p.hare0`; `p.x1_0` for a state `x1`); a prior makes it an unknown.
         unit: the unit.
         dims: named dimensions, for a vector-valued state.
         description: one line.

@@ -65,6 +65,8 @@ def _value(name: str, component: Component) -> str:
     if isinstance(component, Constant):
         return f"= {_number(component.value)}"
     if isinstance(component, Observable) and component.over_interval:
+        if component.interval is not None:
+            return f"over an interval of {component.interval:g}"
         return "over the interval since the previous observation"
     return ""
 

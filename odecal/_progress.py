@@ -1,5 +1,6 @@
 """Progress of a run, as a person sees it."""
 
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -123,3 +124,44 @@ class RichProgress(Progress):
             total = self._bars.tasks[task].total
             total = 1 if total is None else total
             self._bars.update(task, total=total, completed=total, left="")
+
+
+class PlainProgress(Progress):
+    """Lines of text, for where there is no terminal: one a step, and one each tenth of a run."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._warmup = 0
+        self._shown = 0
+        self._divergences = 0
+
+    def say(self, what: str) -> None:
+        """Write what is being done."""
+        print(what, file=sys.stderr, flush=True)  # noqa: T201
+
+    def start(self, num_chains: int, num_warmup: int, num_samples: int) -> None:
+        """Write how much there is to do."""
+        self._total, self._warmup = num_warmup + num_samples, num_warmup
+        self._shown = self._divergences = 0
+        self.say(f"Sampling, {num_chains} chains: {num_warmup} of warm-up, {num_samples} draws")
+
+    def update(self, done: int, stats: Mapping[str, Any]) -> None:
+        """Write how far it is, at each tenth."""
+        drawn = done - self._warmup
+        if drawn > 0:
+            self._divergences += int(np.sum(stats["diverging"][:, -drawn:]))
+        if 10 * done // self._total > self._shown:
+            self._shown = 10 * done // self._total
+            step = float(np.mean(stats["step_size"][:, -1]))
+            self.say(
+                f"  {done}/{self._total} transitions, {self._divergences} divergent, "
+                f"step {step:.2g}"
+            )
+
+
+def shown_progress() -> Progress:
+    """Bars where standard error is a terminal or a notebook, else lines of text."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return RichProgress() if console.is_terminal or console.is_jupyter else PlainProgress()

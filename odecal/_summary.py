@@ -76,15 +76,19 @@ def verdict(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
         found.append("R-hat is below 1.01 throughout: the chains agree.")
     elif np.isfinite(worst):
         found.append(
-            f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): the chains do not agree. Run "
-            "longer, or look for several modes."
+            f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): the chains do not agree yet. "
+            "Run longer; if that does not help, look for several modes."
         )
+    else:
+        found.append("R-hat cannot be told from these draws: run several chains, and longer.")
     found.append(f"The smallest bulk effective sample size is {least:.0f}.")
     if divergences:
+        advice = "raise target_acceptance_rate"
+        if failed:
+            advice += ", or reconsider the priors where the system cannot be solved"
         found.append(
             f"{divergences} of {draws} transitions diverged, {failed} of them at a failed solve: "
-            "raise target_acceptance_rate, or reconsider the priors where the system cannot be "
-            "solved."
+            f"{advice}."
         )
     else:
         found.append("No transition diverged, and no solve failed.")

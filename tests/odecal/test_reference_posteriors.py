@@ -37,7 +37,11 @@ def test_hudson_bay(sampler):
     assert posterior["sample_stats"]["diverging"].sum() == 0
 
 
-@both_samplers
+@pytest.mark.parametrize(
+    "sampler",
+    [SAMPLERS[0], pytest.param(SAMPLERS[1], marks=pytest.mark.slow)],
+    ids=["NUTS", "NumPyroNUTS"],
+)
 def test_boarding_school(sampler):
     """Means within 0.1 sd; sds within 5 %, three standard errors of the most skewed one."""
     posterior = calibrated(systems.SIR(), sampler, 4000)
