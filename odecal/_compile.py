@@ -104,9 +104,7 @@ def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, 
         return one.support
 
     key = jax.random.key(0)
-    support = jax.eval_shape(
-        lambda: (found.update(support=law_at_start(model.sample_prior(key))), 0)[1]
-    )
+    jax.eval_shape(lambda: found.update(support=law_at_start(model.sample_prior(key))))
     support = found["support"]
     dependent = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support))
     if not dependent:
