@@ -8,6 +8,8 @@ from odecal import adjoints as adjoints
 from odecal import noise as noise
 from odecal import samplers as samplers
 from odecal._calibrate import calibrate as calibrate
+from odecal._calibrate import extend as extend
+from odecal._calibrate import resume as resume
 from odecal._compare import compare_adjoints as compare_adjoints
 from odecal._compile import compile as compile  # noqa: A004
 from odecal._components import Constant as Constant
@@ -57,10 +59,12 @@ __all__ = [
     "calibrate",
     "compare_adjoints",
     "compile",
+    "extend",
     "find_starts",
     "load",
     "noise",
     "plot_fit",
+    "resume",
     "samplers",
     "save",
     "simulate",

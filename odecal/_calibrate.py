@@ -1,27 +1,24 @@
-"""The pipeline: from a system and a table to a posterior."""
+"""The pipeline: from a system and a table to a posterior, and on from where it stands."""
 
 import time
+import warnings
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from odecal._compile import as_system, compile  # noqa: A004
-from odecal._errors import DeclarationError, ObservationError, SettingsError
-from odecal._provenance import environment_attrs, merge, sampler_attrs, solve_attrs, system_attrs
+from odecal._errors import DeclarationError, ObservationError, OutputError, SettingsError
 from odecal._settings import Solve
-from odecal.samplers import NUTS, AbstractSampler
+from odecal.samplers import NUTS, AbstractSampler, Run
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from odecal._model import Model
-    from odecal._progress import Progress
+    from odecal._journal import FileJournal
+    from odecal._pipeline import Begun, Plan
     from odecal._system import System
-
-_NUM_PRIOR = 1000
-_GRID = 200
 
 
 def calibrate(
@@ -34,9 +31,14 @@ def calibrate(
     num_warmup: int = 1000,
     num_samples: int = 1000,
     seed: int = 0,
+    path: str | Path | None = None,
     progress: bool = True,
 ) -> "xr.DataTree":
     """Calibrate a system to observations: draw from the posterior of its parameters.
+
+    With a `path` the run is recorded as it goes, in blocks, in a journal beside that file; if the
+    process is killed, [`resume`][odecal.resume] goes on. If it is interrupted (Ctrl-C) once it
+    samples, what has been drawn until then is returned, with the attribute `complete` 0.
 
     Args:
         system: the system, an instance of a `System` subclass.
@@ -48,38 +50,107 @@ def calibrate(
         num_warmup: transitions of warm-up of each chain.
         num_samples: draws of each chain.
         seed: the random seed: the same seed on the same machine gives the same draws.
+        path: a netCDF file that the result is saved in; None keeps it in memory.
         progress: whether progress is shown.
 
     Returns:
         A tree with the groups `posterior`, `sample_stats`, `posterior_predictive`,
-        `log_likelihood`, `observed_data`, `constant_data`, `prior` and `prior_predictive`, as ArviZ
-        names them, and `trajectories` (the states) and `predictions` (the observables) on a fine
-        grid of times. Units are attributes; provenance is in the attributes of the root.
+        `log_likelihood`, `observed_data`, `constant_data`, `prior`, `prior_predictive` and
+        `warmup_sample_stats`, as ArviZ names them; `trajectories` (the states) and `predictions`
+        (the observables) on a fine grid of times; `warm_start` (the modes found and what became of
+        each climb), `adaptation` (what warm-up has found), `unconstrained_posterior`, and
+        `checkpoint`, from which the run can go on. Units are attributes; provenance is in the
+        attributes of the root.
 
     Raises:
         DeclarationError: if the system is none, or has no unknown.
         ObservationError: if the table does not fit the system.
         SettingsError: if a setting cannot work.
         SamplingError: if no draw from the prior has a finite log density.
+        OutputError: if the file or its journal cannot be written, or an unfinished run is there.
     """
-    from odecal._progress import Progress, shown_progress
+    from odecal._pipeline import Begun, Plan
 
     began = time.perf_counter()
     system = as_system(system)
     sampler = NUTS() if sampler is None else sampler
-    _check_run(sampler, num_chains, num_warmup, num_samples, seed)
-    model = compile(system, shipped(system) if observations is None else observations, solve)
-    if not system.declaration.sites:
-        raise DeclarationError(
-            f"{system.declaration.name} has nothing to calibrate: every parameter and initial "
-            "value is fixed. Expected at least one prior. To solve it, use odecal.simulate."
-        )
-    with ExitStack() as stack:
-        stack.enter_context(model.precision())
-        shown = stack.enter_context(shown_progress() if progress else Progress())
-        tree = _run(model, sampler, num_chains, num_warmup, num_samples, seed, shown)
-    tree.attrs["wall_time_seconds"] = time.perf_counter() - began
-    return tree
+    run = _checked_run(sampler, num_chains, num_warmup, num_samples, seed)
+    journal = None if path is None else _new_journal(Path(path))
+    try:
+        model = compile(system, shipped(system) if observations is None else observations, solve)
+        if not system.declaration.sites:
+            raise DeclarationError(
+                f"{system.declaration.name} has nothing to calibrate: every parameter and initial "
+                "value is fixed. Expected at least one prior. To solve it, use odecal.simulate."
+            )
+        plan = Plan(model, sampler, run, int(seed))
+        if journal is None or path is None:
+            return _finish(plan, Begun(), began, progress)
+        return _saved(plan, journal, Path(path), began, progress)
+    except BaseException:
+        if journal is not None and journal.snapshot() is None:
+            journal.remove()  # nothing in it is worth going on with
+        raise
+
+
+def resume(
+    path: str | Path, system: "System | None" = None, *, progress: bool = True
+) -> "xr.DataTree":
+    """Go on with a run that was killed or interrupted, to the end that it would have had.
+
+    On the same machine and with the same number of devices the draws are, bit by bit, those that
+    the run would have given without the interruption.
+
+    Args:
+        path: the netCDF file that the run was to be saved in.
+        system: the system, if it has overrides, or its class cannot be found by its name.
+        progress: whether progress is shown.
+
+    Returns:
+        The result, which is also saved; see [`calibrate`][odecal.calibrate].
+
+    Raises:
+        OutputError: if there is no such run, or it is complete, or of another system.
+    """
+    from odecal._journal import FileJournal, journal_path
+    from odecal._record import plan_from_bytes
+
+    began, path = time.perf_counter(), Path(path)
+    if journal_path(path).exists():
+        journal = FileJournal(journal_path(path))
+        data = journal.part("plan")
+        if data is None:
+            journal.remove()
+            raise OutputError(f"The run to {path} was stopped before it began. Start it again.")
+        plan = plan_from_bytes(data, path, system)
+    else:
+        plan, journal = _reopened(path, system, more=0)
+    return _saved(plan, journal, path, began, progress)
+
+
+def extend(
+    path: str | Path, num_samples: int, system: "System | None" = None, *, progress: bool = True
+) -> "xr.DataTree":
+    """Add draws to a finished run.
+
+    Args:
+        path: the netCDF file of the run.
+        num_samples: how many draws to add to each chain.
+        system: the system, if it has overrides, or its class cannot be found by its name.
+        progress: whether progress is shown.
+
+    Returns:
+        The result, old draws and new, which replaces the file; see
+        [`calibrate`][odecal.calibrate].
+
+    Raises:
+        OutputError: if there is no such run, or it is not complete, or of another system.
+        SettingsError: if no draw is asked for, or the sampler cannot add any.
+    """
+    began, path = time.perf_counter(), Path(path)
+    _check_count("extend", "num_samples", num_samples, 1)
+    plan, journal = _reopened(path, system, more=num_samples)
+    return _saved(plan, journal, path, began, progress)
 
 
 def shipped(system: "System") -> Any:
@@ -97,75 +168,83 @@ def shipped(system: "System") -> Any:
     return system.data
 
 
-def _run(
-    model: "Model",
-    sampler: AbstractSampler,
-    num_chains: int,
-    num_warmup: int,
-    num_samples: int,
-    seed: int,
-    progress: "Progress",
+def _finish(plan: "Plan", journal: "Begun", began: float, progress: bool) -> "xr.DataTree":
+    """Run a plan to its end."""
+    from odecal._pipeline import execute
+    from odecal._progress import Progress, shown_progress
+
+    with ExitStack() as stack:
+        shown = stack.enter_context(shown_progress() if progress else Progress())
+        tree = execute(plan, journal, shown)
+    tree.attrs["wall_time_seconds"] = time.perf_counter() - began
+    if not tree.attrs["complete"]:
+        done, total = tree.attrs["done"], plan.run.num_warmup + plan.run.num_samples
+        warnings.warn(
+            f"The run was interrupted after {done} of {total} transitions of each chain. "
+            "This is what had been drawn.",
+            stacklevel=3,
+        )
+    return tree
+
+
+def _saved(
+    plan: "Plan", journal: "FileJournal", path: Path, began: float, progress: bool
 ) -> "xr.DataTree":
-    """Start, sample, evaluate, and put together."""
-    from odecal._engine import run_chains
-    from odecal._evaluate import Evaluator
-    from odecal._flat import flatten
-    from odecal._posterior import build_tree
-    from odecal._start import disperse
+    """Run a plan to its end, save the result, and let go of the journal."""
+    from odecal._record import plan_to_bytes
+    from odecal._save import save
 
-    keys = jax.random.split(jax.random.key(seed), 5)
-    progress.say("Tracing the model")
-    flat = flatten(model)
-    progress.say("Looking for the best mode")
-    starts = disperse(flat, keys[0], num_chains)
-    chains = run_chains(
-        flat.logdensity_fn,
-        sampler,
-        starts.positions,
-        keys[1],
-        num_warmup=num_warmup,
-        num_samples=num_samples,
-        progress=progress,
-    )
-    progress.say("Predicting from the draws")
-    grid = time_grid(model)
-    evaluate = Evaluator(model, flat, grid)
-    posterior = evaluate(chains.positions.reshape(-1, flat.dim), keys[2])
-    prior_positions = jax.jit(jax.vmap(flat.init_position))(jax.random.split(keys[3], _NUM_PRIOR))
-    prior = evaluate(np.asarray(prior_positions), keys[4])
-    attrs = merge(
-        system_attrs(model.system),
-        solve_attrs(model.solve),
-        sampler_attrs(sampler),
-        environment_attrs(),
-        {
-            "t0": model.experiment.t0,
-            "seed": seed,
-            "num_warmup": num_warmup,
-            "sampling_seconds": chains.seconds,
-            "warmup_divergences": int(chains.warmup_stats["diverging"].sum()),
-            "warmup_failed_solves": int(chains.warmup_stats["failed_solves"].sum()),
-            "start_logdensities": starts.logdensities,
-            "start_failed": starts.num_failed,
-        },
-    )
-    return build_tree(model, chains, posterior, prior, grid, attrs)
+    try:
+        journal.record_plan(plan_to_bytes(plan))
+        tree = _finish(plan, journal, began, progress)
+        save(tree, path)
+        journal.remove()
+    finally:
+        journal.close()
+    return tree
 
 
-def time_grid(model: "Model") -> np.ndarray:
-    """A fine grid of times from the initial time to the last observation.
+def _new_journal(path: Path) -> "FileJournal":
+    """The journal of a run that begins."""
+    from odecal._journal import FileJournal, journal_path
+    from odecal._save import check_output
 
-    Half of it is even in time; the other half is even between each time of observation and the
-    next, so that observations spaced by powers of ten are followed as closely at either end.
-    """
-    experiment = model.experiment
-    knots = np.union1d(experiment.t0, experiment.ts)
-    even = np.linspace(knots[0], knots[-1], _GRID // 2)
-    between = np.interp(np.linspace(0, len(knots) - 1, _GRID // 2), np.arange(len(knots)), knots)
-    return np.union1d(even, between)
+    check_output(path)
+    if journal_path(path).exists():
+        raise OutputError(
+            f"An unfinished run to {path} is there, in {journal_path(path)}. Go on with it "
+            f"(odecal resume {path}, or odecal.resume), or delete that file to start afresh."
+        )
+    return FileJournal(journal_path(path))
 
 
-def _check_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int) -> None:
+def _reopened(path: Path, system: "System | None", more: int) -> tuple["Plan", "FileJournal"]:
+    """A run that was saved, with draws to add, and a journal that begins where it ended."""
+    from odecal._checkpoint import read_checkpoint
+    from odecal._journal import FileJournal, journal_path
+    from odecal._record import plan_from_bytes
+
+    if more and journal_path(path).exists():
+        raise OutputError(
+            f"The run to {path} is unfinished. Expected a finished one to extend. Finish it first: "
+            f"odecal resume {path}"
+        )
+    checkpoint = read_checkpoint(path, complete=bool(more))
+    plan = plan_from_bytes(checkpoint.plan, path, system, more)
+    if more and not plan.sampler.extendable:
+        raise SettingsError(
+            f"{type(plan.sampler).__name__} cannot add draws to a run. Start a new run with a "
+            "larger num_samples."
+        )
+    journal = FileJournal(journal_path(path))
+    journal.record_start(checkpoint.warm_start)
+    journal.record(checkpoint.snapshot)
+    return plan, journal
+
+
+def _checked_run(
+    sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int
+) -> Run:
     if not isinstance(sampler, AbstractSampler):
         raise SettingsError(
             "calibrate(sampler=...) expects a sampler object, such as odecal.samplers.NUTS(). "
@@ -173,10 +252,18 @@ def _check_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int,
         )
     least = {"num_chains": (num_chains, 1), "num_warmup": (num_warmup, 0)}
     least |= {"num_samples": (num_samples, 1), "seed": (seed, 0)}
-    if isinstance(seed, (int, np.integer)) and seed >= 2**32:
-        raise SettingsError(f"calibrate(seed=...) expects a number below 2**32. Got {seed}.")
     for name, (value, low) in least.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-            raise SettingsError(
-                f"calibrate({name}=...) expects a whole number of at least {low}. Got {value!r}."
-            )
+        _check_count("calibrate", name, value, low)
+    if seed >= 2**32:
+        raise SettingsError(f"calibrate(seed=...) expects a number below 2**32. Got {seed}.")
+    run = Run(int(num_chains), int(num_warmup), int(num_samples))
+    sampler.check_run(run)
+    return run
+
+
+def _check_count(function: str, name: str, value: Any, low: int) -> None:
+    """Refuse what is not a whole number of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise SettingsError(
+            f"{function}({name}=...) expects a whole number of at least {low}. Got {value!r}."
+        )

@@ -1,9 +1,9 @@
-"""Running a sampler: chains over devices, draws in blocks, progress between blocks."""
+"""Running a sampler: chains over devices, draws in blocks, a record of each block."""
 
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,121 +12,251 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from odecal._programs import Compiler, each, padded, shapes, spread, usable_devices
 from odecal._progress import Progress
 from odecal._trace import trace
-from odecal.samplers import AbstractSampler, Draw, Kernel
+from odecal.samplers import AbstractSampler, Draw, Kernel, Run, Start, Target
 
 # The most draws of a chain between two looks at the clock, and how long a block should take.
 _BLOCK = 100
 _SECONDS = 0.3
 
+Leaves = list[np.ndarray]
+
 
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """The draws of all chains after warm-up.
+    """What has been drawn so far.
 
     Args:
         positions: positions in unconstrained space, of shape (chain, draw, dim).
         stats: statistics of every transition, each of shape (chain, draw).
         warmup_stats: the same for the transitions of warm-up.
-        seconds: how long warm-up and sampling took, compilation included.
+        learnt: what warm-up has found, by name; of shape (chain, ...), but for an ensemble.
+        state: the leaves of the state, from which the run can go on.
+        seconds: how long sampling took, without compilation.
     """
 
     positions: np.ndarray
     stats: dict[str, np.ndarray]
     warmup_stats: dict[str, np.ndarray]
+    learnt: dict[str, np.ndarray]
+    state: Leaves
     seconds: float
 
+    @property
+    def done(self) -> int:
+        """How many transitions each chain has made."""
+        return self.warmup_stats["lp"].shape[1] + self.stats["lp"].shape[1]
 
-def run_chains(
-    logdensity_fn: Callable[[jax.Array], jax.Array],
-    sampler: AbstractSampler,
-    starts: jax.Array,
-    key: jax.Array,
-    *,
-    num_warmup: int,
-    num_samples: int,
-    progress: Progress,
-) -> Chains:
-    """Run chains from given starting points.
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A run that has been cut.
+
+    Args:
+        done: how many transitions each chain has made.
+        state: the leaves of the state after them.
+        blocks: the draws so far, in blocks, each of shape (chain, draw, ...).
+        seconds: how long they took.
+    """
+
+    done: int
+    state: Leaves
+    blocks: tuple[Draw, ...] = ()
+    seconds: float = 0.0
+
+
+class Journal:
+    """Where a run is recorded as it goes. This one keeps nothing."""
+
+    def record(self, snapshot: Snapshot) -> None:
+        """Keep the last block of a run, and the state after it.
+
+        Args:
+            snapshot: the run so far.
+        """
+
+
+class Engine:
+    """The compiled programs of a sampler on a density.
 
     The draw number i of a chain depends on the chain's key and i alone, not on how draws are cut
     into blocks.
 
     Args:
-        logdensity_fn: log density of a position of shape (dim,).
+        target: the density.
         sampler: the sampler.
-        starts: starting positions, of shape (chain, dim).
+        run: the size of the run.
         key: the random key.
-        num_warmup: transitions of warm-up.
-        num_samples: draws to keep of each chain.
-        progress: where progress is shown.
-
-    Returns:
-        The draws and their statistics.
+        compiler: compiles the programs.
     """
-    began = time.perf_counter()
-    num_chains, dim = starts.shape
-    kernel = sampler.kernel(logdensity_fn, dim, num_warmup)
-    devices = usable_devices(num_chains)
-    _warn_of_idle_cores(devices, num_chains)
-    order = np.resize(np.arange(num_chains), _padded(num_chains, len(devices)))
-    keys = jax.vmap(partial(jax.random.fold_in, key))(order)
-    init = spread(
-        lambda keys, starts: jax.lax.map(lambda a: kernel.init(*a), (keys, starts)), devices, 2
-    )
-    block = spread(partial(_run_block, kernel), devices, 2, replicated=2)
-    states = init(keys, starts[order])
 
-    kept: list[Draw] = []
-    total, done, size = num_warmup + num_samples, 0, 10
-    progress.start(num_chains, num_warmup, num_samples)
-    while done < total:
-        count = min(size, _BLOCK, total - done)
-        tick = time.perf_counter()
-        states, draws = block(states, keys, jnp.asarray(done), jnp.asarray(count))
-        draws = jax.tree.map(lambda x, n=count: np.asarray(x)[:num_chains, :n], draws)
-        kept.append(draws)
-        if done > 0:  # the first block's time is mostly compilation
-            size = _next_size(count, time.perf_counter() - tick)
-        done += count
-        progress.update(done, draws.stats)
-    draws = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept)
-    return Chains(
-        draws.position[:, num_warmup:],
-        {name: x[:, num_warmup:] for name, x in draws.stats.items()},
-        {name: x[:, :num_warmup] for name, x in draws.stats.items()},
-        time.perf_counter() - began,
-    )
+    def __init__(
+        self, target: Target, sampler: AbstractSampler, run: Run, key: jax.Array, compiler: Compiler
+    ) -> None:
+        self.run = run
+        self._ensemble = sampler.ensemble
+        self.devices = usable_devices(1 if sampler.ensemble else run.num_chains)
+        kernel = sampler.kernel(target, run)
+        starts = _start_shapes(target, run.num_chains)
+        if sampler.ensemble:
+            self._order = np.arange(run.num_chains)
+            self._keys = key
+            programs = jax.jit(kernel.init), jax.jit(partial(_block, kernel))
+            learnt = kernel.learnt
+        else:
+            _warn_of_idle_cores(self.devices, run.num_chains)
+            count = padded(run.num_chains, len(self.devices))
+            self._order = np.resize(np.arange(run.num_chains), count)
+            self._keys = jax.vmap(partial(jax.random.fold_in, key))(self._order)
+            starts = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), starts
+            )
+            programs = (
+                spread(each(kernel.init), self.devices, batched=2),
+                spread(partial(_blocks, kernel), self.devices, batched=2, replicated=2),
+            )
+            learnt = jax.vmap(kernel.learnt)
+        self._init = compiler(programs[0], *shapes(self._keys), starts)
+        number = jax.ShapeDtypeStruct((), jnp.asarray(0).dtype)
+        states = self._init.shape
+        self._advance = compiler(programs[1], states, *shapes(self._keys), number, number)
+        self._learnt = compiler(jax.jit(learnt), states)
+
+    def begin(self, starts: Start) -> Snapshot:
+        """Put the chains at their starting points.
+
+        Args:
+            starts: of shape (chain, ...).
+
+        Returns:
+            A run of no draws.
+        """
+        if not self._ensemble:
+            starts = jax.tree.map(lambda x: np.asarray(x)[self._order], starts)
+        return Snapshot(0, self._leaves(self._init(self._keys, starts)))
+
+    def go_on(self, snapshot: Snapshot, progress: Progress, journal: Journal) -> tuple[Chains, bool]:
+        """Run from a snapshot to the end.
+
+        Args:
+            snapshot: the run so far.
+            progress: where progress is shown.
+            journal: where each block is recorded.
+
+        Returns:
+            The draws, and whether they are all; not where the user has interrupted the run, which
+            then ends after the last whole block.
+        """
+        total = self.run.num_warmup + self.run.num_samples
+        states = self._restored(snapshot.state)
+        progress.start(*self.run, snapshot.done)
+        size = 1
+        try:
+            while snapshot.done < total:
+                count = min(size, _BLOCK, total - snapshot.done)
+                began = time.perf_counter()
+                done = jnp.asarray(snapshot.done), jnp.asarray(count)
+                states, draws = self._advance(states, self._keys, *done)
+                draws = jax.tree.map(partial(self._cut, count=count), draws)
+                seconds = time.perf_counter() - began
+                snapshot = Snapshot(  # a single assignment, which an interrupt cannot halve
+                    snapshot.done + count,
+                    self._leaves(states),
+                    (*snapshot.blocks, draws),
+                    snapshot.seconds + seconds,
+                )
+                journal.record(snapshot)
+                size = _next_size(count, seconds)
+                progress.update(snapshot.done, draws.stats)
+        except KeyboardInterrupt:
+            return self.chains(snapshot), False
+        return self.chains(snapshot), True
+
+    def chains(self, snapshot: Snapshot) -> Chains:
+        """The draws of a snapshot, those of warm-up apart."""
+        warmup = self.run.num_warmup
+        none = jax.tree.map(
+            lambda x: self._cut(np.zeros(x.shape, x.dtype), 0), self._advance.shape[1]
+        )
+        positions, stats = jax.tree.map(
+            lambda *parts: np.concatenate(parts, axis=1), none, *snapshot.blocks
+        )
+        learnt = jax.tree.map(np.asarray, self._learnt(self._restored(snapshot.state)))
+        if not self._ensemble:
+            learnt = {name: x[: self.run.num_chains] for name, x in learnt.items()}
+        return Chains(
+            positions[:, warmup:],
+            {name: x[:, warmup:] for name, x in stats.items()},
+            {name: x[:, :warmup] for name, x in stats.items()},
+            learnt,
+            snapshot.state,
+            snapshot.seconds,
+        )
+
+    def _cut(self, buffer: Any, count: int) -> np.ndarray:
+        """The part of a buffer that was filled, of shape (chain, draw, ...)."""
+        array = np.asarray(buffer)
+        array = array.swapaxes(0, 1) if self._ensemble else array
+        return array[: self.run.num_chains, :count].copy()
+
+    def _leaves(self, states: Any) -> Leaves:
+        """The state as arrays that can be written: of each chain once, keys as numbers."""
+        leaves = [np.asarray(_numbers(leaf)) for leaf in jax.tree.leaves(states)]
+        return leaves if self._ensemble else [x[: self.run.num_chains] for x in leaves]
+
+    def _restored(self, leaves: Sequence[np.ndarray]) -> Any:
+        """The state from its leaves."""
+        examples, structure = jax.tree.flatten(self._init.shape)
+        if not self._ensemble:
+            leaves = [x[self._order] for x in leaves]
+        pairs = zip(leaves, examples, strict=True)
+        return jax.tree.unflatten(structure, [_like(x, example) for x, example in pairs])
 
 
-def _run_block(
+def _blocks(
     kernel: Kernel, states: Any, keys: jax.Array, start: jax.Array, count: jax.Array
 ) -> tuple[Any, Draw]:
-    """`count` transitions of every chain of one device, into buffers of a fixed length."""
-
-    def chain(state_key: Any) -> tuple[Any, Draw]:
-        state, key = state_key
-
-        def transition(i: jax.Array, carry: Any) -> Any:
-            state, buffer = carry
-            index = start + i
-            state, draw = kernel.step(jax.random.fold_in(key, index), state, index)
-            return state, jax.tree.map(lambda b, x: b.at[i].set(x), buffer, draw)
-
-        _, one = jax.eval_shape(kernel.step, key, state, start)
-        buffer = jax.tree.map(lambda x: jnp.zeros((_BLOCK, *x.shape), x.dtype), one)
-        return jax.lax.fori_loop(0, count, transition, (state, buffer))
-
-    # On a CPU a chain after another, since a batch would wait for its longest trajectory.
-    if jax.default_backend() == "cpu":
-        return jax.lax.map(chain, (states, keys))
-    return jax.vmap(chain)((states, keys))
+    """`count` transitions of every chain of one device."""
+    return each(lambda state, key: _block(kernel, state, key, start, count))(states, keys)
 
 
-def usable_devices(wanted: int) -> list[Any]:
-    """The devices to use for so many independent pieces of work."""
-    return jax.devices()[:wanted]
+def _block(
+    kernel: Kernel, state: Any, key: jax.Array, start: jax.Array, count: jax.Array
+) -> tuple[Any, Draw]:
+    """`count` transitions of one chain, or of one ensemble, into buffers of a fixed length."""
+    step = trace(kernel.step, key, state, start)
+
+    def transition(i: jax.Array, carry: Any) -> Any:
+        state, buffer = carry
+        index = start + i
+        state, draw = step(jax.random.fold_in(key, index), state, index)
+        return state, jax.tree.map(lambda b, x: b.at[i].set(x), buffer, draw)
+
+    _, one = jax.eval_shape(step, key, state, start)
+    buffer = jax.tree.map(lambda x: jnp.zeros((_BLOCK, *x.shape), x.dtype), one)
+    return jax.lax.fori_loop(0, count, transition, (state, buffer))
+
+
+def _start_shapes(target: Target, num_chains: int) -> Start:
+    """The shapes of the starting points of all chains."""
+    position = jax.eval_shape(target.sample_prior, jax.random.key(0))
+    dim, dtype = target.dim, position.dtype
+    ends = Start((dim,), (), (dim,), (dim, dim))
+    return Start(*(jax.ShapeDtypeStruct((num_chains, *end), dtype) for end in ends))
+
+
+def _numbers(leaf: Any) -> Any:
+    """A leaf of a state as numbers, which a random key is not."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _like(numbers: np.ndarray, example: Any) -> Any:
+    """Numbers as the leaf that they were."""
+    if jnp.issubdtype(example.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(numbers)
+    return numbers
 
 
 def _warn_of_idle_cores(devices: list[Any], num_chains: int) -> None:
@@ -137,47 +267,8 @@ def _warn_of_idle_cores(devices: list[Any], num_chains: int) -> None:
             f"JAX uses one CPU core of {cores}, so the {num_chains} chains run one after another. "
             f'To use all, call jax.config.update("jax_num_cpu_devices", {cores}) before anything '
             "else uses JAX.",
-            stacklevel=4,
+            stacklevel=5,
         )
-
-
-def _padded(num_chains: int, num_devices: int) -> int:
-    """The number of chains with each device having as many; the extra ones are thrown away."""
-    return -(-num_chains // num_devices) * num_devices
-
-
-def spread(
-    function: Callable[..., Any], devices: list[Any], batched: int, replicated: int = 0
-) -> Callable[..., Any]:
-    """Compile a function of many so that each device runs its own share in a loop of its own.
-
-    Args:
-        function: the function; its results have a leading axis like its first arguments'.
-        devices: the devices.
-        batched: how many of its arguments have a leading axis to share out, a multiple of the
-            number of devices.
-        replicated: how many arguments after those are the same for all.
-
-    Returns:
-        The compiled function.
-    """
-    if len(devices) == 1:
-        return jax.jit(function)
-    axis = jax.sharding.PartitionSpec("chain")
-    mesh = jax.sharding.Mesh(np.asarray(devices), ("chain",))
-    specs = (axis,) * batched + (jax.sharding.PartitionSpec(),) * replicated
-
-    def share(x: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((x.shape[0] // len(devices), *x.shape[1:]), x.dtype)
-
-    def on_mesh(*args: Any) -> Any:
-        local = (*jax.tree.map(share, args[:batched]), *args[batched:])
-        traced = trace(function, *local)
-        return jax.shard_map(traced, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)(
-            *args
-        )
-
-    return jax.jit(on_mesh)
 
 
 def _next_size(count: int, seconds: float) -> int:

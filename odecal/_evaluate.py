@@ -1,7 +1,7 @@
 """What a model predicts from many draws: one program, in batches, over all devices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._engine import spread, usable_devices
 from odecal._flat import FlatModel
 from odecal._model import Model
+from odecal._programs import Compiler, padded, shapes, spread, usable_devices
 
 # Draws of one call of the program, and of one vectorised batch within it.
 _CHUNK = 512
@@ -44,6 +44,11 @@ class Evaluation:
     solver_steps: np.ndarray
     failed: np.ndarray
 
+    def rows(self, which: slice) -> "Evaluation":
+        """The evaluation of some of the draws."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Evaluation(**jax.tree.map(lambda x: x[which], parts))
+
 
 class Evaluator:
     """The compiled program that evaluates draws of one model.
@@ -52,42 +57,57 @@ class Evaluator:
         model: the model.
         flat: the same, flat.
         grid: the fine grid of times, of shape (grid,).
+        compiler: compiles the program.
     """
 
-    def __init__(self, model: Model, flat: FlatModel, grid: np.ndarray) -> None:
-        self._devices = usable_devices(_CHUNK)
+    def __init__(
+        self, model: Model, flat: FlatModel, grid: np.ndarray, compiler: Compiler
+    ) -> None:
+        one = partial(_evaluate_one, model, flat, grid)
 
         def chunk(positions: jax.Array, keys: jax.Array) -> Evaluation:
-            one = partial(_evaluate_one, model, flat, grid)
             return jax.lax.map(lambda a: one(*a), (positions, keys), batch_size=_BATCH)
 
-        self._program = spread(chunk, self._devices, batched=2)
+        example = jax.eval_shape(flat.sample_prior, jax.random.key(0))
+        positions = jax.ShapeDtypeStruct((_CHUNK, flat.dim), example.dtype)
+        keys = jax.random.split(jax.random.key(0), _CHUNK)
+        self._program = compiler(
+            spread(chunk, usable_devices(_CHUNK), batched=2), positions, *shapes(keys)
+        )
 
     def __call__(self, positions: np.ndarray, key: jax.Array) -> Evaluation:
         """Evaluate draws.
 
         Args:
-            positions: in unconstrained space, of shape (n, dim).
-            key: the random key of the replicated data.
+            positions: in unconstrained space, of shape (chain, draw, dim).
+            key: the random key of the replicated data. That of a draw depends on its chain and
+                number alone.
 
         Returns:
-            What the model predicts from each.
+            What the model predicts from each, chain after chain.
         """
-        total = len(positions)
-        padded = np.resize(np.arange(total), -(-total // _CHUNK) * _CHUNK)
-        keys = jax.random.split(key, len(padded))
+        num_chains, num_draws, dim = positions.shape
+        total = num_chains * num_draws
+        index = np.resize(np.arange(total), padded(total, _CHUNK))
+        flat = positions.reshape(total, dim)[index]
+        keys = jax.jit(_keys_of_draws, static_argnums=(1, 2))(key, num_chains, num_draws)[index]
         chunks = [
             jax.tree.map(
-                np.asarray,
-                self._program(jnp.asarray(positions[padded[i : i + _CHUNK]]), keys[i : i + _CHUNK]),
+                np.asarray, self._program(flat[i : i + _CHUNK], keys[i : i + _CHUNK])
             )
-            for i in range(0, len(padded), _CHUNK)
+            for i in range(0, len(index), _CHUNK)
         ]
-        fields = jax.tree.map(lambda *parts: np.concatenate(parts)[:total], *chunks)
-        failed = fields["failed"]
+        found = jax.tree.map(lambda *parts: np.concatenate(parts)[:total], *chunks)
         for name in ("replicated", "states", "predicted"):
-            fields[name] = {key: _missing(x, failed) for key, x in fields[name].items()}
-        return Evaluation(**fields)
+            found[name] = {n: _missing(x, found["failed"]) for n, x in found[name].items()}
+        return Evaluation(**found)
+
+
+def _keys_of_draws(key: jax.Array, num_chains: int, num_draws: int) -> jax.Array:
+    """A key for every draw, chain after chain, of shape (chain × draw,)."""
+    chains = jax.vmap(lambda i: jax.random.fold_in(key, i))(jax.numpy.arange(num_chains))
+    draws = jax.numpy.arange(num_draws)
+    return jax.vmap(lambda k: jax.vmap(lambda i: jax.random.fold_in(k, i))(draws))(chains).ravel()
 
 
 def _missing(draws: np.ndarray, failed: np.ndarray) -> np.ndarray:
@@ -106,24 +126,25 @@ def _evaluate_one(
     values = model.constrain(flat.unravel(position))
     prediction = model.predict(values, extra_times=grid)
     trajectory = prediction.trajectory
-    index = np.searchsorted(np.union1d(model.experiment.ts, grid), grid)
-    instant = {
-        name: model.law(name, prediction.p, trajectory, index)
-        for name, observable in model.system.declaration.observables.items()
-        if not observable.over_interval
-    }
-    keys = jax.random.split(key, 2 * len(prediction.laws))
-    replicated = {n: law.sample(k) for k, (n, law) in zip(keys, prediction.laws.items())}  # noqa: B905
-    predicted = {
-        n: law.sample(k)
-        for k, (n, law) in zip(keys[len(replicated) :], instant.items())  # noqa: B905
-    }
+    ts = np.union1d(model.experiment.ts, grid)
+    on_grid = np.searchsorted(ts, grid)
+    replicated, predicted = {}, {}
+    keys = jax.random.split(key, len(prediction.laws))
+    for key, (name, law) in zip(keys, prediction.laws.items(), strict=True):
+        times = model.experiment.series[name].times
+        if model.system.declaration.observables[name].over_interval:
+            replicated[name] = law.sample(key)
+            continue
+        # One law for both, since random numbers take long to compile.
+        index = np.concatenate([np.searchsorted(ts, times), on_grid])
+        draws = model.law(name, prediction.p, trajectory, index).sample(key)
+        replicated[name], predicted[name] = draws[: len(times)], draws[len(times) :]
     return {
         "sites": values,
         "derived": prediction.derived,
         "replicated": replicated,
         "log_likelihood": model.log_likelihood(prediction),
-        "states": {name: y[index] for name, y in trajectory.y.items()},
+        "states": {name: y[on_grid] for name, y in trajectory.y.items()},
         "predicted": predicted,
         "solver_steps": trajectory.num_steps,
         "failed": trajectory.failed,

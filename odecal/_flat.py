@@ -8,23 +8,20 @@ from jax.flatten_util import ravel_pytree
 
 from odecal._model import Model
 from odecal._trace import trace_scalar
+from odecal.samplers import Target
 
 
 @dataclass(frozen=True, eq=False)
-class FlatModel:
+class FlatModel(Target):
     """What samplers and optimisers see of a model.
 
     Args:
-        dim: the number of unconstrained dimensions.
-        logdensity_fn: log density of a position of shape (dim,). Reverse-mode differentiable, once.
-        init_position: gives a position drawn from the prior, of shape (dim,), from a key.
         unravel: gives the unconstrained value of every site, by name, from a position.
+        names: the name of every element of a position.
     """
 
-    dim: int
-    logdensity_fn: Callable[[jax.Array], jax.Array]
-    init_position: Callable[[jax.Array], jax.Array]
     unravel: Callable[[jax.Array], dict[str, jax.Array]]
+    names: tuple[str, ...]
 
 
 def flatten(model: Model) -> FlatModel:
@@ -46,6 +43,17 @@ def flatten(model: Model) -> FlatModel:
     return FlatModel(
         flat.size,
         trace_scalar(logdensity_fn, flat, model.solve.forward_mode),
+        lambda x: model.logprior_fn(unravel(x)),
         lambda key: ravel_pytree(model.init_position(key))[0],
         unravel,
+        _names(zeros),
     )
+
+
+def _names(position: dict[str, jax.Array]) -> tuple[str, ...]:
+    """A name for every element: that of its site, with a number where there are several."""
+    names = []
+    for site in sorted(position):  # the order in which trees are flattened
+        size = position[site].size
+        names += [site] if position[site].ndim == 0 else [f"{site}[{i}]" for i in range(size)]
+    return tuple(names)

@@ -254,17 +254,23 @@ class Model:
         self._warn_of_single_precision()
         if not self.solve.forward_mode:
             position = {name: _finite_cotangent(jnp.asarray(x)) for name, x in position.items()}
-        values, density = {}, jnp.zeros((), self.dtype)
-        for name, prior in self.priors.items():
-            transform = self.transforms[name]
-            values[name] = transform(position[name])
-            density += jnp.sum(prior.log_prob(values[name]))
-            density += jnp.sum(transform.log_abs_det_jacobian(position[name], values[name]))
+        values, density = self._values_and_logprior(position)
         prediction = self.predict(values)
         for term in self.log_likelihood(prediction).values():
             density += jnp.sum(term)
         good = jnp.isfinite(density) & ~prediction.trajectory.failed
         return jnp.where(good, density, -jnp.inf)
+
+    def logprior_fn(self, position: Mapping[str, Any]) -> jax.Array:
+        """The log prior density on unconstrained space, with the log Jacobian determinants.
+
+        Args:
+            position: an unconstrained value for every site, by name.
+
+        Returns:
+            A scalar. It and the log likelihood make up `logdensity_fn`.
+        """
+        return self._values_and_logprior(position)[1]
 
     def sample_prior(self, key: jax.Array) -> dict[str, jax.Array]:
         """Draw one value of every site from its prior."""
@@ -279,6 +285,17 @@ class Model:
         return self.unconstrain(self.sample_prior(key))
 
     # Helpers.
+
+    def _values_and_logprior(
+        self, position: Mapping[str, Any]
+    ) -> tuple[dict[str, jax.Array], jax.Array]:
+        values, density = {}, jnp.zeros((), self.dtype)
+        for name, prior in self.priors.items():
+            transform = self.transforms[name]
+            values[name] = transform(position[name])
+            density += jnp.sum(prior.log_prob(values[name]))
+            density += jnp.sum(transform.log_abs_det_jacobian(position[name], values[name]))
+        return values, density
 
     def _data(self, array: np.ndarray) -> jax.Array:
         return jnp.asarray(array, self.dtype)

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from odecal._checkpoint import checkpoint_arrays
 from odecal._components import Constant
-from odecal._engine import Chains
 from odecal._evaluate import Evaluation
 from odecal._model import Model
+from odecal._pipeline import Result
+from odecal._provenance import environment_attrs, merge, sampler_attrs, solve_attrs, system_attrs
+from odecal._record import plan_to_bytes
 
 # The most draws of which trajectories on the grid are kept.
 _MAX_TRAJECTORIES = 1000
@@ -17,48 +20,144 @@ _MAX_TRAJECTORIES = 1000
 Variables = dict[str, xr.DataArray]
 
 
-def build_tree(
-    model: Model,
-    chains: Chains,
-    posterior: Evaluation,
-    prior: Evaluation,
-    grid: np.ndarray,
-    attrs: Mapping[str, Any],
-) -> xr.DataTree:
+def build_tree(result: Result) -> xr.DataTree:
     """Put everything about a calibration into one tree.
 
     Args:
-        model: the model.
-        chains: the draws and their statistics.
-        posterior: the evaluation of every draw, chain after chain.
-        prior: the evaluation of draws from the prior.
-        grid: the fine grid of times.
-        attrs: provenance.
+        result: the calibration.
 
     Returns:
-        A tree with the groups of ArviZ, and `trajectories` and `predictions` on the grid.
+        A tree with the groups of ArviZ, and more; see `odecal.calibrate`.
     """
-    shape = chains.positions.shape[:2]
-    after, before = _Lead(shape), _Lead((1, len(prior.failed)))
-    thin = after.thinned(_MAX_TRAJECTORIES)
-    builder = _Builder(model)
+    prior, grid = result.prior, result.grid
+    before = _Lead((1, len(prior.failed)))
+    builder = _Builder(result.plan.model)
     groups = {
-        "posterior": builder.quantities(posterior, after),
-        "posterior_predictive": builder.replicates(posterior, after),
-        "log_likelihood": builder.log_likelihood(posterior, after),
-        "sample_stats": builder.sample_stats(chains, posterior),
         "prior": builder.quantities(prior, before),
         "prior_predictive": builder.replicates(prior, before),
         "observed_data": builder.observed(),
         "constant_data": builder.constants(),
-        "trajectories": builder.states(posterior, thin, grid),
-        "predictions": builder.predictions(posterior, thin, grid),
+        "warmup_sample_stats": _stats(result.chains.warmup_stats),
+        "warm_start": _warm_start(result, builder),
+        "adaptation": _adaptation(result),
+        "checkpoint": _checkpoint(result),
     }
+    drawn = result.drawn
+    if drawn is not None:
+        after = _Lead(result.chains.positions.shape[:2])
+        thin = after.thinned(_MAX_TRAJECTORIES)
+        position = after.array(
+            result.chains.positions.reshape(-1, len(result.names)),
+            ["unconstrained"],
+            {"unconstrained": list(result.names)},
+        )
+        groups |= {
+            "posterior": builder.quantities(drawn, after),
+            "posterior_predictive": builder.replicates(drawn, after),
+            "log_likelihood": builder.log_likelihood(drawn, after),
+            "sample_stats": _stats(result.chains.stats, drawn),
+            "trajectories": builder.states(drawn, thin, grid),
+            "predictions": builder.predictions(drawn, thin, grid),
+            "unconstrained_posterior": {"position": position},
+        }
     sets = {name: xr.Dataset(variables) for name, variables in groups.items() if variables}
     sets["prior"].attrs["failed_solves"] = int(prior.failed.sum())
     tree = xr.DataTree.from_dict({f"/{name}": data for name, data in sets.items()})
-    tree.attrs.update(attrs)
+    tree.attrs.update(_attrs(result))
     return tree
+
+
+def _attrs(result: Result) -> dict[str, Any]:
+    """Provenance."""
+    plan, chains = result.plan, result.chains
+    return merge(
+        system_attrs(plan.model.system),
+        solve_attrs(plan.model.solve),
+        sampler_attrs(plan.sampler),
+        environment_attrs(),
+        {
+            "t0": plan.model.experiment.t0,
+            "seed": plan.seed,
+            "num_chains": plan.run.num_chains,
+            "num_warmup": plan.run.num_warmup,
+            "num_samples": plan.run.num_samples,
+            "complete": int(result.complete),
+            "done": chains.done,
+            "approximate": int(plan.sampler.approximate),
+            "compile_seconds": result.compile_seconds,
+            "sampling_seconds": chains.seconds,
+            "warmup_divergences": int(chains.warmup_stats["diverging"].sum()),
+            "warmup_failed_solves": int(chains.warmup_stats["failed_solves"].sum()),
+        },
+    )
+
+
+def _stats(stats: Mapping[str, np.ndarray], evaluation: Evaluation | None = None) -> Variables:
+    """Statistics of every transition, and of the solve of its draw."""
+    shape = stats["lp"].shape
+    stats = dict(stats)
+    if evaluation is not None:
+        stats["solver_steps"] = evaluation.solver_steps.reshape(shape)
+    coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+    return {name: xr.DataArray(x, coords, ["chain", "draw"]) for name, x in stats.items()}
+
+
+def _warm_start(result: Result, builder: "_Builder") -> Variables:
+    """The modes found, and what became of every climb and chain."""
+    found = result.warm_start
+    variables = {
+        name: array.isel(chain=0, drop=True).rename(draw="mode")
+        for name, array in builder.quantities(
+            result.modes, _Lead((1, len(found.modes)))
+        ).items()
+    }
+    columns = {
+        "mode_logdensity": ("mode", found.mode_logdensities),
+        "mode_log_mass": ("mode", found.mode_log_masses),
+        "climb_end": (("climb", "unconstrained"), found.ends),
+        "climb_logdensity": ("climb", found.end_logdensities),
+        "climb_mode": ("climb", found.end_modes),
+        "climb_steps": ("climb", found.end_steps),
+        "chain_mode": ("chain", found.chain_modes),
+        "chain_start": (("chain", "unconstrained"), found.starts.position),
+        "failed_candidates": ((), found.num_failed),
+    }
+    variables |= {name: xr.DataArray(x, dims=dims) for name, (dims, x) in columns.items()}
+    names = {"unconstrained": list(result.names)}
+    for name in ("climb_end", "chain_start"):
+        variables[name] = variables[name].assign_coords(names)
+    return variables
+
+
+# The dimensions of what warm-up finds, after those of chain and window.
+_ADAPTED = {
+    "inverse_mass_matrix": ("unconstrained", "unconstrained_"),
+    "metric_scale": ("unconstrained",),
+    "metric_directions": ("unconstrained", "direction"),
+    "metric_eigenvalues": ("direction",),
+}
+
+
+def _adaptation(result: Result) -> Variables:
+    """What warm-up has found."""
+    variables = {}
+    for name, x in result.chains.learnt.items():
+        dims = [] if result.plan.sampler.ensemble else ["chain"]
+        dims += ["window"] if name.startswith("window_") else []
+        own = _ADAPTED.get(name.removeprefix("window_"), ())
+        dims += own[: x.ndim - len(dims)]
+        dims += [f"{name}_{i}" for i in range(x.ndim - len(dims))]
+        variables[name] = xr.DataArray(x, dims=dims)
+    return variables
+
+
+def _checkpoint(result: Result) -> Variables:
+    """What a run needs to go on, as numbers of a byte."""
+    chains = result.chains
+    arrays = checkpoint_arrays(
+        plan_to_bytes(result.plan), result.warm_start, chains.done, chains.state, chains.seconds
+    )
+    return {name: xr.DataArray(x, dims=[f"{name}_byte"]) for name, x in arrays.items()}
 
 
 class _Lead:
@@ -136,13 +235,6 @@ class _Builder:
         }
         array = lead.array(np.concatenate(columns, axis=1), ["observation"], coords)
         return {"observations": array}
-
-    def sample_stats(self, chains: Chains, evaluation: Evaluation) -> Variables:
-        """Statistics of every transition, and of the solve of its draw."""
-        shape = chains.positions.shape[:2]
-        stats = {**chains.stats, "solver_steps": evaluation.solver_steps.reshape(shape)}
-        coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
-        return {name: xr.DataArray(x, coords, ["chain", "draw"]) for name, x in stats.items()}
 
     def observed(self) -> Variables:
         """The data, NaN where missing."""

@@ -29,13 +29,14 @@ class Progress:
             what: a few words.
         """
 
-    def start(self, num_chains: int, num_warmup: int, num_samples: int) -> None:
+    def start(self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0) -> None:
         """Announce a run of chains.
 
         Args:
             num_chains: the number of chains.
             num_warmup: transitions of warm-up of each.
             num_samples: draws of each.
+            done: how many transitions each has made already.
         """
 
     def update(self, done: int, stats: Mapping[str, Any]) -> None:
@@ -87,7 +88,7 @@ class RichProgress(Progress):
         self._finish()
         self._tasks.append(self._bars.add_task(what, total=None, note="", left=""))
 
-    def start(self, num_chains: int, num_warmup: int, num_samples: int) -> None:
+    def start(self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0) -> None:
         """Show a bar of warm-up and one of sampling."""
         self._finish()
         self._warmup, self._divergences = num_warmup, 0
@@ -96,12 +97,14 @@ class RichProgress(Progress):
             name = f"{phase}, {num_chains} chains"
             task = self._bars.add_task(name, total=total, start=False, note="", left="left")
             self._tasks.append(task)
-        self._bars.start_task(self._tasks[-2] if num_warmup else self._tasks[-1])
+        self._bars.start_task(self._tasks[-2] if done < num_warmup else self._tasks[-1])
+        for task, completed in zip(self._tasks[-2:], (done, done - num_warmup), strict=True):
+            self._bars.update(task, completed=max(0, completed))
 
     def update(self, done: int, stats: Mapping[str, Any]) -> None:
         """Move the bars, with divergences after warm-up and the mean step size."""
         warmup, sampling = self._tasks[-2:]
-        size = f"step {float(np.mean(stats['step_size'][:, -1])):.2g}"
+        size = _step_size(stats)
         in_warmup = min(done, self._warmup)
         self._show(warmup, in_warmup, size)
         drawn = done - self._warmup
@@ -109,7 +112,7 @@ class RichProgress(Progress):
             return
         self._bars.start_task(sampling)
         self._divergences += int(np.sum(stats["diverging"][:, -drawn:]))
-        self._show(sampling, drawn, f"{self._divergences} divergent, {size}")
+        self._show(sampling, drawn, f"{self._divergences} divergent{size and ', '}{size}")
 
     def _show(self, task: Any, completed: int, note: str) -> None:
         """Move one bar."""
@@ -139,10 +142,10 @@ class PlainProgress(Progress):
         """Write what is being done."""
         print(what, file=sys.stderr, flush=True)  # noqa: T201
 
-    def start(self, num_chains: int, num_warmup: int, num_samples: int) -> None:
+    def start(self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0) -> None:
         """Write how much there is to do."""
         self._total, self._warmup = num_warmup + num_samples, num_warmup
-        self._shown = self._divergences = 0
+        self._shown, self._divergences = 10 * done // self._total, 0
         self.say(f"Sampling, {num_chains} chains: {num_warmup} of warm-up, {num_samples} draws")
 
     def update(self, done: int, stats: Mapping[str, Any]) -> None:
@@ -152,11 +155,18 @@ class PlainProgress(Progress):
             self._divergences += int(np.sum(stats["diverging"][:, -drawn:]))
         if 10 * done // self._total > self._shown:
             self._shown = 10 * done // self._total
-            step = float(np.mean(stats["step_size"][:, -1]))
+            size = _step_size(stats)
             self.say(
-                f"  {done}/{self._total} transitions, {self._divergences} divergent, "
-                f"step {step:.2g}"
+                f"  {done}/{self._total} transitions, {self._divergences} divergent"
+                f"{size and ', '}{size}"
             )
+
+
+def _step_size(stats: Mapping[str, Any]) -> str:
+    """The mean step size of the chains in words, empty for a method that has none."""
+    if "step_size" not in stats:
+        return ""
+    return f"step {float(np.mean(stats['step_size'][:, -1])):.2g}"
 
 
 def shown_progress() -> Progress:

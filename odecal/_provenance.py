@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -82,6 +83,14 @@ def merge(*attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Put attributes together, leaving empty texts out: netCDF has no use for them."""
     merged = {name: value for part in attributes for name, value in part.items()}
     return {k: v for k, v in merged.items() if v is not None and not (isinstance(v, str) and not v)}
+
+
+def source_file(cls: type) -> str:
+    """The absolute path of the file that declares a class, empty where there is none."""
+    try:
+        return str(Path(inspect.getsourcefile(cls) or "").absolute())
+    except TypeError:
+        return ""
 
 
 def _version(package: str) -> str:

@@ -2,7 +2,8 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,6 +11,40 @@ import jax
 from odecal._errors import SettingsError
 
 LogDensity = Callable[[jax.Array], jax.Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The density that is sampled, on unconstrained space.
+
+    Args:
+        dim: the number of unconstrained dimensions.
+        logdensity_fn: log density of a position of shape (dim,), −inf where a solve fails.
+            Reverse-mode differentiable, once.
+        logprior_fn: the part of it that is the prior, for methods that temper the rest.
+        sample_prior: gives a position drawn from the prior, of shape (dim,), from a key.
+    """
+
+    dim: int
+    logdensity_fn: LogDensity
+    logprior_fn: LogDensity
+    sample_prior: Callable[[jax.Array], jax.Array]
+
+
+class Start(NamedTuple):
+    """Where a chain starts, and what is known there.
+
+    Args:
+        position: in unconstrained space, of shape (dim,).
+        logdensity: the log density there.
+        gradient: its gradient there, of shape (dim,).
+        covariance: a guess of the covariance of the density around there, of shape (dim, dim).
+    """
+
+    position: jax.Array
+    logdensity: jax.Array
+    gradient: jax.Array
+    covariance: jax.Array
 
 
 class Draw(NamedTuple):
@@ -24,65 +59,98 @@ class Draw(NamedTuple):
     stats: dict[str, jax.Array]
 
 
-class Kernel(NamedTuple):
-    """The two pure functions of a sampler, for one chain.
+class Run(NamedTuple):
+    """The size of a run.
 
     Args:
-        init: `init(key, position) -> state`.
+        num_chains: the number of chains.
+        num_warmup: transitions of each chain that adapt.
+        num_samples: draws of each chain that are kept.
+    """
+
+    num_chains: int
+    num_warmup: int
+    num_samples: int
+
+
+class Kernel(NamedTuple):
+    """The pure functions of a sampler, for one chain; for all chains at once in an ensemble.
+
+    Args:
+        init: `init(key, start) -> state`.
         step: `step(key, state, index) -> (state, draw)`. The index counts transitions from 0; the
             first `num_warmup` of them adapt. What a step needs to know is in the state, so that a
             run can be cut anywhere.
+        learnt: `learnt(state) -> arrays`, by name: what warm-up has found, such as the metric.
     """
 
-    init: Callable[[jax.Array, jax.Array], Any]
+    init: Callable[[jax.Array, Start], Any]
     step: Callable[[jax.Array, Any, jax.Array], tuple[Any, Draw]]
+    learnt: Callable[[Any], dict[str, jax.Array]]
 
 
 class AbstractSampler(eqx.Module):
-    """A Markov chain Monte Carlo method.
+    """A method that draws from a posterior.
 
-    A subclass gives [`kernel`][odecal.samplers.AbstractSampler.kernel] and nothing else: how chains
+    A subclass gives [`kernel`][odecal.samplers.AbstractSampler.kernel] and little else: how chains
     are spread over devices, how progress is shown and how draws are kept is not its business.
-    Every draw has at least the statistics `lp`, `diverging`, `acceptance_rate`, `step_size`,
-    `n_steps`, `energy` and `failed_solves`.
+    Every draw has at least the statistics `lp`, `diverging`, `acceptance_rate`, `n_steps` and
+    `failed_solves`.
+
+    Attributes:
+        ensemble: whether its kernel moves all chains together, and each depends on the others: what
+            `init` and `step` take and give then has a leading axis of chains.
+        approximate: whether its draws are of an approximation, whatever their number.
+        extendable: whether more draws can be added to a finished run.
     """
 
+    ensemble: ClassVar[bool] = False
+    approximate: ClassVar[bool] = False
+    extendable: ClassVar[bool] = True
+
     @abc.abstractmethod
-    def kernel(self, logdensity_fn: LogDensity, dim: int, num_warmup: int) -> Kernel:
+    def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel.
 
         Args:
-            logdensity_fn: log density of a position of shape (dim,); −inf where a solve fails.
-            dim: the number of unconstrained dimensions.
-            num_warmup: the number of transitions that adapt.
+            target: the density.
+            run: the size of the run.
 
         Returns:
             The kernel.
         """
 
+    def check_run(self, run: Run) -> None:
+        """Refuse a run that the method cannot make.
 
-def check_nuts(target_acceptance_rate: float, max_tree_depth: int) -> None:
-    """Refuse settings of a no-U-turn sampler that cannot work.
+        Args:
+            run: the size of the run.
+
+        Raises:
+            SettingsError: if it cannot.
+        """
+
+
+def check_between(
+    sampler: AbstractSampler, setting: str, low: float, high: float, whole: bool = False
+) -> None:
+    """Refuse a setting that is not a number within (low, high), or [low, high] for whole numbers.
+
+    Args:
+        sampler: the sampler.
+        setting: the name of the setting.
+        low: the lower limit.
+        high: the upper limit.
+        whole: whether it must be a whole number.
 
     Raises:
-        SettingsError: if the rate is not between 0 and 1, or the depth not from 1 to 20.
+        SettingsError: if it is not.
     """
-    if not 0.0 < target_acceptance_rate < 1.0:
+    value: Any = getattr(sampler, setting)
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    good = number and (low <= value <= high if whole else low < value < high)
+    if not good:
+        span = f"a whole number from {low} to {high}" if whole else f"a number in ({low}, {high})"
         raise SettingsError(
-            "NUTS(target_acceptance_rate=...) expects a number between 0 and 1. "
-            f"Got {target_acceptance_rate!r}."
+            f"{type(sampler).__name__}({setting}=...) expects {span}. Got {value!r}."
         )
-    if not 1 <= max_tree_depth <= 20:
-        raise SettingsError(
-            f"NUTS(max_tree_depth=...) expects a whole number from 1 to 20. Got {max_tree_depth!r}."
-        )
-
-
-def use_dense(dense_mass: bool | None, dim: int) -> bool:
-    """Whether the metric is dense; by default where its entries are fewer than warm-up draws."""
-    return dim <= 50 if dense_mass is None else dense_mass
-
-
-def first_step_size(num_warmup: int) -> float:
-    """The step size before adaptation; a cautious one where there will be none."""
-    return 1.0 if num_warmup else 0.1

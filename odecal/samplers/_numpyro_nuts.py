@@ -1,27 +1,13 @@
 """The no-U-turn sampler of NumPyro."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from numpyro.infer.hmc import hmc, momentum_generator
-from numpyro.infer.hmc_util import (
-    IntegratorState,
-    build_tree,
-    euclidean_kinetic_energy,
-    velocity_verlet,
-)
-from numpyro.infer.util import ParamInfo
 
-from odecal.samplers._base import (
-    AbstractSampler,
-    Draw,
-    Kernel,
-    LogDensity,
-    check_nuts,
-    first_step_size,
-    use_dense,
-)
+from odecal._errors import SettingsError
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._metrics import AbstractMetric, DenseMetric, DiagonalMetric
 
 
 class NumPyroNUTS(AbstractSampler):
@@ -33,8 +19,8 @@ class NumPyroNUTS(AbstractSampler):
     Args:
         target_acceptance_rate: what the step size is adapted to; higher is safer and slower.
         max_tree_depth: the largest number of doublings of a trajectory.
-        dense_mass: whether the metric is a dense matrix; None takes a dense one up to 50
-            dimensions.
+        metric: `DenseMetric()` or `DiagonalMetric()`, estimated by NumPyro; None takes a dense one
+            up to 50 dimensions.
 
     Raises:
         SettingsError: if a setting cannot work.
@@ -42,56 +28,71 @@ class NumPyroNUTS(AbstractSampler):
 
     target_acceptance_rate: float = 0.8
     max_tree_depth: int = 10
-    dense_mass: bool | None = None
+    metric: AbstractMetric | None = None
 
     def __check_init__(self) -> None:
-        check_nuts(self.target_acceptance_rate, self.max_tree_depth)
+        check_between(self, "target_acceptance_rate", 0, 1)
+        check_between(self, "max_tree_depth", 1, 20, whole=True)
+        if self.metric is not None and not isinstance(self.metric, (DenseMetric, DiagonalMetric)):
+            raise SettingsError(
+                "NumPyroNUTS(metric=...) expects DenseMetric() or DiagonalMetric(), which NumPyro "
+                f"has. Got {self.metric!r}. odecal.samplers.NUTS takes every metric."
+            )
 
-    def kernel(self, logdensity_fn: LogDensity, dim: int, num_warmup: int) -> Kernel:
+    def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
+        from numpyro.infer.hmc import hmc
+        from numpyro.infer.util import ParamInfo
+
+        dense = isinstance(self.metric or (target.dim <= 50 and DenseMetric()), DenseMetric)
 
         def potential_fn(position: jax.Array) -> jax.Array:
-            return -logdensity_fn(position)
+            return -target.logdensity_fn(position)
 
-        def set_up(start: Any, key: jax.Array) -> tuple[Any, Any]:
+        def set_up(here: Any, covariance: jax.Array, key: jax.Array) -> tuple[Any, Any]:
             init_kernel, sample_kernel = hmc(potential_fn, algo="NUTS")
             state = init_kernel(
-                start,
-                num_warmup,
-                step_size=first_step_size(num_warmup),
-                dense_mass=use_dense(self.dense_mass, dim),
+                here,
+                run.num_warmup,
+                step_size=0.8 / target.dim**0.25,
+                inverse_mass_matrix=covariance if dense else jnp.diag(covariance),
+                dense_mass=dense,
                 target_accept_prob=self.target_acceptance_rate,
                 max_tree_depth=self.max_tree_depth,
                 rng_key=key,
             )
             return state, sample_kernel
 
-        def init(key: jax.Array, position: jax.Array) -> Any:
-            return set_up(position, key)[0]
+        def init(key: jax.Array, start: Start) -> _State:
+            here = ParamInfo(start.position, -start.logdensity, -start.gradient)
+            return _State(set_up(here, start.covariance, key)[0], start.covariance)
 
-        def step(key: jax.Array, state: Any, index: jax.Array) -> tuple[Any, Draw]:
+        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
             del index  # the state counts for itself
+            old = state.chain._replace(rng_key=key)
             # The kernel keeps arrays of its set-up, which belong to one trace: set up in this one.
-            here = ParamInfo(state.z, state.potential_energy, state.z_grad)
-            _, sample_kernel = set_up(here, key)
-            state = state._replace(rng_key=key)
-            new = sample_kernel(state)
+            here = ParamInfo(old.z, old.potential_energy, old.z_grad)
+            _, sample_kernel = set_up(here, state.covariance, key)
+            new = sample_kernel(old)
             failed = jax.lax.cond(
-                new.diverging, lambda: self._failed(state, potential_fn), lambda: jnp.int32(0)
+                new.diverging, lambda: self._failed(old, potential_fn), lambda: jnp.int32(0)
             )
             stats = {
                 "lp": -new.potential_energy,
                 "energy": new.energy,
                 "acceptance_rate": new.accept_prob,
-                "step_size": state.adapt_state.step_size,
+                "step_size": old.adapt_state.step_size,
                 "n_steps": new.num_steps,
                 "tree_depth": _depth(new.num_steps),
                 "diverging": new.diverging,
                 "failed_solves": failed,
             }
-            return new, Draw(new.z, stats)
+            return _State(new, state.covariance), Draw(new.z, stats)
 
-        return Kernel(init, step)
+        def learnt(state: _State) -> dict[str, jax.Array]:
+            return {"inverse_mass_matrix": state.chain.adapt_state.inverse_mass_matrix}
+
+        return Kernel(init, step, learnt)
 
     def _failed(self, state: Any, potential_fn: Any) -> jax.Array:
         """How many solves failed in a divergent transition: 1 or 0.
@@ -99,6 +100,14 @@ class NumPyroNUTS(AbstractSampler):
         NumPyro does not tell, so the same trajectory is grown again from the same key. A failed
         solve ends it, and so is at one of its ends.
         """
+        from numpyro.infer.hmc import momentum_generator
+        from numpyro.infer.hmc_util import (
+            IntegratorState,
+            build_tree,
+            euclidean_kinetic_energy,
+            velocity_verlet,
+        )
+
         _, key_momentum, key_transition = jax.random.split(state.rng_key, 3)
         adapted = state.adapt_state
         momentum = momentum_generator(state.z, adapted.mass_matrix_sqrt, key_momentum)
@@ -114,6 +123,11 @@ class NumPyroNUTS(AbstractSampler):
         )
         ends = jax.vmap(potential_fn)(jnp.stack([tree.z_left, tree.z_right]))
         return jnp.any(jnp.isposinf(ends)).astype(jnp.int32)
+
+
+class _State(NamedTuple):
+    chain: Any
+    covariance: jax.Array
 
 
 def _depth(num_steps: jax.Array) -> jax.Array:

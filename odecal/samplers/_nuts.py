@@ -4,17 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from odecal.samplers._base import (
-    AbstractSampler,
-    Draw,
-    Kernel,
-    LogDensity,
-    check_nuts,
-    first_step_size,
-    use_dense,
-)
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._metrics import AbstractMetric, default_metric
+from odecal.samplers._warmup import Tuned, WindowedWarmup
 
 
 class NUTS(AbstractSampler):
@@ -29,8 +22,7 @@ class NUTS(AbstractSampler):
     Args:
         target_acceptance_rate: what the step size is adapted to; higher is safer and slower.
         max_tree_depth: the largest number of doublings of a trajectory.
-        dense_mass: whether the metric is a dense matrix; None takes a dense one up to 50
-            dimensions.
+        metric: how the metric is estimated; None chooses by dimension.
 
     Raises:
         SettingsError: if a setting cannot work.
@@ -38,28 +30,32 @@ class NUTS(AbstractSampler):
 
     target_acceptance_rate: float = 0.8
     max_tree_depth: int = 10
-    dense_mass: bool | None = None
+    metric: AbstractMetric | None = None
 
     def __check_init__(self) -> None:
-        check_nuts(self.target_acceptance_rate, self.max_tree_depth)
+        check_between(self, "target_acceptance_rate", 0, 1)
+        check_between(self, "max_tree_depth", 1, 20, whole=True)
 
-    def kernel(self, logdensity_fn: LogDensity, dim: int, num_warmup: int) -> Kernel:
+    def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
         import blackjax  # starts JAX, after which its number of devices is fixed
+        from blackjax.mcmc.hmc import HMCState
 
-        warmup = _Warmup(num_warmup, self.target_acceptance_rate, use_dense(self.dense_mass, dim))
+        metric = self.metric or default_metric(target.dim)
+        warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
         transition = blackjax.nuts.build_kernel()
 
-        def init(key: jax.Array, position: jax.Array) -> _State:
+        def init(key: jax.Array, start: Start) -> _State:
             del key
-            return _State(blackjax.nuts.init(position, logdensity_fn), warmup.init(dim))
+            chain = HMCState(start.position, start.logdensity, start.gradient)
+            return _State(chain, warmup.init(start.covariance))
 
         def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
             tuned = state.tuned
             chain, info = transition(
                 key,
                 state.chain,
-                logdensity_fn,
+                target.logdensity_fn,
                 tuned.step_size,
                 tuned.inverse_mass_matrix,
                 self.max_tree_depth,
@@ -74,28 +70,17 @@ class NUTS(AbstractSampler):
                 "diverging": info.is_divergent,
                 "failed_solves": _failed(info),
             }
-            tuned = jax.lax.cond(
-                index < num_warmup,
-                lambda: warmup.update(tuned, chain, info.acceptance_rate, index),
-                lambda: tuned,
+            tuned = warmup.update(
+                tuned, chain.position, chain.logdensity_grad, info.acceptance_rate, index
             )
             return _State(chain, tuned), Draw(chain.position, stats)
 
-        return Kernel(init, step)
-
-
-class _Tuned(NamedTuple):
-    """What warm-up adapts."""
-
-    step_size: jax.Array
-    inverse_mass_matrix: jax.Array
-    dual_averaging: Any
-    metric: Any
+        return Kernel(init, step, lambda state: warmup.learnt(state.tuned))
 
 
 class _State(NamedTuple):
     chain: Any
-    tuned: _Tuned
+    tuned: Tuned
 
 
 def _failed(info: Any) -> jax.Array:
@@ -107,46 +92,3 @@ def _failed(info: Any) -> jax.Array:
     ends = (info.trajectory_leftmost_state, info.trajectory_rightmost_state)
     failed = [jnp.isneginf(end.logdensity) for end in ends]
     return (info.is_divergent & (failed[0] | failed[1])).astype(jnp.int32)
-
-
-class _Warmup:
-    """Stan's windowed adaptation, a step at a time, from BlackJAX's parts."""
-
-    def __init__(self, num_warmup: int, target_acceptance_rate: float, dense: bool) -> None:
-        from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
-        from blackjax.adaptation.staged_adaptation import build_schedule
-        from blackjax.adaptation.step_size import dual_averaging_adaptation
-
-        self.num_warmup = num_warmup
-        self.averaging = dual_averaging_adaptation(target_acceptance_rate)
-        self.metric = mass_matrix_adaptation(is_diagonal_matrix=not dense)
-        schedule = np.zeros((num_warmup + 1, 2), bool)  # one more, for an index past the end
-        if num_warmup:
-            schedule[:-1] = np.asarray(build_schedule(num_warmup), bool)
-        self.in_slow_window, self.ends_window = schedule.T
-
-    def init(self, dim: int) -> _Tuned:
-        averaging_init, metric_init = self.averaging[0], self.metric[0]
-        metric = metric_init(dim)
-        step_size = jnp.asarray(first_step_size(self.num_warmup), jnp.result_type(float))
-        return _Tuned(step_size, metric.inverse_mass_matrix, averaging_init(step_size), metric)
-
-    def update(
-        self, tuned: _Tuned, chain: Any, acceptance_rate: jax.Array, index: jax.Array
-    ) -> _Tuned:
-        averaging_init, averaging_update, averaging_final = self.averaging
-        _, metric_update, metric_final = self.metric
-        averaging = averaging_update(tuned.dual_averaging, acceptance_rate)
-        metric = jax.lax.cond(
-            jnp.asarray(self.in_slow_window)[index],
-            lambda: metric_update(tuned.metric, chain.position, chain.logdensity_grad),
-            lambda: tuned.metric,
-        )
-        metric, averaging = jax.lax.cond(
-            jnp.asarray(self.ends_window)[index],
-            lambda: (metric_final(metric), averaging_init(averaging_final(averaging))),
-            lambda: (metric, averaging),
-        )
-        last = index == self.num_warmup - 1
-        step_size = jnp.where(last, averaging_final(averaging), jnp.exp(averaging.log_step_size))
-        return _Tuned(step_size, metric.inverse_mass_matrix, averaging, metric)

@@ -1,0 +1,110 @@
+"""The part of a saved calibration from which its run can go on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from odecal._engine import Snapshot
+from odecal._errors import OutputError
+from odecal._journal import (
+    snapshot_from_bytes,
+    snapshot_to_bytes,
+    warm_start_from_bytes,
+    warm_start_to_bytes,
+)
+from odecal._start import WarmStart
+from odecal.samplers import Draw
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A run that has been saved.
+
+    Args:
+        plan: what the run is, as bytes.
+        warm_start: where its chains started.
+        snapshot: where it stands.
+    """
+
+    plan: bytes
+    warm_start: WarmStart
+    snapshot: Snapshot
+
+
+def checkpoint_arrays(
+    plan: bytes, warm_start: WarmStart, done: int, state: list[np.ndarray], seconds: float
+) -> dict[str, np.ndarray]:
+    """What a file must hold so that its run can go on, beside its draws, as numbers of a byte."""
+    parts = {
+        "plan": plan,
+        "warm_start": warm_start_to_bytes(warm_start),
+        "state": snapshot_to_bytes(Snapshot(done, state, (), seconds)),
+    }
+    return {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
+
+
+def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
+    """Read where a saved run stands.
+
+    Args:
+        path: the netCDF file.
+        complete: whether a complete run is expected, or one that was interrupted.
+
+    Returns:
+        The run.
+
+    Raises:
+        OutputError: if there is none.
+    """
+    from odecal._save import load
+
+    tree = load(path)
+    if "checkpoint" not in tree.children:
+        raise OutputError(
+            f"The file {path} holds no checkpoint. Expected a file that odecal calibrate has "
+            "written."
+        )
+    if complete and not tree.attrs.get("complete", 1):
+        raise OutputError(
+            f"The run in {path} is unfinished. Expected a finished one to extend. Finish it first: "
+            f"odecal resume {path}"
+        )
+    if not complete and tree.attrs.get("complete", 1):
+        raise OutputError(
+            f"The run in {path} is complete: there is nothing to resume. To add draws: "
+            f"odecal extend {path} --num-samples N"
+        )
+    parts = {
+        name: np.asarray(tree["checkpoint"][name].values, np.uint8).tobytes()
+        for name in ("plan", "warm_start", "state")
+    }
+    return Checkpoint(
+        parts["plan"],
+        warm_start_from_bytes(parts["warm_start"]),
+        snapshot_from_bytes(parts["state"], (_draws(tree),)),
+    )
+
+
+def _draws(tree: "xr.DataTree") -> Draw:
+    """All transitions of a saved run in one block; positions of warm-up, which are not kept, 0."""
+    warmup = {str(k): v.values for k, v in tree["warmup_sample_stats"].data_vars.items()}
+    if "sample_stats" not in tree.children:
+        return Draw(_unmoved(tree, warmup), warmup)
+    stats = tree["sample_stats"]
+    both = {
+        name: np.concatenate([x, stats[name].values.astype(x.dtype)], axis=1)
+        for name, x in warmup.items()
+    }
+    positions = tree["unconstrained_posterior"]["position"].values
+    return Draw(np.concatenate([_unmoved(tree, warmup), positions], axis=1), both)
+
+
+def _unmoved(tree: "xr.DataTree", warmup: dict[str, Any]) -> np.ndarray:
+    num_chains, num_warmup = warmup["lp"].shape
+    dim = tree["warm_start"].sizes["unconstrained"]
+    return np.zeros((num_chains, num_warmup, dim), warmup["lp"].dtype)

@@ -1,0 +1,157 @@
+"""From a model to a posterior: compile, start, sample, evaluate, put together."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from odecal._engine import Chains, Engine, Journal, Snapshot
+from odecal._evaluate import Evaluation, Evaluator
+from odecal._flat import flatten
+from odecal._model import Model
+from odecal._programs import Compiler, Program, shapes
+from odecal._start import NUM_CANDIDATES, StartFinder, WarmStart
+from odecal.samplers import AbstractSampler, Run
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from odecal._progress import Progress
+
+_NUM_PRIOR = 1000
+_GRID = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a calibration does.
+
+    Args:
+        model: the model.
+        sampler: the sampler.
+        run: the size of the run.
+        seed: the random seed.
+    """
+
+    model: Model
+    sampler: AbstractSampler
+    run: Run
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a calibration has done.
+
+    Args:
+        plan: what was to be done.
+        names: the name of every unconstrained dimension.
+        warm_start: where the chains started.
+        chains: the draws.
+        drawn: the evaluation of every draw, chain after chain; None if there is none yet.
+        prior: the evaluation of draws from the prior.
+        modes: the evaluation of the modes found.
+        grid: the fine grid of times.
+        complete: whether the draws are all that were asked for.
+        compile_seconds: for how long something was being traced or compiled.
+    """
+
+    plan: Plan
+    names: tuple[str, ...]
+    warm_start: WarmStart
+    chains: Chains
+    drawn: Evaluation | None
+    prior: Evaluation
+    modes: Evaluation
+    grid: np.ndarray
+    complete: bool
+    compile_seconds: float
+
+
+class Begun(Journal):
+    """A journal that also knows where a run stands. This one is of a run that begins."""
+
+    def warm_start(self) -> WarmStart | None:
+        """Where the chains started, if that has been found."""
+        return None
+
+    def snapshot(self) -> Snapshot | None:
+        """The run so far, if it has begun."""
+        return None
+
+    def record_start(self, found: WarmStart) -> None:
+        """Keep where the chains start.
+
+        Args:
+            found: the starting points.
+        """
+
+
+def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
+    """Run a calibration from where it stands to its end.
+
+    Args:
+        plan: what to do.
+        journal: where the run stands, and where it is recorded.
+        progress: where progress is shown.
+
+    Returns:
+        The result. If the user interrupts the run, of the whole blocks until then.
+
+    Raises:
+        SamplingError: if no draw from the prior has a finite log density.
+    """
+    model, run = plan.model, plan.run
+    keys = jax.random.split(jax.random.key(plan.seed), 5)
+    with model.precision(), Compiler() as compiler:
+        progress.say("Compiling")
+        found, snapshot = journal.warm_start(), journal.snapshot()
+        draw_prior = _prior_program(model, compiler)
+        flat = flatten(model)
+        finder = StartFinder(flat, compiler) if found is None else None
+        engine = Engine(flat, plan.sampler, run, keys[1], compiler)
+        grid = time_grid(model)
+        evaluate = Evaluator(model, flat, grid, compiler)
+        prior = np.asarray(draw_prior(jax.random.split(keys[3], _NUM_PRIOR)))
+        if finder is not None:
+            progress.say("Looking for modes")
+            found = finder(prior[:NUM_CANDIDATES], keys[0], run.num_chains)
+            journal.record_start(found)
+        assert found is not None
+        snapshot = snapshot or engine.begin(found.starts)
+        chains, complete = engine.go_on(snapshot, progress, journal)
+        progress.say("Predicting from the draws")
+        drawn = evaluate(chains.positions, keys[2]) if chains.positions.size else None
+        others = evaluate(np.concatenate([prior, found.modes])[None], keys[4])
+        result = Result(
+            plan, flat.names, found, chains, drawn, others.rows(slice(0, _NUM_PRIOR)),
+            others.rows(slice(_NUM_PRIOR, None)), grid, complete, compiler.seconds,
+        )
+    from odecal._posterior import build_tree  # needed last, and slow to import
+
+    return build_tree(result)
+
+
+def _prior_program(model: Model, compiler: Compiler) -> Program:
+    """Draws of positions from the prior, compiled while the model is traced."""
+    keys = jax.random.split(jax.random.key(0), _NUM_PRIOR)
+
+    def position(key: jax.Array) -> jax.Array:
+        return ravel_pytree(model.init_position(key))[0]
+
+    return compiler(jax.jit(jax.vmap(position)), *shapes(keys))
+
+
+def time_grid(model: Model) -> np.ndarray:
+    """A fine grid of times from the initial time to the last observation.
+
+    Half of it is even in time; the other half is even between each time of observation and the
+    next, so that observations spaced by powers of ten are followed as closely at either end.
+    """
+    experiment = model.experiment
+    knots = np.union1d(experiment.t0, experiment.ts)
+    even = np.linspace(knots[0], knots[-1], _GRID // 2)
+    between = np.interp(np.linspace(0, len(knots) - 1, _GRID // 2), np.arange(len(knots)), knots)
+    return np.union1d(even, between)

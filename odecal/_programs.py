@@ -1,0 +1,141 @@
+"""Compiled programs: over all devices, and compiled in the background."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from odecal._trace import trace
+
+
+class Program:
+    """A program that is being compiled; calling it waits until it is.
+
+    Args:
+        compiling: gives the compiled program.
+        shape: the shapes and types of its results.
+    """
+
+    def __init__(self, compiling: "Future[Any]", shape: Any) -> None:
+        self._compiling = compiling
+        self.shape = shape
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the program on arguments of the shapes that it was compiled for."""
+        return self._compiling.result()(*args)
+
+
+class Compiler:
+    """Compiles programs side by side, in threads, while the main thread goes on tracing.
+
+    XLA compiles without Python's lock, so what one program's compilation takes is another's, too.
+    To be used as a context, which waits for nothing when it is left in haste.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(thread_name_prefix="odecal-compile")
+        self._spans: list[tuple[float, float]] = []
+
+    def __enter__(self) -> "Compiler":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def __call__(self, function: Any, *examples: Any) -> Program:
+        """Trace a program now, and compile it in the background.
+
+        Args:
+            function: from `jax.jit`, or [`spread`][odecal._programs.spread].
+            examples: its arguments, or their shapes.
+
+        Returns:
+            The program.
+        """
+        began = time.perf_counter()
+        lowered = function.lower(*examples)
+        self._spans.append((began, time.perf_counter()))
+        shape = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), lowered.out_info
+        )
+        return Program(self._threads.submit(self._compile, lowered), shape)
+
+    def _compile(self, lowered: Any) -> Any:
+        began = time.perf_counter()
+        compiled = lowered.compile()
+        self._spans.append((began, time.perf_counter()))
+        return compiled
+
+    @property
+    def seconds(self) -> float:
+        """For how long, so far, something was being traced or compiled."""
+        total = last = 0.0
+        for start, end in sorted(self._spans):
+            total += max(0.0, end - max(start, last))
+            last = max(last, end)
+        return total
+
+
+def usable_devices(wanted: int) -> list[Any]:
+    """The devices to use for so many independent pieces of work."""
+    return jax.devices()[:wanted]
+
+
+def padded(count: int, size: int) -> int:
+    """The next multiple of a size."""
+    return -(-count // size) * size
+
+
+def each(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function of many: one after another on a CPU, all at once elsewhere.
+
+    On a CPU a batch would wait for its slowest member.
+    """
+
+    def one_after_another(*args: Any) -> Any:
+        return jax.lax.map(lambda a: function(*a), args)
+
+    return one_after_another if jax.default_backend() == "cpu" else jax.vmap(function)
+
+
+def spread(
+    function: Callable[..., Any], devices: list[Any], batched: int, replicated: int = 0
+) -> Any:
+    """Jit a function of many so that each device runs its own share in a loop of its own.
+
+    Args:
+        function: the function; its results have a leading axis like its first arguments'.
+        devices: the devices.
+        batched: how many of its arguments have a leading axis to share out, a multiple of the
+            number of devices.
+        replicated: how many arguments after those are the same for all.
+
+    Returns:
+        The jitted function.
+    """
+    if len(devices) == 1:
+        return jax.jit(function)
+    axis, everywhere = jax.sharding.PartitionSpec("chain"), jax.sharding.PartitionSpec()
+    mesh = jax.sharding.Mesh(np.asarray(devices), ("chain",))
+    specs = (axis,) * batched + (everywhere,) * replicated
+
+    def share(x: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((x.shape[0] // len(devices), *x.shape[1:]), x.dtype)
+
+    def on_mesh(*args: Any) -> Any:
+        local = (*jax.tree.map(share, args[:batched]), *args[batched:])
+        traced = trace(function, *local)
+        return jax.shard_map(traced, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)(
+            *args
+        )
+
+    shardings = tuple(jax.sharding.NamedSharding(mesh, spec) for spec in specs)
+    return jax.jit(on_mesh, in_shardings=shardings, out_shardings=shardings[0])
+
+
+def shapes(*args: Any) -> Any:
+    """The shapes and types of arguments, as examples of them."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)

@@ -1,0 +1,184 @@
+"""ChEES-HMC: an ensemble of chains that share one trajectory length."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from odecal._errors import SettingsError
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+
+# Halton numbers have this many binary digits: more than there will be draws.
+_DIGITS = 24
+
+
+class ChEES(AbstractSampler):
+    """Hamiltonian Monte Carlo of BlackJAX whose trajectory length an ensemble learns.
+
+    All chains take the same number of leapfrog steps, so they fill a vector unit or a GPU, where
+    the trees of a no-U-turn sampler make all wait for the longest. The step size and the length
+    maximise the change in the estimator of the expected square; the lengths are jittered by a
+    Halton sequence. The metric is the diagonal of the chains' pooled variances in the middle of
+    warm-up. Some tens of chains are needed to learn from.
+
+    Source: Hoffman, Radul and Sountsov (2021),
+    https://proceedings.mlr.press/v130/hoffman21a.html.
+
+    Args:
+        target_acceptance_rate: what the step size is adapted to.
+        max_integration_steps: the largest number of leapfrog steps of a trajectory.
+        learning_rate: of the logarithm of the trajectory length (Adam).
+
+    Raises:
+        SettingsError: if a setting cannot work.
+    """
+
+    target_acceptance_rate: float = 0.651
+    max_integration_steps: int = 1000
+    learning_rate: float = 0.025
+
+    ensemble = True
+
+    def __check_init__(self) -> None:
+        check_between(self, "target_acceptance_rate", 0, 1)
+        check_between(self, "max_integration_steps", 1, 2**20, whole=True)
+        check_between(self, "learning_rate", 0, 10)
+
+    def check_run(self, run: Run) -> None:
+        """Refuse a run without an ensemble. See the base class."""
+        if run.num_chains < 4:
+            raise SettingsError(
+                "ChEES() learns from an ensemble and expects num_chains of at least 4, better 32 "
+                f"or more. Got {run.num_chains}. For few chains take odecal.samplers.NUTS()."
+            )
+
+    def kernel(self, target: Target, run: Run) -> Kernel:
+        """Build the kernel. See the base class."""
+        import optax
+        from blackjax.adaptation.chees_adaptation import base
+        from blackjax.mcmc import dynamic_hmc
+
+        def jitter(i: jax.Array) -> jax.Array:
+            return dynamic_hmc.halton_sequence(i, _DIGITS)
+
+        def num_steps(i: jax.Array, length: jax.Array) -> jax.Array:
+            steps = jnp.ceil(jitter(i) * length)
+            return jnp.clip(steps, 1, self.max_integration_steps).astype(jnp.int32)
+
+        chees_init, chees_update = base(
+            jitter,
+            lambda i: i + 1,
+            optax.adam(self.learning_rate),
+            self.target_acceptance_rate,
+            0.5,  # the weight of recent iterations, BlackJAX's default
+            self.max_integration_steps,
+        )
+        transition = dynamic_hmc.build_kernel(
+            next_random_arg_fn=lambda i: i + 1, integration_steps_fn=num_steps
+        )
+
+        def init(key: jax.Array, start: Start) -> _State:
+            del key
+            count = jnp.zeros(len(start.position), jnp.int32)
+            chains = dynamic_hmc.DynamicHMCState(
+                start.position, start.logdensity, start.gradient, count
+            )
+            variance = jnp.mean(jax.vmap(jnp.diag)(start.covariance), axis=0)
+            step_size = jnp.asarray(0.5 / target.dim**0.25, variance.dtype)
+            adapted = _strong(chees_init(jnp.asarray(0, jnp.int32), step_size))
+            zero = jnp.zeros_like(variance)
+            return _State(chains, adapted, variance, _Moments(zero[0], zero, zero))
+
+        def adapt(state: _State, old: Any, info: Any, index: jax.Array) -> _State:
+            adapted = chees_update(
+                state.adapted,
+                info.proposal.position,
+                info.proposal.momentum,
+                old.position,
+                info.acceptance_rate,
+                info.is_divergent,
+                state.variance,
+            )
+            adapted = jax.tree.map(
+                lambda x, new: jnp.asarray(new, x.dtype), state.adapted, adapted
+            )
+            start, end = run.num_warmup // 4, run.num_warmup // 2
+            moments = jax.lax.cond(
+                (index >= start) & (index < end),
+                lambda: state.moments.take(state.chains.position),
+                lambda: state.moments,
+            )
+            variance = jnp.where(index == end - 1, moments.variance(), state.variance)
+            return state._replace(adapted=adapted, variance=variance, moments=moments)
+
+        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
+            adapted, old = state.adapted, state.chains
+            warming = index < run.num_warmup
+            step_size = jnp.where(
+                warming, adapted.step_size, jnp.exp(adapted.log_step_size_moving_average)
+            )
+            length = jnp.where(
+                warming,
+                adapted.trajectory_length,
+                jnp.exp(adapted.log_trajectory_length_moving_average),
+            )
+            move = jax.vmap(
+                lambda key, chain: transition(
+                    key, chain, target.logdensity_fn, step_size, state.variance,
+                    (length / step_size,),
+                )
+            )
+            chains, info = move(jax.random.split(key, run.num_chains), old)
+            state = state._replace(chains=chains)
+            state = jax.lax.cond(
+                warming, lambda: adapt(state, old, info, index), lambda: state
+            )
+            stats = {
+                "lp": chains.logdensity,
+                "energy": info.energy,
+                "acceptance_rate": info.acceptance_rate,
+                "accepted": info.is_accepted,
+                "step_size": jnp.broadcast_to(step_size, chains.logdensity.shape),
+                "n_steps": info.num_integration_steps,
+                "diverging": info.is_divergent,
+                "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
+            }
+            return state, Draw(chains.position, stats)
+
+        def learnt(state: _State) -> dict[str, jax.Array]:
+            length = jnp.exp(state.adapted.log_trajectory_length_moving_average)
+            return {"inverse_mass_matrix": state.variance, "trajectory_length": length}
+
+        return Kernel(init, step, learnt)
+
+
+class _Moments(NamedTuple):
+    """Sums over draws of all chains."""
+
+    count: jax.Array
+    total: jax.Array
+    square: jax.Array
+
+    def take(self, positions: jax.Array) -> "_Moments":
+        return _Moments(
+            self.count + len(positions),
+            self.total + positions.sum(0),
+            self.square + (positions**2).sum(0),
+        )
+
+    def variance(self) -> jax.Array:
+        count = jnp.maximum(self.count, 1)
+        mean = self.total / count
+        return jnp.maximum(self.square / count - mean**2, 1e-12)
+
+
+class _State(NamedTuple):
+    chains: Any
+    adapted: Any
+    variance: jax.Array
+    moments: _Moments
+
+
+def _strong(state: Any) -> Any:
+    """The same state with every leaf an array of a definite type, as loops need."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)

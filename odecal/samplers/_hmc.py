@@ -1,0 +1,94 @@
+"""Static Hamiltonian Monte Carlo, with the same warm-up as the no-U-turn sampler."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._metrics import AbstractMetric, default_metric
+from odecal.samplers._warmup import Tuned, WindowedWarmup
+
+
+class HMC(AbstractSampler):
+    """Static Hamiltonian Monte Carlo of BlackJAX: leapfrog for a fixed time, accept or reject.
+
+    A trajectory takes ⌈time / step size⌉ leapfrog steps. `sample_stats` has, besides what every
+    sampler gives, `accepted` and `energy_error`, the energy at the end of the trajectory less
+    that at its beginning: the proposal is accepted with probability min(1, exp(−error)).
+
+    Sources: Duane, Kennedy, Pendleton and Roweth (1987),
+    https://doi.org/10.1016/0370-2693(87)91197-X; Neal (2011), https://arxiv.org/abs/1206.1901.
+
+    Args:
+        integration_time: how long a trajectory lasts, in the units of the metric; the default is a
+            quarter of a period of a Gaussian.
+        target_acceptance_rate: what the step size is adapted to.
+        max_integration_steps: the largest number of leapfrog steps of a trajectory.
+        metric: how the metric is estimated; None chooses by dimension.
+
+    Raises:
+        SettingsError: if a setting cannot work.
+    """
+
+    integration_time: float = math.pi / 2
+    target_acceptance_rate: float = 0.8
+    max_integration_steps: int = 1024
+    metric: AbstractMetric | None = None
+
+    def __check_init__(self) -> None:
+        check_between(self, "integration_time", 0, math.inf)
+        check_between(self, "target_acceptance_rate", 0, 1)
+        check_between(self, "max_integration_steps", 1, 2**20, whole=True)
+
+    def kernel(self, target: Target, run: Run) -> Kernel:
+        """Build the kernel. See the base class."""
+        import blackjax
+        from blackjax.mcmc.hmc import HMCState
+        from blackjax.mcmc.metrics import default_metric as kinetics
+
+        metric = self.metric or default_metric(target.dim)
+        warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
+        transition = blackjax.hmc.build_kernel()
+
+        def init(key: jax.Array, start: Start) -> _State:
+            del key
+            chain = HMCState(start.position, start.logdensity, start.gradient)
+            return _State(chain, warmup.init(start.covariance))
+
+        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
+            tuned = state.tuned
+            wanted = jnp.ceil(self.integration_time / tuned.step_size)
+            num_steps = jnp.clip(wanted, 1, self.max_integration_steps).astype(jnp.int32)
+            chain, info = transition(
+                key,
+                state.chain,
+                target.logdensity_fn,
+                tuned.step_size,
+                tuned.inverse_mass_matrix,
+                num_steps,
+            )
+            kinetic = kinetics(tuned.inverse_mass_matrix).kinetic_energy(info.momentum)
+            stats = {
+                "lp": chain.logdensity,
+                "energy": kinetic - state.chain.logdensity,
+                "energy_error": info.energy - (kinetic - state.chain.logdensity),
+                "accepted": info.is_accepted,
+                "acceptance_rate": info.acceptance_rate,
+                "step_size": tuned.step_size,
+                "n_steps": num_steps,
+                "diverging": info.is_divergent,
+                "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
+            }
+            tuned = warmup.update(
+                tuned, chain.position, chain.logdensity_grad, info.acceptance_rate, index
+            )
+            return _State(chain, tuned), Draw(chain.position, stats)
+
+        return Kernel(init, step, lambda state: warmup.learnt(state.tuned))
+
+
+class _State(NamedTuple):
+    chain: Any
+    tuned: Tuned

@@ -1,0 +1,119 @@
+"""Adjusted microcanonical Langevin Monte Carlo."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._metrics import AbstractMetric, DenseMetric, DiagonalMetric
+from odecal.samplers._warmup import Tuned, WindowedWarmup
+
+
+class AdjustedMCLMC(AbstractSampler):
+    """Metropolis-adjusted microcanonical Langevin Monte Carlo of BlackJAX.
+
+    The momentum has a fixed length, so a trajectory moves at constant speed: with dim dimensions
+    made round by the metric, ⌈u × length × √dim / step size⌉ steps, u uniform on (0, 2). The step
+    size and metric are adapted as for the no-U-turn sampler; steps are of fourth order, with two
+    gradients each.
+
+    Sources: Robnik, De Luca, Silverstein and Seljak (2023),
+    https://jmlr.org/papers/v24/22-1450.html; Robnik, Cohn-Gordon and Seljak (2025),
+    https://arxiv.org/abs/2503.01707.
+
+    Args:
+        length: the mean length of a trajectory over √dim, in the units of the metric.
+        target_acceptance_rate: what the step size is adapted to.
+        max_integration_steps: the largest number of steps of a trajectory.
+        metric: `DenseMetric()`, `ShrunkMetric()` or `DiagonalMetric()`; None takes a dense one up
+            to 50 dimensions.
+
+    Raises:
+        SettingsError: if a setting cannot work.
+    """
+
+    length: float = 1.5
+    target_acceptance_rate: float = 0.9
+    max_integration_steps: int = 1024
+    metric: AbstractMetric | None = None
+
+    def __check_init__(self) -> None:
+        check_between(self, "length", 0, math.inf)
+        check_between(self, "target_acceptance_rate", 0, 1)
+        check_between(self, "max_integration_steps", 1, 2**20, whole=True)
+
+    def kernel(self, target: Target, run: Run) -> Kernel:
+        """Build the kernel. See the base class."""
+        from blackjax.mcmc.adjusted_mclmc import build_kernel
+        from blackjax.mcmc.hmc import HMCState
+
+        metric = self.metric or (DenseMetric() if target.dim <= 50 else DiagonalMetric())
+        warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
+        transition = build_kernel()
+        mean_length = self.length * math.sqrt(target.dim)
+
+        def init(key: jax.Array, start: Start) -> _State:
+            del key
+            chain = HMCState(start.position, start.logdensity, start.gradient)
+            return _State(chain, warmup.init(start.covariance))
+
+        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
+            tuned, old = state.tuned, state.chain
+            # The microcanonical integrator takes no dense metric: move in coordinates made round.
+            spread, pull = _round(tuned.inverse_mass_matrix)
+
+            def rounded(z: jax.Array) -> jax.Array:
+                return target.logdensity_fn(old.position + spread(z))
+
+            key_steps, key_transition = jax.random.split(key)
+            mean_steps = mean_length / tuned.step_size
+            num_steps = jnp.ceil(jax.random.uniform(key_steps, maxval=2.0) * mean_steps)
+            num_steps = jnp.clip(num_steps, 1, self.max_integration_steps).astype(jnp.int32)
+            here = HMCState(
+                jnp.zeros_like(old.position), old.logdensity, pull(old.logdensity_grad)
+            )
+            moved, info = transition(
+                key_transition, here, rounded, tuned.step_size, (num_steps,)
+            )
+            position = old.position + spread(moved.position)
+            # The gradient in the chain's own coordinates, for the next metric.
+            gradient = _unpull(tuned.inverse_mass_matrix, moved.logdensity_grad)
+            chain = HMCState(position, moved.logdensity, gradient)
+            rate = jnp.where(jnp.isfinite(info.acceptance_rate), info.acceptance_rate, 0.0)
+            stats = {
+                "lp": chain.logdensity,
+                "acceptance_rate": rate,
+                "accepted": info.is_accepted,
+                "step_size": tuned.step_size,
+                "n_steps": 2 * num_steps,
+                "diverging": info.is_divergent,
+                "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
+            }
+            tuned = warmup.update(tuned, position, gradient, rate, index)
+            return _State(chain, tuned), Draw(position, stats)
+
+        return Kernel(init, step, lambda state: warmup.learnt(state.tuned))
+
+
+class _State(NamedTuple):
+    chain: Any
+    tuned: Tuned
+
+
+def _round(matrix: jax.Array) -> tuple[Any, Any]:
+    """From round coordinates to the chain's, and gradients the other way."""
+    if matrix.ndim == 1:
+        scale = jnp.sqrt(matrix)
+        return lambda z: scale * z, lambda gradient: scale * gradient
+    factor = jnp.linalg.cholesky(matrix)
+    return lambda z: factor @ z, lambda gradient: factor.T @ gradient
+
+
+def _unpull(matrix: jax.Array, gradient: jax.Array) -> jax.Array:
+    """A gradient in round coordinates back in the chain's."""
+    if matrix.ndim == 1:
+        return gradient / jnp.sqrt(matrix)
+    factor = jnp.linalg.cholesky(matrix)
+    return jax.scipy.linalg.solve_triangular(factor.T, gradient)

@@ -1,0 +1,151 @@
+"""MEADS: an ensemble that tunes generalised Hamiltonian Monte Carlo."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from odecal._errors import SettingsError
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+
+
+class MEADS(AbstractSampler):
+    """Generalised Hamiltonian Monte Carlo of BlackJAX, tuned by maximum eigenvalues of an ensemble.
+
+    A draw is `steps_per_draw` transitions, each of a single leapfrog step with a momentum that
+    persists; so all chains cost the same. The chains are in folds: each fold's step size, scales
+    and damping come from another fold's spread, and chains change folds now and then. After
+    warm-up all is fixed, the mean over folds.
+
+    Source: Hoffman and Sountsov (2022), https://proceedings.mlr.press/v151/hoffman22a.html.
+
+    Args:
+        num_folds: the number of folds, which divides the number of chains.
+        steps_per_draw: leapfrog steps of a draw.
+        step_size_multiplier: the step size, as a part of the largest stable one.
+
+    Raises:
+        SettingsError: if a setting cannot work.
+    """
+
+    num_folds: int = 4
+    steps_per_draw: int = 10
+    step_size_multiplier: float = 0.5
+
+    ensemble = True
+
+    def __check_init__(self) -> None:
+        check_between(self, "num_folds", 2, 1024, whole=True)
+        check_between(self, "steps_per_draw", 1, 10_000, whole=True)
+        check_between(self, "step_size_multiplier", 0, 10)
+
+    def check_run(self, run: Run) -> None:
+        """Refuse a run without an ensemble. See the base class."""
+        if run.num_chains % self.num_folds or run.num_chains < 4 * self.num_folds:
+            raise SettingsError(
+                f"MEADS(num_folds={self.num_folds}) learns from an ensemble and expects num_chains "
+                f"to be a multiple of {self.num_folds} and at least {4 * self.num_folds}. "
+                f"Got {run.num_chains}. For few chains take odecal.samplers.NUTS()."
+            )
+
+    def kernel(self, target: Target, run: Run) -> Kernel:
+        """Build the kernel. See the base class."""
+        from blackjax.adaptation.meads_adaptation import base
+        from blackjax.mcmc import ghmc
+
+        folds = self.num_folds
+        size = run.num_chains // folds
+        meads_init, meads_update = base(folds, self.step_size_multiplier)
+        transition = ghmc.build_kernel()
+
+        def init(key: jax.Array, start: Start) -> _State:
+            key_momentum, key_slice = jax.random.split(key)
+            shape, dtype = start.position.shape, start.position.dtype
+            chains = ghmc.GHMCState(
+                start.position,
+                jax.random.normal(key_momentum, shape, dtype),
+                start.logdensity,
+                start.gradient,
+                jax.random.uniform(key_slice, shape[:1], dtype, minval=-1.0),
+            )
+            adapted = meads_init(start.position, start.gradient)
+            return _State(chains, adapted._replace(current_iteration=jnp.asarray(0)))
+
+        def settings(adapted: Any, warming: jax.Array) -> tuple[jax.Array, ...]:
+            """Step size, scales, damping and slice of every chain."""
+            fields = (adapted.step_size, adapted.position_sigma, adapted.alpha, adapted.delta)
+            return tuple(
+                jnp.repeat(jnp.where(warming, x, x.mean(axis=0, keepdims=True)), size, axis=0)
+                for x in fields
+            )
+
+        def adapt(key: jax.Array, state: _State, index: jax.Array) -> _State:
+            fold = index % folds
+            own = jax.tree.map(
+                lambda x: x.reshape(folds, size, *x.shape[1:])[fold],
+                (state.chains.position, state.chains.logdensity_grad),
+            )
+            adapted = meads_update(state.adapted, *own, fold)
+            order = jnp.where(
+                fold == folds - 1,
+                jax.random.permutation(key, run.num_chains),
+                jnp.arange(run.num_chains),
+            )
+            return _State(jax.tree.map(lambda x: x[order], state.chains), adapted)
+
+        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
+            warming = index < run.num_warmup
+            step_size, sigma, alpha, delta = settings(state.adapted, warming)
+            move = jax.vmap(
+                lambda key, chain, *how: transition(key, chain, target.logdensity_fn, *how)
+            )
+            key_fold, key_moves = jax.random.split(key)
+
+            def one(i: jax.Array, carry: Any) -> Any:
+                chains, total = carry
+                keys = jax.random.split(jax.random.fold_in(key_moves, i), run.num_chains)
+                chains, info = move(keys, chains, step_size, sigma, alpha, delta)
+                failed = jnp.isneginf(info.proposal.logdensity).astype(jnp.int32)
+                return chains, _Total(
+                    total.accepted + info.acceptance_rate,
+                    total.diverging | info.is_divergent,
+                    total.failed + failed,
+                )
+
+            none = jnp.zeros(run.num_chains, state.chains.position.dtype)
+            total = _Total(none, none > 0, jnp.zeros(run.num_chains, jnp.int32))
+            chains, total = jax.lax.fori_loop(
+                0, self.steps_per_draw, one, (state.chains, total)
+            )
+            stats = {
+                "lp": chains.logdensity,
+                "acceptance_rate": total.accepted / self.steps_per_draw,
+                "step_size": step_size,
+                "n_steps": jnp.full(run.num_chains, self.steps_per_draw, jnp.int32),
+                "diverging": total.diverging,
+                "failed_solves": total.failed,
+            }
+            draw = Draw(chains.position, stats)
+            state = state._replace(chains=chains)
+            state = jax.lax.cond(
+                warming, lambda: adapt(key_fold, state, index), lambda: state
+            )
+            return state, draw
+
+        def learnt(state: _State) -> dict[str, jax.Array]:
+            sigma = state.adapted.position_sigma.mean(axis=0)
+            damping = state.adapted.alpha.mean()
+            return {"inverse_mass_matrix": sigma**2, "damping": damping}
+
+        return Kernel(init, step, learnt)
+
+
+class _Total(NamedTuple):
+    accepted: jax.Array
+    diverging: jax.Array
+    failed: jax.Array
+
+
+class _State(NamedTuple):
+    chains: Any
+    adapted: Any

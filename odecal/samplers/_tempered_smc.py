@@ -1,0 +1,198 @@
+"""Tempered sequential Monte Carlo: from the prior to the posterior, with the evidence."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+
+# Particles that are moved in one vectorised batch.
+_BATCH = 64
+
+
+class TemperedSMC(AbstractSampler):
+    """Adaptive tempered sequential Monte Carlo, with Hamiltonian moves of BlackJAX.
+
+    Particles from the prior are carried to the posterior through densities prior × likelihood^β:
+    each stage raises β so far that the weights keep an effective sample size of
+    `target_ess` × particles, resamples, and moves every particle `num_moves` times. It finds
+    several modes in proportion to their mass, where a chain stays in one, and gives the evidence.
+
+    A chain is an independent run with as many particles as draws are asked for; a stage is a
+    transition of warm-up, of which those left over cost nothing. `adaptation` has
+    `log_evidence`, the log of the marginal likelihood, of every chain, and `inverse_temperature`,
+    which is 1 where it has arrived.
+
+    Sources: Del Moral, Doucet and Jasra (2006),
+    https://doi.org/10.1111/j.1467-9868.2006.00553.x; Jasra, Stephens, Doucet and Tsagaris (2011),
+    https://doi.org/10.1111/j.1467-9469.2010.00723.x, for the choice of β.
+
+    Args:
+        target_ess: the effective sample size after a stage, as a part of the particles.
+        num_moves: moves of each particle at a stage.
+        integration_steps: leapfrog steps of a move.
+        target_acceptance_rate: what the step size of the moves is adapted to.
+
+    Raises:
+        SettingsError: if a setting cannot work.
+    """
+
+    target_ess: float = 0.7
+    num_moves: int = 5
+    integration_steps: int = 6
+    target_acceptance_rate: float = 0.8
+
+    extendable = False
+
+    def __check_init__(self) -> None:
+        check_between(self, "target_ess", 0, 1)
+        check_between(self, "target_acceptance_rate", 0, 1)
+        check_between(self, "num_moves", 1, 10_000, whole=True)
+        check_between(self, "integration_steps", 1, 10_000, whole=True)
+
+    def kernel(self, target: Target, run: Run) -> Kernel:
+        """Build the kernel. See the base class."""
+        import blackjax
+        from blackjax.mcmc.hmc import HMCState
+        from blackjax.smc.ess import ess_solver
+        from blackjax.smc.resampling import systematic
+        from blackjax.smc.solver import dichotomy
+
+        transition = blackjax.hmc.build_kernel()
+        prior_and_gradient = jax.value_and_grad(target.logprior_fn)
+        posterior_and_gradient = jax.value_and_grad(target.logdensity_fn)
+
+        def both(position: jax.Array) -> _Particles:
+            """The two densities of a particle, and their gradients."""
+            prior, prior_gradient = prior_and_gradient(position)
+            posterior, gradient = posterior_and_gradient(position)
+            return _Particles(position, prior, prior_gradient, posterior, gradient)
+
+        def init(key: jax.Array, start: Start) -> _State:
+            del start  # particles come from the prior
+            positions = jax.vmap(target.sample_prior)(jax.random.split(key, run.num_samples))
+            particles = jax.lax.map(both, positions, batch_size=_BATCH)
+            one = jnp.ones((), positions.dtype)
+            none = jnp.zeros((), jnp.int32)
+            return _State(particles, 0 * one, 0 * one, 0.5 * one, none, none, 0 * one)
+
+        def tempered(beta: jax.Array) -> Any:
+            @jax.custom_vjp
+            def density(position: jax.Array) -> jax.Array:
+                return forward(position)[0]
+
+            def forward(position: jax.Array) -> tuple[jax.Array, jax.Array]:
+                return _mix(both(position), beta)
+
+            density.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
+            return density
+
+        def move(
+            key: jax.Array, particle: _Particles, beta: Any, step_size: Any, covariance: Any
+        ) -> tuple[_Particles, jax.Array, jax.Array, jax.Array]:
+            chain = HMCState(particle.position, *_mix(particle, beta))
+            chain, info = transition(
+                key, chain, tempered(beta), step_size, covariance, self.integration_steps
+            )
+            failed = jnp.isneginf(info.proposal.logdensity)
+            return chain.position, info.acceptance_rate, info.is_divergent, failed
+
+        def stage(key: jax.Array, state: _State) -> _State:
+            particles = state.particles
+            likelihood = particles.likelihood()
+            rise = ess_solver(
+                lambda x: x, likelihood, self.target_ess, 1.0 - state.beta, dichotomy
+            )
+            rise = jnp.clip(jnp.where(jnp.isfinite(rise), rise, 0.0), 1e-9, 1.0 - state.beta)
+            beta = jnp.where(state.beta + rise > 1 - 1e-9, 1.0, state.beta + rise)
+            weights = rise * likelihood
+            total = jax.nn.logsumexp(weights)
+            key_resample, key_moves = jax.random.split(key)
+            normal = jnp.exp(weights - total)
+            mean = normal @ particles.position
+            centred = particles.position - mean
+            covariance = (normal[:, None] * centred).T @ centred
+            covariance += 1e-9 * jnp.eye(target.dim, dtype=covariance.dtype)
+            chosen = systematic(key_resample, normal, run.num_samples)
+            particles = jax.tree.map(lambda x: x[chosen], particles)
+
+            def sweep(i: jax.Array, carry: Any) -> Any:
+                particles, step_size, diverging, failed, _ = carry
+                keys = jax.random.split(jax.random.fold_in(key_moves, i), run.num_samples)
+                position, rate, diverged, fail = jax.lax.map(
+                    lambda a: move(*a, beta, step_size, covariance),
+                    (keys, particles),
+                    batch_size=_BATCH,
+                )
+                particles = jax.lax.map(both, position, batch_size=_BATCH)
+                rate = jnp.mean(rate)
+                step_size = step_size * jnp.exp(rate - self.target_acceptance_rate)
+                step_size = jnp.clip(step_size, 1e-3, 2.0)
+                diverging += diverged.sum(dtype=diverging.dtype)
+                failed += fail.sum(dtype=failed.dtype)
+                return particles, step_size, diverging, failed, rate
+
+            none = jnp.zeros((), jnp.int32)
+            particles, step_size, diverging, failed, rate = jax.lax.fori_loop(
+                0, self.num_moves, sweep, (particles, state.step_size, none, none, 0 * beta)
+            )
+            evidence = state.log_evidence + total - jnp.log(run.num_samples)
+            return _State(particles, beta, evidence, step_size, diverging, failed, rate)
+
+        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
+            working = (index < run.num_warmup) & (state.beta < 1.0)
+            state = jax.lax.cond(
+                working,
+                lambda: stage(key, state),
+                lambda: state._replace(diverging=0 * state.diverging, failed=0 * state.failed),
+            )
+            which = jnp.clip(index - run.num_warmup, 0, run.num_samples - 1)
+            one = jax.tree.map(lambda x: x[which], state.particles)
+            cost = run.num_samples * self.num_moves * self.integration_steps
+            stats = {
+                "lp": one.posterior,
+                "acceptance_rate": state.rate,
+                "step_size": state.step_size,
+                "inverse_temperature": state.beta,
+                "n_steps": jnp.where(working, cost, 0).astype(jnp.int32),
+                "diverging": state.diverging > 0,
+                "failed_solves": state.failed,
+            }
+            return state, Draw(one.position, stats)
+
+        def learnt(state: _State) -> dict[str, jax.Array]:
+            return {"log_evidence": state.log_evidence, "inverse_temperature": state.beta}
+
+        return Kernel(init, step, learnt)
+
+
+class _Particles(NamedTuple):
+    """Particles, with the log densities and gradients of the prior and of the posterior."""
+
+    position: jax.Array
+    prior: jax.Array
+    prior_gradient: jax.Array
+    posterior: jax.Array
+    gradient: jax.Array
+
+    def likelihood(self) -> jax.Array:
+        """The log likelihood; a very low number where it is −inf, which has no differences."""
+        return jnp.maximum(jnp.nan_to_num(self.posterior - self.prior, nan=-1e30), -1e30)
+
+
+class _State(NamedTuple):
+    particles: _Particles
+    beta: jax.Array
+    log_evidence: jax.Array
+    step_size: jax.Array
+    diverging: jax.Array
+    failed: jax.Array
+    rate: jax.Array
+
+
+def _mix(particle: _Particles, beta: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The log density at an inverse temperature, and its gradient."""
+    density = particle.prior + beta * (particle.posterior - particle.prior)
+    gradient = particle.prior_gradient + beta * (particle.gradient - particle.prior_gradient)
+    return jnp.where(jnp.isnan(density), -jnp.inf, density), gradient

@@ -1,0 +1,163 @@
+"""Warm-up in windows, a transition at a time: step size, metric, and their trace."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odecal.samplers._metrics import AbstractMetric
+
+
+class Tuned(NamedTuple):
+    """What warm-up adapts.
+
+    Args:
+        step_size: the step size.
+        inverse_mass_matrix: the metric, in a form that BlackJAX takes.
+        averaging: the state of the dual averaging of the step size.
+        estimate: the state of the estimate of the metric.
+        window: how many windows have ended.
+        history: the step size and metric at the end of each window.
+    """
+
+    step_size: jax.Array
+    inverse_mass_matrix: Any
+    averaging: Any
+    estimate: Any
+    window: jax.Array
+    history: Any
+
+
+class WindowedWarmup:
+    """Stan's adaptation in growing windows, from BlackJAX's parts.
+
+    Sources: Hoffman and Gelman (2014), https://jmlr.org/papers/v15/hoffman14a.html, for the step
+    size; the Stan reference manual, https://mc-stan.org/docs/reference-manual/mcmc.html, for the
+    windows. It differs in that the first metric is a guess of the covariance, not the identity.
+
+    Args:
+        metric: how the metric is estimated.
+        num_warmup: transitions of warm-up.
+        target_acceptance_rate: what the step size is adapted to.
+        dim: the number of dimensions.
+    """
+
+    def __init__(
+        self, metric: AbstractMetric, num_warmup: int, target_acceptance_rate: float, dim: int
+    ) -> None:
+        from blackjax.adaptation.staged_adaptation import build_schedule
+        from blackjax.adaptation.step_size import dual_averaging_adaptation
+
+        self.num_warmup = num_warmup
+        self.averaging = dual_averaging_adaptation(target_acceptance_rate)
+        self.estimator = metric.estimator(dim, num_warmup)
+        schedule = np.zeros((num_warmup + 1, 2), bool)  # one more, for an index past the end
+        if num_warmup:
+            schedule[:-1] = np.asarray(build_schedule(num_warmup), bool)
+        self.in_slow_window, self.ends_window = schedule.T
+        self.window_ends = np.flatnonzero(self.ends_window)
+
+    def init(self, covariance: jax.Array) -> Tuned:
+        """Begin.
+
+        Args:
+            covariance: a guess of the covariance, of shape (dim, dim).
+
+        Returns:
+            The step size and metric to begin with.
+        """
+        estimate = self.estimator.init(covariance)
+        # The guess makes the density round, for which this is about right.
+        step_size = jnp.asarray(0.8 / len(covariance) ** 0.25, covariance.dtype)
+        matrix = estimate.inverse_mass_matrix
+        count = max(1, len(self.window_ends))
+        history = jax.tree.map(
+            lambda x: jnp.full((count, *x.shape), jnp.nan, x.dtype), (step_size, matrix)
+        )
+        return Tuned(
+            step_size, matrix, self.averaging[0](step_size), estimate, jnp.asarray(0), history
+        )
+
+    def update(
+        self,
+        tuned: Tuned,
+        position: jax.Array,
+        gradient: jax.Array,
+        acceptance_rate: jax.Array,
+        index: jax.Array,
+    ) -> Tuned:
+        """Learn from a transition, if it is one of warm-up.
+
+        Args:
+            tuned: what has been adapted so far.
+            position: the position after the transition, of shape (dim,).
+            gradient: the gradient there, of shape (dim,).
+            acceptance_rate: the acceptance rate of the transition.
+            index: the number of the transition, from 0.
+
+        Returns:
+            What is adapted now.
+        """
+        return jax.lax.cond(
+            index < self.num_warmup,
+            lambda: self._adapt(tuned, position, gradient, acceptance_rate, index),
+            lambda: tuned,
+        )
+
+    def learnt(self, tuned: Tuned) -> dict[str, jax.Array]:
+        """The trace of warm-up, by name: step size and metric at the end of each window."""
+        step_size, matrix = tuned.history
+        return {
+            "window_step_size": step_size,
+            **_named(matrix, "window_"),
+            **_named(tuned.inverse_mass_matrix, ""),
+        }
+
+    def _adapt(
+        self,
+        tuned: Tuned,
+        position: jax.Array,
+        gradient: jax.Array,
+        acceptance_rate: jax.Array,
+        index: jax.Array,
+    ) -> Tuned:
+        _, averaging_update, averaging_final = self.averaging
+        averaging = averaging_update(tuned.averaging, acceptance_rate)
+        estimate = jax.lax.cond(
+            jnp.asarray(self.in_slow_window)[index],
+            lambda: self.estimator.update(tuned.estimate, position, gradient),
+            lambda: tuned.estimate,
+        )
+        tuned = tuned._replace(averaging=averaging, estimate=estimate)
+        tuned = jax.lax.cond(
+            jnp.asarray(self.ends_window)[index], self._end_window, lambda tuned: tuned, tuned
+        )
+        last = index == self.num_warmup - 1
+        averaging = tuned.averaging
+        step_size = jnp.where(last, averaging_final(averaging), jnp.exp(averaging.log_step_size))
+        return tuned._replace(step_size=step_size)
+
+    def _end_window(self, tuned: Tuned) -> Tuned:
+        averaging_init, _, averaging_final = self.averaging
+        step_size = averaging_final(tuned.averaging)
+        estimate = self.estimator.final(tuned.estimate)
+        matrix = estimate.inverse_mass_matrix
+        history = jax.tree.map(
+            lambda kept, x: kept.at[tuned.window].set(x), tuned.history, (step_size, matrix)
+        )
+        return tuned._replace(
+            averaging=averaging_init(step_size),
+            estimate=estimate,
+            inverse_mass_matrix=matrix,
+            window=tuned.window + 1,
+            history=history,
+        )
+
+
+def _named(matrix: Any, prefix: str) -> dict[str, jax.Array]:
+    """An inverse mass matrix, or the factors of one of low rank, by name."""
+    if not hasattr(matrix, "_fields"):
+        return {f"{prefix}inverse_mass_matrix": matrix}
+    names = {"sigma": "metric_scale", "U": "metric_directions", "lam": "metric_eigenvalues"}
+    return {f"{prefix}{name}": getattr(matrix, field) for field, name in names.items()}
