@@ -151,6 +151,7 @@ class Engine:
         """
         total = self.run.num_warmup + self.run.num_samples
         states = self._restored(snapshot.state)
+        self._advance.wait()  # the clock is of sampling alone
         progress.start(*self.run, snapshot.done)
         size = 1
         try:

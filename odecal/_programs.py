@@ -23,6 +23,10 @@ class Program:
         self._compiling = compiling
         self.shape = shape
 
+    def wait(self) -> None:
+        """Wait until it is compiled."""
+        self._compiling.result()
+
     def __call__(self, *args: Any) -> Any:
         """Run the program on arguments of the shapes that it was compiled for."""
         return self._compiling.result()(*args)

@@ -1,5 +1,6 @@
 """Tempered sequential Monte Carlo: from the prior to the posterior, with the evidence."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +32,8 @@ class TemperedSMC(AbstractSampler):
     Args:
         target_ess: the effective sample size after a stage, as a part of the particles.
         num_moves: moves of each particle at a stage.
-        integration_steps: leapfrog steps of a move.
+        integration_time: how long a move lasts, in the units of the particles' covariance; the
+            default is a quarter of a period of a Gaussian.
         target_acceptance_rate: what the step size of the moves is adapted to.
 
     Raises:
@@ -39,8 +41,8 @@ class TemperedSMC(AbstractSampler):
     """
 
     target_ess: float = 0.7
-    num_moves: int = 5
-    integration_steps: int = 6
+    num_moves: int = 8
+    integration_time: float = math.pi / 2
     target_acceptance_rate: float = 0.8
 
     extendable = False
@@ -49,7 +51,7 @@ class TemperedSMC(AbstractSampler):
         check_between(self, "target_ess", 0, 1)
         check_between(self, "target_acceptance_rate", 0, 1)
         check_between(self, "num_moves", 1, 10_000, whole=True)
-        check_between(self, "integration_steps", 1, 10_000, whole=True)
+        check_between(self, "integration_time", 0, math.inf)
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
@@ -88,12 +90,15 @@ class TemperedSMC(AbstractSampler):
             density.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
             return density
 
+        def num_steps(step_size: jax.Array) -> jax.Array:
+            return jnp.ceil(self.integration_time / step_size).astype(jnp.int32)
+
         def move(
             key: jax.Array, particle: _Particles, beta: Any, step_size: Any, covariance: Any
-        ) -> tuple[_Particles, jax.Array, jax.Array, jax.Array]:
+        ) -> tuple[jax.Array, ...]:
             chain = HMCState(particle.position, *_mix(particle, beta))
             chain, info = transition(
-                key, chain, tempered(beta), step_size, covariance, self.integration_steps
+                key, chain, tempered(beta), step_size, covariance, num_steps(step_size)
             )
             failed = jnp.isneginf(info.proposal.logdensity)
             return chain.position, info.acceptance_rate, info.is_divergent, failed
@@ -128,7 +133,7 @@ class TemperedSMC(AbstractSampler):
                 particles = jax.lax.map(both, position, batch_size=_BATCH)
                 rate = jnp.mean(rate)
                 step_size = step_size * jnp.exp(rate - self.target_acceptance_rate)
-                step_size = jnp.clip(step_size, 1e-3, 2.0)
+                step_size = jnp.clip(step_size, 1e-2, 2.0)
                 diverging += diverged.sum(dtype=diverging.dtype)
                 failed += fail.sum(dtype=failed.dtype)
                 return particles, step_size, diverging, failed, rate
@@ -149,7 +154,7 @@ class TemperedSMC(AbstractSampler):
             )
             which = jnp.clip(index - run.num_warmup, 0, run.num_samples - 1)
             one = jax.tree.map(lambda x: x[which], state.particles)
-            cost = run.num_samples * self.num_moves * self.integration_steps
+            cost = run.num_samples * self.num_moves * num_steps(state.step_size)
             stats = {
                 "lp": one.posterior,
                 "acceptance_rate": state.rate,
