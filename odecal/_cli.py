@@ -76,15 +76,13 @@ def calibrate(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Calibrate a system to observations and save the posterior."""
-    use_all_cores()
     import odecal
-    from odecal import samplers
     from odecal._save import check_output
 
     check_output(out)
-    chosen: Callable[[], Any] = _choose(
-        "--sampler", sampler, {"nuts": samplers.NUTS, "numpyro-nuts": samplers.NumPyroNUTS}
-    )
+    use_all_cores()
+    known = {"nuts": odecal.samplers.NUTS, "numpyro-nuts": odecal.samplers.NumPyroNUTS}
+    chosen: Callable[[], Any] = _choose("--sampler", sampler, known)
     target = find_system(system)
     posterior = odecal.calibrate(
         target,

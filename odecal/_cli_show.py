@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
@@ -77,6 +75,8 @@ def show_comparison(comparison: "xr.Dataset") -> None:
     Args:
         comparison: the result of `compare_adjoints`.
     """
+    import numpy as np
+
     rows = []
     for name in comparison.adjoint.values:
         row = comparison.sel(adjoint=name)

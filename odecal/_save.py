@@ -98,11 +98,11 @@ def load(path: str | Path) -> "xr.DataTree":
     Raises:
         OutputError: if there is no such file, or it is not the result of a calibration.
     """
-    import xarray as xr
-
     path = Path(path)
     if not path.is_file():
         raise OutputError(f"There is no file {path}. Expected the netCDF file of a calibration.")
+    import xarray as xr
+
     try:
         with xr.open_datatree(path, engine="netcdf4") as stored:
             tree = stored.load()

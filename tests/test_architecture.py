@@ -69,7 +69,8 @@ def test_importing_changes_no_global_state():
 import os, jax
 from jax._src import xla_bridge
 before = dict(os.environ), dict(jax.config.values)
-import odecal, odecal.systems, equinox
+import odecal.systems, equinox
+from odecal import *
 after = dict(os.environ), dict(jax.config.values)
 print(before == after, xla_bridge.backends_are_initialized(), equinox._errors.EQX_ON_ERROR)
 """
@@ -101,7 +102,7 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel):
         ("systems", "odecal/systems"),
     ):
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".csv", ".md") and "__pycache__" not in path.parts:
+            if path.suffix in (".py", ".pyi", ".csv", ".md") and "__pycache__" not in path.parts:
                 expected.add(f"{target}/{path.relative_to(ROOT / folder).as_posix()}")
     assert names == expected
 
