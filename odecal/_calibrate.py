@@ -180,8 +180,8 @@ def _finish(plan: "Plan", journal: "Begun", began: float, progress: bool) -> "xr
     if not tree.attrs["complete"]:
         done, total = tree.attrs["done"], plan.run.num_warmup + plan.run.num_samples
         warnings.warn(
-            f"The run was interrupted after {done} of {total} transitions of each chain. "
-            "This is what had been drawn.",
+            f"The run was interrupted after {done} of {total} transitions of each chain, of which "
+            f"{plan.run.num_warmup} are warm-up.",
             stacklevel=3,
         )
     return tree

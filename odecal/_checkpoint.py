@@ -63,7 +63,7 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
     """
     from odecal._save import load
 
-    tree = load(path)
+    tree = load(path, unfinished=True)
     if "checkpoint" not in tree.children:
         raise OutputError(
             f"The file {path} holds no checkpoint. Expected a file that odecal calibrate has "

@@ -1,8 +1,8 @@
 """The command line: thin commands over the library."""
 
-import os
+import signal
 import sys
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +35,10 @@ TimeOption = Annotated[
 IgnoreOption = Annotated[
     list[str] | None, typer.Option("--ignore", help="A column to leave out; may be repeated.")
 ]
+OtherSystemOption = Annotated[
+    str | None,
+    typer.Option("--system", help="The system, if it is not where it was when the run began."),
+]
 ResultArgument = Annotated[Path, typer.Argument(metavar="FILE.nc", help="A saved calibration.")]
 
 
@@ -48,7 +52,7 @@ def main() -> None:
         print(f"odecal: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
-        print("odecal: interrupted, nothing was written.", file=sys.stderr)  # noqa: T201
+        print("odecal: interrupted before there was a result to write.", file=sys.stderr)  # noqa: T201
         sys.exit(130)
 
 
@@ -65,38 +69,82 @@ def calibrate(
     data: DataOption = None,
     time: TimeOption = None,
     ignore: IgnoreOption = None,
-    sampler: Annotated[str, typer.Option(help="nuts or numpyro-nuts.")] = "nuts",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help="nuts, numpyro-nuts, hmc, adjusted-mclmc, chees, meads, tempered-smc or "
+            "pathfinder (an approximation)."
+        ),
+    ] = "nuts",
+    metric: Annotated[
+        str | None,
+        typer.Option(help="diagonal, dense, shrunk or low-rank; by default chosen by dimension."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=NUMBER",
+            help="A setting of the sampler, such as target_acceptance_rate=0.95; may be repeated.",
+        ),
+    ] = None,
     adjoint: Annotated[
         str | None,
         typer.Option(help="forward, recursive-checkpoint, backsolve or direct."),
     ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float64 or float32.")] = None,
     num_chains: Annotated[int, typer.Option(min=1)] = 4,
     num_warmup: Annotated[int, typer.Option(min=0)] = 1000,
     num_samples: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Calibrate a system to observations and save the posterior."""
-    import odecal
+    """Calibrate a system to observations and save the posterior.
+
+    A run that is killed goes on with odecal resume.
+    """
+    from odecal._cli_settings import change_solve, make_sampler
     from odecal._save import check_output
 
     check_output(out)
-    use_all_cores()
-    known = {"nuts": odecal.samplers.NUTS, "numpyro-nuts": odecal.samplers.NumPyroNUTS}
-    chosen: Callable[[], Any] = _choose("--sampler", sampler, known)
+    _prepare()
+    import odecal
+
+    chosen = make_sampler(sampler, metric, settings or ())
     target = find_system(system)
     posterior = odecal.calibrate(
         target,
         _observations(target, data, time, ignore),
-        sampler=chosen(),
-        solve=_with_adjoint(target.solve, adjoint),
+        sampler=chosen,
+        solve=change_solve(target.solve, adjoint, dtype),
         num_chains=num_chains,
         num_warmup=num_warmup,
         num_samples=num_samples,
         seed=seed,
+        path=out,
     )
-    odecal.save(posterior, out)
-    show_summary(posterior)
-    say(f"Saved {out}")
+    _show_saved(posterior, out)
+
+
+@app.command()
+def resume(file: ResultArgument, system: OtherSystemOption = None) -> None:
+    """Go on with a run that was killed or interrupted."""
+    _prepare()
+    import odecal
+
+    _show_saved(odecal.resume(file, find_system(system) if system else None), file)
+
+
+@app.command()
+def extend(
+    file: ResultArgument,
+    num_samples: Annotated[int, typer.Option(min=1, help="Draws to add to each chain.")],
+    system: OtherSystemOption = None,
+) -> None:
+    """Add draws to a finished run."""
+    _prepare()
+    import odecal
+
+    _show_saved(odecal.extend(file, num_samples, find_system(system) if system else None), file)
 
 
 @app.command()
@@ -158,37 +206,26 @@ def _observations(system: Any, data: Path | None, time: str | None, ignore: Any)
     return Observations(source, time=time, ignore=tuple(ignore or ()))
 
 
-def _with_adjoint(solve: Any, name: str | None) -> Any:
-    """The system's settings of a solve, with the adjoint of a name."""
-    from dataclasses import replace
+def _prepare() -> None:
+    """Set JAX up, and take a request to end (SIGTERM) as Ctrl-C: what is done is saved."""
+    from odecal._cli_settings import prepare_jax
 
-    from odecal import adjoints
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
 
-    if name is None:
-        return solve
-    known = {
-        "forward": adjoints.Forward,
-        "recursive-checkpoint": adjoints.RecursiveCheckpoint,
-        "backsolve": adjoints.Backsolve,
-        "direct": adjoints.Direct,
-    }
-    return replace(solve, adjoint=_choose("--adjoint", name.replace("_", "-"), known)())
+    def in_a_line(message: object, *_: object) -> str:
+        return f"odecal: {message}\n"
+
+    warnings.formatwarning = in_a_line
+    signal.signal(signal.SIGTERM, interrupt)
+    prepare_jax()
 
 
-def _choose(option: str, name: str, known: dict[str, Any]) -> Any:
-    from odecal._errors import SettingsError, listed, suggestion
-
-    if name not in known:
-        raise SettingsError(
-            f"{option} {name} is unknown. Expected one of: {listed(known)}."
-            + suggestion(name, known)
-        )
-    return known[name]
-
-
-def use_all_cores() -> None:
-    """Let JAX see every CPU core as a device; only possible before it starts."""
-    import jax
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", cores or 1)
+def _show_saved(posterior: Any, out: Path) -> None:
+    """Print the summary of a result that has been saved; status 130 if it is not complete."""
+    if "posterior" in posterior.children:
+        show_summary(posterior)
+    say(f"Saved {out}")
+    if not posterior.attrs["complete"]:
+        say(f"The run is not complete. To go on: odecal resume {out}")
+        sys.exit(130)

@@ -86,11 +86,12 @@ def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
     return path
 
 
-def load(path: str | Path) -> "xr.DataTree":
+def load(path: str | Path, unfinished: bool = False) -> "xr.DataTree":
     """Read a saved calibration into memory.
 
     Args:
         path: the netCDF file.
+        unfinished: whether one that was interrupted before its first draw will do.
 
     Returns:
         The tree.
@@ -111,7 +112,12 @@ def load(path: str | Path) -> "xr.DataTree":
             f"The file {path} cannot be read as netCDF: {error}. Expected a file that odecal "
             "calibrate has written."
         ) from None
-    if "posterior" not in tree.children:
+    if "posterior" not in tree.children and "checkpoint" in tree.children and not unfinished:
+        raise OutputError(
+            f"The run in {path} was interrupted in warm-up, and holds no draw yet. Go on with it: "
+            f"odecal resume {path}"
+        )
+    if "posterior" not in tree.children and "checkpoint" not in tree.children:
         raise OutputError(
             f"The file {path} holds no posterior. Expected a file that odecal calibrate has "
             "written."

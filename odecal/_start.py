@@ -1,5 +1,6 @@
 """Where chains start: dispersed around the best modes that several optimisations find."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,8 +13,8 @@ import optimistix
 from odecal._errors import SamplingError
 from odecal._flat import FlatModel, flatten
 from odecal._model import Model
-from odecal._programs import Compiler, each, padded, shapes, spread, usable_devices
-from odecal.samplers import LogDensity, Start
+from odecal._programs import Compiler, each, padded, spread, usable_devices
+from odecal.samplers import Start
 
 # Prior draws that are looked at, and how many of those with a finite log density are optimised.
 # With 12, one seed in 200,000 misses the best mode of the Hudson Bay data: 4 in 11 climbs do.
@@ -72,10 +73,11 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
     """
     with model.precision(), Compiler() as compiler:
         flat = flatten(model)
+        finder = StartFinder(flat, compiler)
         key_draws, key_find = jax.random.split(key)
         keys = jax.random.split(key_draws, NUM_CANDIDATES)
-        candidates = compiler(jax.jit(jax.vmap(flat.sample_prior)), *shapes(keys))(keys)
-        found = StartFinder(flat, compiler)(np.asarray(candidates), key_find, num_chains)
+        candidates = jax.jit(jax.vmap(flat.sample_prior))(keys)
+        found = finder(np.asarray(candidates), key_find, num_chains)
         return jax.vmap(flat.unravel)(jnp.asarray(found.starts.position))
 
 
@@ -216,7 +218,7 @@ def _bounded(curvature: np.ndarray) -> np.ndarray:
     return (vectors * np.clip(values, 1e-10, 1.0)) @ vectors.T
 
 
-def _climb(logdensity_fn: LogDensity, position: jax.Array) -> tuple[jax.Array, ...]:
+def _climb(logdensity_fn: Callable[[jax.Array], jax.Array], position: jax.Array) -> tuple[jax.Array, ...]:
     """Climb from a position.
 
     Returns:

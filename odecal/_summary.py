@@ -1,7 +1,7 @@
 """A posterior in a table and a few sentences."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,32 +66,123 @@ def verdict(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
     Returns:
         One sentence a finding.
     """
-    stats = posterior["sample_stats"]
+    attrs, stats = posterior.attrs, posterior["sample_stats"]
     draws = stats["diverging"].size
-    divergences = int(stats["diverging"].sum())
-    failed = int(stats["failed_solves"].sum())
+    found = [f"{draws} draws in {stats.sizes['chain']} chains{_of_how_long(attrs)}."]
+    if not attrs.get("complete", 1):
+        found.append("The run was interrupted, and is not complete.")
+    found += _modes(posterior)
+    if attrs.get("approximate", 0):
+        return [*found, *_approximation(posterior)]
+    found += _agreement(table)
+    found += _adapted(posterior)
+    found += _failures(posterior)
+    return found
+
+
+def _of_how_long(attrs: Mapping[str, Any]) -> str:
+    """How long compilation and sampling took, in words."""
+    if "compile_seconds" not in attrs:
+        return ""
+    compiled, sampled = attrs["compile_seconds"], attrs["sampling_seconds"]
+    return f" ({compiled:.1f} s of tracing and compiling, {sampled:.1f} s of sampling)"
+
+
+def _modes(posterior: "xr.DataTree") -> list[str]:
+    """What the search for starting points has found, in words."""
+    if "warm_start" not in posterior.children:
+        return []
+    group = posterior["warm_start"].to_dataset()
+    density, mass = group["mode_logdensity"].values, group["mode_log_mass"].values
+    climbs, lost = group.sizes["climb"], int((group["climb_mode"].values < 0).sum())
+    text = f"{climbs} climbs from prior draws ended in {_count(len(density), 'mode')}"
+    if len(density) > 1:
+        gaps = ", ".join(f"{density[0] - x:.0f}" for x in density[1:])
+        text += f", the others {gaps} nats lower" if len(density) > 2 else f", {gaps} nats apart"
+    text += f"; {lost} did not arrive" if lost else ""
+    failed = int(group["failed_candidates"])
+    text += f"; {_count(failed, 'prior draw')} could not be solved, and was replaced" if failed else ""
+    sentences = [f"{text}."]
+    used = np.unique(group["chain_mode"].values)
+    if len(used) > 1:
+        share = np.exp(mass - mass.max())
+        parts = ", ".join(f"{x:.0%}" for x in (share / share.sum())[used])
+        sentences.append(
+            f"Modes are close in mass (about {parts}, by Laplace's approximation), and chains "
+            "start in each. Chains do not weigh modes that they do not cross: for that take "
+            "odecal.samplers.TemperedSMC() (--sampler tempered-smc)."
+        )
+    return sentences
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _approximation(posterior: "xr.DataTree") -> list[str]:
+    """How good an approximation is, by the Pareto tail of its importance weights."""
+    import arviz_stats
+
+    stats = posterior["sample_stats"]
+    ratio = stats["lp"] - stats["log_approximation"]
+    _, k_hat = arviz_stats.psislw(ratio, dim=["chain", "draw"])
+    k_hat = float(k_hat)
+    judged = (
+        "importance weights would correct them"
+        if k_hat < 0.7
+        else "they are not to be trusted, nor weighted. Take odecal.samplers.NUTS()"
+    )
+    return [
+        "These draws are of an approximation, not of the posterior.",
+        f"The Pareto k of their importance weights is {k_hat:.2f}: {judged}.",
+    ]
+
+
+def _agreement(table: "pd.DataFrame") -> list[str]:
+    """Whether the chains agree."""
     worst, least = float(table["r_hat"].max()), float(table["ess_bulk"].min())
-    found = [f"{draws} draws in {stats.sizes['chain']} chains."]
     if worst < 1.01:
-        found.append("R-hat is below 1.01 throughout: the chains agree.")
+        text = "R-hat is below 1.01 throughout: the chains agree."
     elif np.isfinite(worst):
-        found.append(
+        text = (
             f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): the chains do not agree yet. "
             "Run longer; if that does not help, look for several modes."
         )
     else:
-        found.append("R-hat cannot be told from these draws: run several chains, and longer.")
-    found.append(f"The smallest bulk effective sample size is {least:.0f}.")
+        text = "R-hat cannot be told from these draws: run several chains, and longer."
+    return [text, f"The smallest bulk effective sample size is {least:.0f}."]
+
+
+def _adapted(posterior: "xr.DataTree") -> list[str]:
+    """The evidence, where the sampler gives it."""
+    if "adaptation" not in posterior.children or "log_evidence" not in posterior["adaptation"]:
+        return []
+    group = posterior["adaptation"].to_dataset()
+    arrived = float(group["inverse_temperature"].min())
+    if arrived < 1.0:
+        return [
+            f"Tempering has not arrived at the posterior: the inverse temperature is {arrived:.2g}. "
+            "These are not draws of it. Raise num_warmup, the number of stages."
+        ]
+    values = group["log_evidence"].values
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return [f"The log evidence is {values.mean():.2f} (standard error {error:.2f})."]
+
+
+def _failures(posterior: "xr.DataTree") -> list[str]:
+    """Divergences, failed solves, and what a solve took."""
+    stats = posterior["sample_stats"]
+    draws = stats["diverging"].size
+    divergences, failed = int(stats["diverging"].sum()), int(stats["failed_solves"].sum())
     if divergences:
         advice = "raise target_acceptance_rate"
         if failed:
             advice += ", or reconsider the priors where the system cannot be solved"
-        found.append(
+        text = (
             f"{divergences} of {draws} transitions diverged, {failed} of them at a failed solve: "
             f"{advice}."
         )
     else:
-        found.append("No transition diverged, and no solve failed.")
+        text = "No transition diverged, and no solve failed."
     steps = np.asarray(stats["solver_steps"])
-    found.append(f"A solve took {np.median(steps):.0f} steps (at most {steps.max()}).")
-    return found
+    return [text, f"A solve took {np.median(steps):.0f} steps (at most {steps.max()})."]

@@ -3,7 +3,6 @@
 from odecal.samplers._base import AbstractSampler as AbstractSampler
 from odecal.samplers._base import Draw as Draw
 from odecal.samplers._base import Kernel as Kernel
-from odecal.samplers._base import LogDensity as LogDensity
 from odecal.samplers._base import Run as Run
 from odecal.samplers._base import Start as Start
 from odecal.samplers._base import Target as Target
@@ -35,7 +34,6 @@ __all__ = [
     "Draw",
     "Estimator",
     "Kernel",
-    "LogDensity",
     "LowRankMetric",
     "NumPyroNUTS",
     "Pathfinder",

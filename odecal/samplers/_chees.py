@@ -85,7 +85,11 @@ class ChEES(AbstractSampler):
             )
             variance = jnp.mean(jax.vmap(jnp.diag)(start.covariance), axis=0)
             step_size = jnp.asarray(0.5 / target.dim**0.25, variance.dtype)
-            adapted = _strong(chees_init(jnp.asarray(0, jnp.int32), step_size))
+            adapted = chees_init(jnp.asarray(0, jnp.int32), step_size)._replace(
+                log_step_size_moving_average=jnp.log(step_size),
+                log_trajectory_length_moving_average=0 * step_size,
+            )
+            adapted = _strong(adapted)
             zero = jnp.zeros_like(variance)
             return _State(chains, adapted, variance, _Moments(zero[0], zero, zero))
 

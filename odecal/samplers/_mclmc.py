@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from odecal._errors import SettingsError
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
-from odecal.samplers._metrics import AbstractMetric, DenseMetric, DiagonalMetric
+from odecal.samplers._metrics import AbstractMetric, DenseMetric, DiagonalMetric, LowRankMetric
 from odecal.samplers._warmup import Tuned, WindowedWarmup
 
 
@@ -43,12 +44,22 @@ class AdjustedMCLMC(AbstractSampler):
         check_between(self, "length", 0, math.inf)
         check_between(self, "target_acceptance_rate", 0, 1)
         check_between(self, "max_integration_steps", 1, 2**20, whole=True)
+        if isinstance(self.metric, LowRankMetric):
+            raise SettingsError(
+                "AdjustedMCLMC(metric=...) expects DenseMetric(), ShrunkMetric() or "
+                f"DiagonalMetric(). Got {self.metric!r}."
+            )
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
         from blackjax.mcmc.adjusted_mclmc import build_kernel
         from blackjax.mcmc.hmc import HMCState
 
+        if target.dim < 2:
+            raise SettingsError(
+                "AdjustedMCLMC() turns a momentum of fixed length and expects at least two "
+                f"dimensions. Got {target.dim}. Take odecal.samplers.NUTS()."
+            )
         metric = self.metric or (DenseMetric() if target.dim <= 50 else DiagonalMetric())
         warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
         transition = build_kernel()

@@ -69,6 +69,11 @@ def test_every_group_is_there(posterior):
         "prior_predictive",
         "trajectories",
         "predictions",
+        "warmup_sample_stats",
+        "warm_start",
+        "adaptation",
+        "unconstrained_posterior",
+        "checkpoint",
     }
 
 

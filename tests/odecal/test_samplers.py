@@ -2,14 +2,17 @@
 
 import inspect
 
+import arviz_stats
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from odecal import samplers
-from odecal._engine import run_chains
+from odecal._engine import Engine, Journal
 from odecal._errors import SettingsError
+from odecal._programs import Compiler
 from odecal._progress import Progress
 from odecal._trace import trace_scalar
 
@@ -20,11 +23,18 @@ SAMPLERS = {
     and issubclass(cls, samplers.AbstractSampler)
     and not inspect.isabstract(cls)
 }
+EXACT = {name: cls for name, cls in SAMPLERS.items() if not cls.approximate}
+CHAINS = {name: cls for name, cls in EXACT.items() if cls.extendable}
 every_sampler = pytest.mark.parametrize("cls", SAMPLERS.values(), ids=SAMPLERS)
+every_exact_sampler = pytest.mark.parametrize("cls", EXACT.values(), ids=EXACT)
+every_markov_chain = pytest.mark.parametrize("cls", CHAINS.values(), ids=CHAINS)
+both_nuts = pytest.mark.parametrize("cls", [samplers.NUTS, samplers.NumPyroNUTS])
 
 MEAN = np.array([1.0, -2.0, 0.5])
 COVARIANCE = np.array([[4.0, 1.2, 0.0], [1.2, 1.0, -0.3], [0.0, -0.3, 0.25]])
 PRECISION = np.linalg.inv(COVARIANCE)
+# The prior of the methods that temper: independent Gaussians of this sd around zero.
+PRIOR_SD = 6.0
 
 
 def gaussian(x):
@@ -33,126 +43,296 @@ def gaussian(x):
     return -0.5 * (x - mean) @ precision @ (x - mean)
 
 
+def logprior(x):
+    return jnp.sum(-0.5 * (x / PRIOR_SD) ** 2 - jnp.log(PRIOR_SD) - 0.5 * jnp.log(2 * jnp.pi))
+
+
 def walled(x):
     """A standard Gaussian that ends at 1, as a failed solve would end it."""
-    return jnp.where(x[0] < 1.0, -0.5 * x[0] ** 2, -jnp.inf)
+    return jnp.where(x[0] < 1.0, -0.5 * jnp.sum(x**2), -jnp.inf)
 
 
-def run(cls, logdensity_fn, dim, num_chains=4, num_warmup=500, num_samples=1000, seed=0, **kwargs):
-    starts = jnp.zeros((num_chains, dim))
-    return run_chains(
-        trace_scalar(logdensity_fn, starts[0]),
-        cls(**kwargs),
-        starts,
-        jax.random.key(seed),
-        num_warmup=num_warmup,
-        num_samples=num_samples,
-        progress=Progress(),
+def least_chains(cls):
+    return 32 if cls.ensemble else 2
+
+
+def engine(sampler, density, dim, run, compiler, seed=0):
+    example = jnp.zeros(dim)
+    target = samplers.Target(
+        dim,
+        trace_scalar(density, example),
+        logprior,
+        lambda key: PRIOR_SD * jax.random.normal(key, (dim,)),
     )
+    sampler.check_run(run)
+    return Engine(target, sampler, run, jax.random.key(seed), compiler)
 
 
-@every_sampler
-@pytest.mark.parametrize("dense_mass", [True, False])
-def test_the_moments_of_a_correlated_gaussian(cls, dense_mass):
-    """Means within 4.5 standard errors, 3 of them: a sound sampler fails once in 50,000 times."""
-    import arviz_stats
-    import xarray as xr
+def starts(density, dim, num_chains, spread=0.3, seed=0):
+    positions = spread * np.random.default_rng(seed).standard_normal((num_chains, dim))
+    values, gradients = jax.vmap(jax.value_and_grad(density))(jnp.asarray(positions))
+    covariance = np.broadcast_to(np.eye(dim), (num_chains, dim, dim))
+    parts = (positions, values, gradients, covariance)
+    dtype = jnp.zeros(()).dtype
+    return samplers.Start(*(np.asarray(x, dtype) for x in parts))
 
-    with jax.enable_x64(True):
-        chains = run(cls, gaussian, 3, dense_mass=dense_mass)
-    draws = xr.Dataset({"x": (("chain", "draw", "i"), chains.positions)})
+
+def run(sampler, density, dim, num_chains, num_warmup, num_samples, seed=0, spread=0.3):
+    size = samplers.Run(num_chains, num_warmup, num_samples)
+    with Compiler() as compiler:
+        made = engine(sampler, density, dim, size, compiler, seed)
+        begun = made.begin(starts(density, dim, num_chains, spread))
+        chains, complete = made.go_on(begun, Progress(), Journal())
+    assert complete
+    return chains
+
+
+def assert_moments(positions):
+    """Means and sds within 4.5 standard errors, 7 of them: a sound sampler fails 5 in 100,000."""
+    draws = xr.Dataset({"x": (("chain", "draw", "i"), positions)})
     ess = arviz_stats.ess(draws).x.values
     assert ess.min() > 300
     assert arviz_stats.rhat(draws).x.values.max() < 1.02
-    flat = chains.positions.reshape(-1, 3)
+    flat = positions.reshape(-1, 3)
     errors = np.sqrt(np.diag(COVARIANCE) / ess)
     np.testing.assert_array_less(np.abs(flat.mean(0) - MEAN), 4.5 * errors)
-    # The relative error of an sd has standard error 1 / sqrt(2 ess): 4.5 of them.
+    # The relative error of an sd has standard error 1 / sqrt(2 ess), ess that of the squares.
+    ess_square = arviz_stats.ess((draws - draws.mean()) ** 2).x.values
     relative = flat.std(0) / np.sqrt(np.diag(COVARIANCE)) - 1
-    np.testing.assert_array_less(np.abs(relative), 4.5 / np.sqrt(2 * ess))
+    np.testing.assert_array_less(
+        np.abs(relative), 4.5 / np.sqrt(2 * np.minimum(ess, ess_square))
+    )
     correlation = np.corrcoef(flat.T)[0, 1]
-    assert abs(correlation - 0.6) < 4.5 * (1 - 0.6**2) / np.sqrt(ess.min())
+    assert abs(correlation - 0.6) < 4.5 * (1 - 0.6**2) / np.sqrt(min(ess.min(), ess_square.min()))
+
+
+@every_exact_sampler
+def test_the_moments_of_a_correlated_gaussian(cls):
+    with jax.enable_x64(True):
+        chains = run(cls(), gaussian, 3, max(4, least_chains(cls)), 500, 1000)
+    assert_moments(chains.positions)
+
+
+METRICS = [
+    samplers.DiagonalMetric(),
+    samplers.DenseMetric(),
+    samplers.ShrunkMetric(),
+    samplers.LowRankMetric(max_rank=2),
+]
+every_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda m: type(m).__name__)
+
+
+@every_metric
+def test_every_metric_gives_the_same_posterior(metric):
+    with jax.enable_x64(True):
+        chains = run(samplers.NUTS(metric=metric), gaussian, 3, 4, 500, 1000)
+    assert_moments(chains.positions)
+
+
+def metric_matrix(chains):
+    """The inverse mass matrix of the first chain, whatever its form."""
+    learnt = {name: x[0] for name, x in chains.learnt.items()}
+    if "inverse_mass_matrix" in learnt:
+        matrix = learnt["inverse_mass_matrix"]
+        return np.diag(matrix) if matrix.ndim == 1 else matrix
+    scale, directions = learnt["metric_scale"], learnt["metric_directions"]
+    inner = np.eye(3) + directions @ np.diag(learnt["metric_eigenvalues"] - 1) @ directions.T
+    return scale[:, None] * inner * scale
+
+
+@every_metric
+def test_every_metric_learns_the_covariance(metric):
+    """What warm-up finds is the covariance, or its diagonal, within what 800 draws allow."""
+    with jax.enable_x64(True):
+        chains = run(samplers.NUTS(metric=metric), gaussian, 3, 2, 1200, 1)
+    found = metric_matrix(chains)
+    variances = np.diag(COVARIANCE)
+    tolerance = 0.3 * np.sqrt(np.outer(variances, variances))
+    if isinstance(metric, samplers.DiagonalMetric):
+        wanted = np.diag(variances)
+    else:
+        wanted = COVARIANCE
+    assert (np.abs(found - wanted) < tolerance).all(), found
+    trace = chains.learnt["window_step_size"]
+    assert np.isfinite(trace).all()
+    assert trace.shape[1] >= 4
+
+
+def test_a_shrunk_metric_is_nearly_diagonal_for_few_draws_and_dense_for_many():
+    draws = np.random.default_rng(0).multivariate_normal(MEAN, COVARIANCE, 2000)
+    correlations = []
+    for count in (6, 2000):
+        estimator = samplers.ShrunkMetric().estimator(3, 100)
+        state = estimator.init(jnp.eye(3))
+        for x in draws[:count]:
+            state = estimator.update(state, jnp.asarray(x, jnp.float32), jnp.zeros(3))
+        matrix = np.asarray(estimator.final(state).inverse_mass_matrix)
+        correlations.append(matrix[0, 1] / np.sqrt(matrix[0, 0] * matrix[1, 1]))
+    assert abs(correlations[0]) < 0.75 * abs(np.corrcoef(draws[:6].T)[0, 1])
+    assert correlations[1] == pytest.approx(0.6, abs=0.05)
 
 
 @every_sampler
 def test_every_statistic_is_there(cls):
-    chains = run(cls, gaussian, 3, num_chains=2, num_warmup=20, num_samples=30)
-    expected = {
-        "lp",
-        "energy",
-        "acceptance_rate",
-        "step_size",
-        "n_steps",
-        "tree_depth",
-        "diverging",
-        "failed_solves",
-    }
-    assert set(chains.stats) == expected
-    assert {x.shape for x in chains.stats.values()} == {(2, 30)}
-    assert {x.shape for x in chains.warmup_stats.values()} == {(2, 20)}
+    num_chains = least_chains(cls)
+    chains = run(cls(), gaussian, 3, num_chains, 20, 30)
+    expected = {"lp", "acceptance_rate", "n_steps", "diverging", "failed_solves"}
+    assert expected <= set(chains.stats)
+    assert set(chains.stats) == set(chains.warmup_stats)
+    assert {x.shape for x in chains.stats.values()} == {(num_chains, 30)}
+    assert {x.shape for x in chains.warmup_stats.values()} == {(num_chains, 20)}
+    assert chains.done == 50
     density = jax.vmap(jax.vmap(gaussian))(chains.positions)
     np.testing.assert_allclose(chains.stats["lp"], density, rtol=1e-4, atol=1e-4)
+    rate = chains.stats["acceptance_rate"]
+    assert ((rate >= 0) & (rate <= 1 + 1e-6)).all()
+    if "step_size" in chains.stats:  # warm-up is over
+        assert np.ptp(chains.stats["step_size"], axis=1).max() == 0.0
+    assert chains.learnt
+
+
+@both_nuts
+def test_the_trees_of_nuts(cls):
+    chains = run(cls(), gaussian, 3, 2, 20, 30)
     depth = np.floor(np.log2(chains.stats["n_steps"])) + 1
     assert (chains.stats["tree_depth"] >= depth - 1).all()
-    assert np.ptp(chains.stats["step_size"][0]) == 0.0
     assert chains.stats["energy"].min() >= -chains.stats["lp"].max() - 1e-3
 
 
-@every_sampler
+def test_the_energy_error_of_hmc_decides_acceptance():
+    chains = run(samplers.HMC(), gaussian, 3, 2, 100, 200)
+    error, rate = chains.stats["energy_error"], chains.stats["acceptance_rate"]
+    np.testing.assert_allclose(rate, np.minimum(1.0, np.exp(-error)), rtol=1e-3, atol=1e-3)
+    moved = np.any(np.diff(chains.positions, axis=1) != 0, axis=2)
+    np.testing.assert_array_equal(moved, chains.stats["accepted"][:, 1:])
+
+
+@every_exact_sampler
 def test_failed_solves_are_counted_and_never_kept(cls):
-    """A trajectory that meets a wall of log density −inf diverges there, and is counted."""
+    """What meets a wall of log density −inf is counted there, and does not stay."""
     with jax.enable_x64(True):
-        chains = run(cls, walled, 1, num_chains=2, num_warmup=200, num_samples=500)
-    diverging, failed = chains.stats["diverging"], chains.stats["failed_solves"]
-    assert failed.sum() > 10
-    np.testing.assert_array_equal(failed, diverging.astype(int))
-    assert chains.positions.max() < 1.0
+        chains = run(cls(), walled, 2, least_chains(cls), 200, 300)
+    stats = chains.warmup_stats if cls is samplers.TemperedSMC else chains.stats
+    assert stats["failed_solves"].sum() > 10
+    assert stats["diverging"][stats["failed_solves"] > 0].all()
+    assert chains.positions[:, :, 0].max() < 1.0
     assert np.isfinite(chains.stats["lp"]).all()
 
 
-@every_sampler
+@both_nuts
 def test_divergences_of_another_kind_are_not_failed_solves(cls):
     """A needle so narrow that the first, long steps diverge, with a finite density everywhere."""
-    chains = run(
-        cls,
-        lambda x: -0.5 * jnp.sum((x / 1e-4) ** 2),
-        2,
-        num_chains=1,
-        num_warmup=30,
-        num_samples=1,
-    )
+    chains = run(cls(), lambda x: -0.5 * jnp.sum((x / 1e-4) ** 2), 2, 1, 30, 1, spread=1e-4)
     assert chains.warmup_stats["diverging"].sum() > 0
     assert chains.warmup_stats["failed_solves"].sum() == 0
 
 
 @every_sampler
-def test_the_same_key_gives_the_same_draws_however_they_are_cut(cls, monkeypatch):
-    first = run(cls, gaussian, 3, num_chains=2, num_warmup=40, num_samples=60)
+def test_a_run_goes_on_from_any_snapshot_bit_by_bit(cls, monkeypatch):
+    """Cut in warm-up and in sampling, and however the draws are cut into blocks."""
+
+    class Keeper(Journal):
+        def __init__(self):
+            self.snapshots = []
+
+        def record(self, snapshot):
+            self.snapshots.append(snapshot)
+
+    size = samplers.Run(least_chains(cls), 30, 25)
     monkeypatch.setattr("odecal._engine._BLOCK", 7)
-    second = run(cls, gaussian, 3, num_chains=2, num_warmup=40, num_samples=60)
-    np.testing.assert_array_equal(first.positions, second.positions)
+    with Compiler() as compiler:
+        made = engine(cls(), gaussian, 3, size, compiler)
+        keeper = Keeper()
+        whole, _ = made.go_on(made.begin(starts(gaussian, 3, size.num_chains)), Progress(), keeper)
+        assert len(keeper.snapshots) >= 8
+        for cut in (keeper.snapshots[1], keeper.snapshots[-2]):
+            again, complete = made.go_on(cut, Progress(), Journal())
+            assert complete
+            np.testing.assert_array_equal(again.positions, whole.positions)
+            for name, x in whole.stats.items():
+                np.testing.assert_array_equal(again.stats[name], x)
 
 
-@every_sampler
 @pytest.mark.parametrize("num_chains", [1, 3])
-def test_any_number_of_chains_fits_the_devices(cls, num_chains):
+def test_any_number_of_chains_fits_the_devices(num_chains):
     """Chain i depends on its own key alone, not on how many others there are."""
-    few = run(cls, gaussian, 3, num_chains=num_chains, num_warmup=20, num_samples=20)
-    many = run(cls, gaussian, 3, num_chains=4, num_warmup=20, num_samples=20)
+    few = run(samplers.NUTS(), gaussian, 3, num_chains, 20, 20)
+    many = run(samplers.NUTS(), gaussian, 3, 4, 20, 20)
     assert few.positions.shape == (num_chains, 20, 3)
     np.testing.assert_allclose(few.positions, many.positions[:num_chains], rtol=1e-4, atol=1e-5)
 
 
-@every_sampler
+def test_a_batch_of_chains_draws_what_one_after_another_do(monkeypatch):
+    """As on a GPU, where chains are vectorised."""
+    apart = run(samplers.NUTS(), gaussian, 3, 4, 20, 10)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    together = run(samplers.NUTS(), gaussian, 3, 4, 20, 10)
+    np.testing.assert_allclose(together.positions, apart.positions, rtol=1e-3, atol=1e-4)
+
+
+@every_markov_chain
 def test_without_warmup_it_still_moves(cls):
-    chains = run(cls, gaussian, 3, num_chains=1, num_warmup=0, num_samples=20)
+    chains = run(cls(), gaussian, 3, least_chains(cls), 0, 20)
     assert np.ptp(chains.positions[0, :, 0]) > 0.0
 
 
-@every_sampler
 @pytest.mark.parametrize(
-    ("setting", "value"), [("target_acceptance_rate", 1.0), ("max_tree_depth", 0)]
+    ("make", "message"),
+    [
+        (lambda: samplers.NUTS(target_acceptance_rate=1.0), "target_acceptance_rate.*Got 1.0"),
+        (lambda: samplers.NUTS(max_tree_depth=0), "max_tree_depth.*Got 0"),
+        (lambda: samplers.NumPyroNUTS(max_tree_depth=True), "max_tree_depth.*Got True"),
+        (lambda: samplers.NumPyroNUTS(metric=samplers.LowRankMetric()), "DenseMetric.*Got LowR"),
+        (lambda: samplers.HMC(integration_time=0), "integration_time.*Got 0"),
+        (lambda: samplers.LowRankMetric(max_rank=0), "max_rank.*Got 0"),
+        (lambda: samplers.TemperedSMC(target_ess=1.5), "target_ess.*Got 1.5"),
+        (lambda: samplers.ChEES().check_run(samplers.Run(2, 1, 1)), "num_chains.*Got 2"),
+        (lambda: samplers.MEADS().check_run(samplers.Run(18, 1, 1)), "multiple of 4.*Got 18"),
+        (lambda: run(samplers.AdjustedMCLMC(), walled, 1, 1, 1, 1), "two dimensions.*Got 1"),
+    ],
 )
-def test_settings_that_cannot_work_are_refused(cls, setting, value):
-    with pytest.raises(SettingsError, match=rf"{setting}.*Got {value}"):
-        cls(**{setting: value})
+def test_settings_that_cannot_work_are_refused(make, message):
+    with pytest.raises(SettingsError, match=message):
+        make()
+
+
+def test_the_evidence_of_a_gaussian():
+    """Tempered SMC against the closed form, within 4.5 standard errors of eight runs.
+
+    The likelihood is the density over the prior, so the evidence is the density's integral.
+    """
+    with jax.enable_x64(True):
+        chains = run(samplers.TemperedSMC(), gaussian, 3, 8, 60, 500)
+    evidence = chains.learnt["log_evidence"]
+    assert (chains.learnt["inverse_temperature"] == 1.0).all()
+    exact = 0.5 * np.linalg.slogdet(2 * np.pi * COVARIANCE)[1]
+    error = evidence.std(ddof=1) / np.sqrt(len(evidence))
+    assert abs(evidence.mean() - exact) < 4.5 * error + 0.02
+    assert error < 0.1
+
+
+def two_modes(x):
+    """Two Gaussians far apart, the left with three times the mass of the right."""
+    left = jnp.log(0.75) - 0.5 * jnp.sum((x + 5.0) ** 2)
+    right = jnp.log(0.25) - 0.5 * jnp.sum((x - 5.0) ** 2)
+    return jnp.logaddexp(left, right) + jnp.zeros(())
+
+
+def test_tempered_smc_weighs_modes_that_no_chain_crosses():
+    with jax.enable_x64(True):
+        chains = run(samplers.TemperedSMC(), two_modes, 2, 8, 60, 500)
+    shares = (chains.positions[:, :, 0] < 0).mean(axis=1)
+    error = shares.std(ddof=1) / np.sqrt(8)
+    assert abs(shares.mean() - 0.75) < 4.5 * max(error, 0.01)
+
+
+def test_pathfinder_says_how_its_draws_are_to_be_weighted():
+    """For a Gaussian the approximation is nearly exact: the weights are nearly even."""
+    with jax.enable_x64(True):
+        chains = run(samplers.Pathfinder(), gaussian, 3, 2, 0, 500, spread=2.0)
+    ratio = chains.stats["lp"] - chains.stats["log_approximation"]
+    weights = np.exp(ratio - ratio.max(axis=1, keepdims=True))
+    effective = weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1)
+    assert effective.min() > 150
+    weighted = (weights[:, :, None] * chains.positions).sum((0, 1)) / weights.sum()
+    np.testing.assert_allclose(weighted, MEAN, atol=0.35)
