@@ -88,7 +88,7 @@ def calibrate(
             return _finish(plan, Begun(), began, progress)
         return _saved(plan, journal, Path(path), began, progress)
     except BaseException:
-        if journal is not None and journal.snapshot() is None:
+        if journal is not None and not journal.begun:
             journal.remove()  # nothing in it is worth going on with
         raise
 

@@ -42,6 +42,7 @@ class FileJournal(Begun):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.begun = False  # whether this process has recorded a state
         with self._told():
             self._database = sqlite3.connect(path, isolation_level=None, timeout=0.5)
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -94,6 +95,7 @@ class FileJournal(Begun):
         """Keep the last block. See the base class."""
         block = snapshot.blocks[-1] if snapshot.blocks else None
         self._write({"state": snapshot_to_bytes(snapshot)}, snapshot.done, block)
+        self.begun = True
 
     def _write(self, parts: dict[str, bytes], done: int = 0, block: Draw | None = None) -> None:
         """Write parts, and perhaps a block, all or nothing."""

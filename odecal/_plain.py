@@ -58,8 +58,12 @@ def from_plain(plain: Any) -> Any:
     if "class" in plain:
         cls = _found(plain["class"])
         made = object.__new__(cls)
+        defaults = {f.name: f.default for f in dataclasses.fields(cls)}
         for name, value in plain["fields"].items():
-            object.__setattr__(made, name, from_plain(value))
+            default = defaults.get(name)
+            # Equinox's repr leaves out what *is* the default.
+            same = isinstance(value, (bool, int, float, str)) and value == default
+            object.__setattr__(made, name, default if same else from_plain(value))
         return made
     if "name" in plain:
         return _found(plain["name"])

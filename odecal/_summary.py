@@ -121,12 +121,11 @@ def _count(number: int, noun: str) -> str:
 
 def _approximation(posterior: "xr.DataTree") -> list[str]:
     """How good an approximation is, by the Pareto tail of its importance weights."""
-    import arviz_stats
+    from arviz_stats.base import array_stats
 
     stats = posterior["sample_stats"]
-    ratio = stats["lp"] - stats["log_approximation"]
-    _, k_hat = arviz_stats.psislw(ratio, dim=["chain", "draw"])
-    k_hat = float(k_hat)
+    ratio = (stats["lp"] - stats["log_approximation"]).values.ravel()
+    k_hat = float(array_stats.psislw(ratio, axis=-1)[1])
     judged = (
         "importance weights would correct them"
         if k_hat < 0.7

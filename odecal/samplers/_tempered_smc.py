@@ -8,8 +8,9 @@ import jax.numpy as jnp
 
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
 
-# Particles that are moved in one vectorised batch.
-_BATCH = 64
+# Particles that are moved in one vectorised batch on a GPU. On a CPU they are moved one after
+# another, since in a batch all wait for the slowest solve.
+_BATCH = 256
 
 
 class TemperedSMC(AbstractSampler):
@@ -61,6 +62,7 @@ class TemperedSMC(AbstractSampler):
         from blackjax.smc.resampling import systematic
         from blackjax.smc.solver import dichotomy
 
+        batch = None if jax.default_backend() == "cpu" else _BATCH
         transition = blackjax.hmc.build_kernel()
         prior_and_gradient = jax.value_and_grad(target.logprior_fn)
         posterior_and_gradient = jax.value_and_grad(target.logdensity_fn)
@@ -74,7 +76,7 @@ class TemperedSMC(AbstractSampler):
         def init(key: jax.Array, start: Start) -> _State:
             del start  # particles come from the prior
             positions = jax.vmap(target.sample_prior)(jax.random.split(key, run.num_samples))
-            particles = jax.lax.map(both, positions, batch_size=_BATCH)
+            particles = jax.lax.map(both, positions, batch_size=batch)
             one = jnp.ones((), positions.dtype)
             none = jnp.zeros((), jnp.int32)
             return _State(particles, 0 * one, 0 * one, 0.5 * one, none, none, 0 * one)
@@ -128,9 +130,9 @@ class TemperedSMC(AbstractSampler):
                 position, rate, diverged, fail = jax.lax.map(
                     lambda a: move(*a, beta, step_size, covariance),
                     (keys, particles),
-                    batch_size=_BATCH,
+                    batch_size=batch,
                 )
-                particles = jax.lax.map(both, position, batch_size=_BATCH)
+                particles = jax.lax.map(both, position, batch_size=batch)
                 rate = jnp.mean(rate)
                 step_size = step_size * jnp.exp(rate - self.target_acceptance_rate)
                 step_size = jnp.clip(step_size, 1e-2, 2.0)
