@@ -28,7 +28,7 @@ def calibrate(
     sampler: AbstractSampler | None = None,
     solve: Solve | None = None,
     num_chains: int = 4,
-    num_warmup: int = 1000,
+    num_warmup: int = 500,
     num_samples: int = 1000,
     seed: int = 0,
     path: str | Path | None = None,

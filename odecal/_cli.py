@@ -94,7 +94,7 @@ def calibrate(
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float64 or float32.")] = None,
     num_chains: Annotated[int, typer.Option(min=1)] = 4,
-    num_warmup: Annotated[int, typer.Option(min=0)] = 1000,
+    num_warmup: Annotated[int, typer.Option(min=0)] = 500,
     num_samples: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:

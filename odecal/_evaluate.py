@@ -11,11 +11,10 @@ import numpy as np
 
 from odecal._flat import FlatModel
 from odecal._model import Model
-from odecal._programs import Compiler, padded, shapes, spread, usable_devices
+from odecal._programs import Compiler, each, padded, shapes, spread, usable_devices
 
-# Draws of one call of the program, and of one vectorised batch within it.
+# Draws of one call of the program.
 _CHUNK = 512
-_BATCH = 32
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -63,11 +62,7 @@ class Evaluator:
     def __init__(
         self, model: Model, flat: FlatModel, grid: np.ndarray, compiler: Compiler
     ) -> None:
-        one = partial(_evaluate_one, model, flat, grid)
-
-        def chunk(positions: jax.Array, keys: jax.Array) -> Evaluation:
-            return jax.lax.map(lambda a: one(*a), (positions, keys), batch_size=_BATCH)
-
+        chunk = each(partial(_evaluate_one, model, flat, grid))
         example = jax.eval_shape(flat.sample_prior, jax.random.key(0))
         positions = jax.ShapeDtypeStruct((_CHUNK, flat.dim), example.dtype)
         keys = jax.random.split(jax.random.key(0), _CHUNK)

@@ -47,7 +47,7 @@ class Compiler:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=error[0] is not None)
 
     def __call__(self, function: Any, *examples: Any) -> Program:
         """Trace a program now, and compile it in the background.

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +22,6 @@ from odecal.samplers import Start
 NUM_CANDIDATES = 64
 _NUM_CLIMBS = 12
 _MAX_STEPS = 200
-# Positions that are evaluated by one call of a program.
-_BATCH = 64
 # Chains start at every mode whose mass is within this many nats of the largest.
 _CLOSE = 5.0
 
@@ -81,6 +80,20 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
         return jax.vmap(flat.unravel)(jnp.asarray(found.starts.position))
 
 
+class _Climb(NamedTuple):
+    """The end of a climb, the inverse curvature, density and gradient there; whether it is a mode.
+
+    After a single step, which evaluates and does not move, that of where it began.
+    """
+
+    end: Any
+    curvature: Any
+    logdensity: Any
+    gradient: Any
+    arrived: Any
+    steps: Any
+
+
 class StartFinder:
     """Looks for modes and disperses chains around the best.
 
@@ -92,13 +105,14 @@ class StartFinder:
     def __init__(self, flat: FlatModel, compiler: Compiler) -> None:
         self._dim = flat.dim
         devices = usable_devices(_NUM_CLIMBS)
-        self._num_climbs = padded(_NUM_CLIMBS, len(devices))
+        self._batch = padded(_NUM_CLIMBS, len(devices))
         example = jax.eval_shape(flat.sample_prior, jax.random.key(0))
-        many = partial(jax.ShapeDtypeStruct, dtype=example.dtype)
-        climb = spread(each(partial(_climb, flat.logdensity_fn)), devices, batched=1)
-        evaluate = jax.jit(each(jax.value_and_grad(flat.logdensity_fn)))
-        self._climb = compiler(climb, many((self._num_climbs, flat.dim)))
-        self._evaluate = compiler(evaluate, many((_BATCH, flat.dim)))
+        climb = each(partial(_climb, flat.logdensity_fn))
+        self._climb = compiler(
+            spread(climb, devices, batched=2),
+            jax.ShapeDtypeStruct((self._batch, flat.dim), example.dtype),
+            jax.ShapeDtypeStruct((self._batch,), np.int32),
+        )
 
     def __call__(self, candidates: np.ndarray, key: jax.Array, num_chains: int) -> WarmStart:
         """Climb from prior draws, and disperse chains around the best modes.
@@ -127,12 +141,14 @@ class StartFinder:
                 "possible, over most of the prior. Narrow the priors, raise max_steps, take a "
                 "solver for stiff systems (diffrax.Kvaerno5()), or check the noise model."
             )
-        chosen = candidates[np.resize(finite, self._num_climbs)]
-        climbs = [np.asarray(x) for x in self._climb(chosen)]
-        order = np.argsort(-np.nan_to_num(climbs[2], nan=-np.inf, neginf=-np.inf), kind="stable")
-        ends, curvatures, value, arrived, steps = (x[order] for x in climbs)
-        end_modes, first = self._group(ends, curvatures, value, arrived)
-        covariances = np.stack([_bounded(c) for c in curvatures[first]])
+        climbs = self._run(candidates[np.resize(finite, self._batch)], _MAX_STEPS)
+        order = np.argsort(
+            -np.nan_to_num(climbs.logdensity, nan=-np.inf, neginf=-np.inf), kind="stable"
+        )
+        climbs = _Climb(*(x[order] for x in climbs))
+        ends, value = climbs.end, climbs.logdensity
+        end_modes, first = self._group(climbs)
+        covariances = np.stack([_bounded(c) for c in climbs.curvature[first]])
         masses = value[first] + 0.5 * np.linalg.slogdet(covariances)[1]
         masses = masses + 0.5 * self._dim * np.log(2 * np.pi)
         close = np.flatnonzero(masses > masses.max() - _CLOSE)
@@ -147,7 +163,7 @@ class StartFinder:
             ends,
             value,
             end_modes,
-            steps,
+            climbs.steps,
             ends[first],
             value[first],
             masses,
@@ -156,22 +172,26 @@ class StartFinder:
 
     def evaluate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The log density and gradient of many positions, of shapes (n,) and (n, dim)."""
-        index = np.resize(np.arange(len(positions)), padded(len(positions), _BATCH))
-        parts = [
-            jax.tree.map(np.asarray, self._evaluate(positions[index[i : i + _BATCH]]))
-            for i in range(0, len(index), _BATCH)
-        ]
-        values, gradients = (np.concatenate(x)[: len(positions)] for x in zip(*parts, strict=True))
-        return values, gradients
+        found = self._run(positions, 1)
+        return found.logdensity, found.gradient
 
-    def _group(
-        self, ends: np.ndarray, curvatures: np.ndarray, value: np.ndarray, arrived: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, positions: np.ndarray, max_steps: int) -> _Climb:
+        """Climb from many positions, of shape (n, dim)."""
+        index = np.resize(np.arange(len(positions)), padded(len(positions), self._batch))
+        steps = np.full(self._batch, max_steps, np.int32)
+        parts = [
+            jax.tree.map(np.asarray, self._climb(positions[index[i : i + self._batch]], steps))
+            for i in range(0, len(index), self._batch)
+        ]
+        return _Climb(*(np.concatenate(x)[: len(positions)] for x in zip(*parts, strict=True)))
+
+    def _group(self, climbs: _Climb) -> tuple[np.ndarray, np.ndarray]:
         """Which mode each end is, −1 for none, and the first end of each mode.
 
         Two ends are one mode if they are as near as draws around the higher one, or if the density
         between them does not dip.
         """
+        ends, value = climbs.end, climbs.logdensity
         middles = (ends[:, None] + ends[None]) / 2
         between, _ = self.evaluate(middles.reshape(-1, self._dim))
         between = between.reshape(len(ends), len(ends))
@@ -179,13 +199,13 @@ class StartFinder:
         for i in range(len(ends)):
             for number, j in enumerate(first):
                 apart = ends[i] - ends[j]
-                distance = apart @ np.linalg.pinv(curvatures[j]) @ apart
+                distance = apart @ np.linalg.pinv(climbs.curvature[j]) @ apart
                 level = value[i] > value[j] - 1.0
                 if level and (distance < 10 + self._dim or between[i, j] > value[i] - 1.0):
                     modes[i] = number
                     break
             else:
-                if arrived[i] or not first:
+                if climbs.arrived[i] or not first:
                     modes[i] = len(first)
                     first.append(i)
         return modes, np.asarray(first)
@@ -218,25 +238,35 @@ def _bounded(curvature: np.ndarray) -> np.ndarray:
     return (vectors * np.clip(values, 1e-10, 1.0)) @ vectors.T
 
 
-def _climb(logdensity_fn: Callable[[jax.Array], jax.Array], position: jax.Array) -> tuple[jax.Array, ...]:
-    """Climb from a position.
+def _climb(
+    logdensity_fn: Callable[[jax.Array], jax.Array], position: jax.Array, max_steps: jax.Array
+) -> _Climb:
+    """Climb from a position by BFGS.
 
-    Returns:
-        The end, the inverse curvature and the log density there, whether it is a mode, and the
-        number of steps.
+    The number of steps is an argument, so that the same program also evaluates a position.
     """
+    solver: Any = optimistix.BFGS(rtol=1e-4, atol=1e-4)
 
-    def objective(x: jax.Array, args: Any) -> jax.Array:
+    def objective(x: jax.Array, args: Any) -> tuple[jax.Array, None]:
         del args
-        return -logdensity_fn(x)
+        return -logdensity_fn(x), None
 
-    solution: Any = optimistix.minimise(
-        objective,
-        optimistix.BFGS(rtol=1e-4, atol=1e-4),
-        position,
-        max_steps=_MAX_STEPS,
-        throw=False,
-    )
-    inverse = solution.state.f_info.hessian_inv.as_matrix()
-    arrived = solution.result == optimistix.RESULTS.successful
-    return solution.value, inverse, -solution.state.f_info.f, arrived, solution.stats["num_steps"]
+    fixed = (None, {})  # neither arguments nor options
+    scalar = jax.ShapeDtypeStruct((), position.dtype)
+    state = solver.init(objective, position, *fixed, scalar, None, frozenset())
+    arrays, rest = eqx.partition(state, eqx.is_array)
+
+    def climbing(carry: Any) -> jax.Array:
+        _, _, steps, arrived = carry
+        return (steps < max_steps) & ~arrived
+
+    def step(carry: Any) -> Any:
+        y, arrays, steps, _ = carry
+        y, state, _ = solver.step(objective, y, *fixed, eqx.combine(arrays, rest), frozenset())
+        arrived, _ = solver.terminate(objective, y, *fixed, state, frozenset())
+        return y, eqx.filter(state, eqx.is_array), steps + 1, arrived
+
+    begin = (position, arrays, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+    end, arrays, steps, arrived = jax.lax.while_loop(climbing, step, begin)
+    found = eqx.combine(arrays, rest).f_info
+    return _Climb(end, found.hessian_inv.as_matrix(), -found.f, -found.grad, arrived, steps)

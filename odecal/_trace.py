@@ -1,6 +1,7 @@
 """Functions traced once, to be used in many programs and on many devices."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -71,12 +72,16 @@ def trace_scalar(
     Returns:
         The function, reverse-mode differentiable once.
     """
-    value = trace(function, example)
     value_and_grad = trace(value_and_gradient(function, forward_mode), example)
+
+    @cache
+    def value() -> Callable[..., Any]:
+        """Traced only if it is asked for, which gradient-based methods never do."""
+        return trace(function, example)
 
     @jax.custom_vjp
     def traced(x: jax.Array) -> jax.Array:
-        return value(x)
+        return value()(x)
 
     def backward(gradient: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
         return (cotangent * gradient,)

@@ -24,18 +24,20 @@ def hudson_bay():
         finder = StartFinder(flat, compiler)
         draw = jax.jit(jax.vmap(flat.sample_prior))
 
-        def find(seed, num_chains=4):
+    def find(seed, num_chains=4):
+        with model.precision():
             key_draws, key = jax.random.split(jax.random.key(seed))
             candidates = draw(jax.random.split(key_draws, NUM_CANDIDATES))
             return finder(np.asarray(candidates), key, num_chains)
 
-        yield find, flat
+    return find, model, flat
 
 
 def test_chains_start_apart_and_near_the_best_mode(hudson_bay):
-    find, flat = hudson_bay
+    find, model, flat = hudson_bay
     found = find(5, num_chains=16)
-    density = np.asarray(jax.vmap(flat.logdensity_fn)(found.starts.position))
+    with model.precision():
+        density = np.asarray(jax.vmap(flat.logdensity_fn)(found.starts.position))
     np.testing.assert_allclose(found.starts.logdensity, density, rtol=1e-9)
     assert (np.diff(found.mode_logdensities) <= 1e-9).all()
     assert found.mode_logdensities[0] == pytest.approx(BEST, abs=1e-3)
@@ -46,7 +48,7 @@ def test_chains_start_apart_and_near_the_best_mode(hudson_bay):
 
 def test_the_modes_are_told_apart(hudson_bay):
     """Over a few seeds, both modes are met, and all ends in one are one mode."""
-    find, _ = hudson_bay
+    find, _, _ = hudson_bay
     for seed in range(3):
         found = find(seed)
         assert found.mode_logdensities[0] == pytest.approx(BEST, abs=1e-3)
@@ -60,7 +62,7 @@ def test_the_modes_are_told_apart(hudson_bay):
 
 @pytest.mark.slow
 def test_no_chain_of_200_seeds_starts_in_a_far_mode(hudson_bay):
-    find, flat = hudson_bay
+    find, _, flat = hudson_bay
     for seed in range(200):
         found = find(seed)
         assert found.starts.logdensity.min() > BEST - 2.0 * flat.dim - 5.0, seed
