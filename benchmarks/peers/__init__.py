@@ -1,0 +1,1 @@
+"""What `versus_peers.py` compares: problems and contenders."""
