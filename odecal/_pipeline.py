@@ -110,8 +110,8 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
         found, snapshot = journal.warm_start(), journal.snapshot()
         draw_prior = _prior_program(model, compiler)
         flat = flatten(model)
+        engine = Engine(flat, plan.sampler, run, keys[1], compiler)  # takes longest to compile
         finder = StartFinder(flat, compiler) if found is None else None
-        engine = Engine(flat, plan.sampler, run, keys[1], compiler)
         grid = time_grid(model)
         evaluate = Evaluator(model, flat, grid, compiler)
         prior = np.asarray(draw_prior(jax.random.split(keys[3], _NUM_PRIOR)))
