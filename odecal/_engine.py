@@ -137,7 +137,9 @@ class Engine:
             starts = jax.tree.map(lambda x: np.asarray(x)[self._order], starts)
         return Snapshot(0, self._leaves(self._init(self._keys, starts)))
 
-    def go_on(self, snapshot: Snapshot, progress: Progress, journal: Journal) -> tuple[Chains, bool]:
+    def go_on(
+        self, snapshot: Snapshot, progress: Progress, journal: Journal
+    ) -> tuple[Chains, bool]:
         """Run from a snapshot to the end.
 
         Args:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from odecal._flat import FlatModel
@@ -59,9 +58,7 @@ class Evaluator:
         compiler: compiles the program.
     """
 
-    def __init__(
-        self, model: Model, flat: FlatModel, grid: np.ndarray, compiler: Compiler
-    ) -> None:
+    def __init__(self, model: Model, flat: FlatModel, grid: np.ndarray, compiler: Compiler) -> None:
         chunk = each(partial(_evaluate_one, model, flat, grid))
         example = jax.eval_shape(flat.sample_prior, jax.random.key(0))
         positions = jax.ShapeDtypeStruct((_CHUNK, flat.dim), example.dtype)
@@ -87,9 +84,7 @@ class Evaluator:
         flat = positions.reshape(total, dim)[index]
         keys = jax.jit(_keys_of_draws, static_argnums=(1, 2))(key, num_chains, num_draws)[index]
         chunks = [
-            jax.tree.map(
-                np.asarray, self._program(flat[i : i + _CHUNK], keys[i : i + _CHUNK])
-            )
+            jax.tree.map(np.asarray, self._program(flat[i : i + _CHUNK], keys[i : i + _CHUNK]))
             for i in range(0, len(index), _CHUNK)
         ]
         found = jax.tree.map(lambda *parts: np.concatenate(parts)[:total], *chunks)
@@ -125,14 +120,14 @@ def _evaluate_one(
     on_grid = np.searchsorted(ts, grid)
     replicated, predicted = {}, {}
     keys = jax.random.split(key, len(prediction.laws))
-    for key, (name, law) in zip(keys, prediction.laws.items(), strict=True):
+    for own, (name, law) in zip(keys, prediction.laws.items(), strict=True):
         times = model.experiment.series[name].times
         if model.system.declaration.observables[name].over_interval:
-            replicated[name] = law.sample(key)
+            replicated[name] = law.sample(own)
             continue
         # One law for both, since random numbers take long to compile.
         index = np.concatenate([np.searchsorted(ts, times), on_grid])
-        draws = model.law(name, prediction.p, trajectory, index).sample(key)
+        draws = model.law(name, prediction.p, trajectory, index).sample(own)
         replicated[name], predicted[name] = draws[: len(times)], draws[len(times) :]
     return {
         "sites": values,

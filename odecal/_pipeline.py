@@ -126,8 +126,16 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
         drawn = evaluate(chains.positions, keys[2]) if chains.positions.size else None
         others = evaluate(np.concatenate([prior, found.modes])[None], keys[4])
         result = Result(
-            plan, flat.names, found, chains, drawn, others.rows(slice(0, _NUM_PRIOR)),
-            others.rows(slice(_NUM_PRIOR, None)), grid, complete, compiler.seconds,
+            plan,
+            flat.names,
+            found,
+            chains,
+            drawn,
+            others.rows(slice(0, _NUM_PRIOR)),
+            others.rows(slice(_NUM_PRIOR, None)),
+            grid,
+            complete,
+            compiler.seconds,
         )
     from odecal._posterior import build_tree  # needed last, and slow to import
 

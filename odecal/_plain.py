@@ -28,7 +28,7 @@ def to_plain(value: Any) -> Any:
         return {type(value).__name__: [to_plain(x) for x in value]}
     if isinstance(value, dict):
         return {"dict": [[to_plain(k), to_plain(v)] for k, v in value.items()]}
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return {"name": _name(value)}
     if dataclasses.is_dataclass(value):
         fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}

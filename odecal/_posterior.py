@@ -107,9 +107,7 @@ def _warm_start(result: Result, builder: "_Builder") -> Variables:
     found = result.warm_start
     variables = {
         name: array.isel(chain=0, drop=True).rename(draw="mode")
-        for name, array in builder.quantities(
-            result.modes, _Lead((1, len(found.modes)))
-        ).items()
+        for name, array in builder.quantities(result.modes, _Lead((1, len(found.modes)))).items()
     }
     columns = {
         "mode_logdensity": ("mode", found.mode_logdensities),

@@ -62,9 +62,7 @@ class Compiler:
         began = time.perf_counter()
         lowered = function.lower(*examples)
         self._spans.append((began, time.perf_counter()))
-        shape = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), lowered.out_info
-        )
+        shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), lowered.out_info)
         return Program(self._threads.submit(self._compile, lowered), shape)
 
     def _compile(self, lowered: Any) -> Any:

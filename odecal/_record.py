@@ -88,15 +88,15 @@ def plan_from_bytes(data: bytes, where: Path, system: "System | None", more: int
             "cannot continue. Use the version that its attributes name."
         )
     series = {
-        name: Series(*(arrays[f"{name}.{part}"] for part in ("times", "values", "present", "start")))
+        name: Series(
+            *(arrays[f"{name}.{part}"] for part in ("times", "values", "present", "start"))
+        )
         for name in header["observables"]
     }
     system = _same_system(system, header["system"], where)
     num_chains, num_warmup, num_samples = header["run"]
     return Plan(
-        Model(
-            system, Experiment(header["t0"], series), _made(header["solve"], "solver", where)
-        ),
+        Model(system, Experiment(header["t0"], series), _made(header["solve"], "solver", where)),
         _made(header["sampler"], "sampler", where),
         Run(num_chains, num_warmup, num_samples + more),
         header["seed"],

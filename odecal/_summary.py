@@ -101,7 +101,9 @@ def _modes(posterior: "xr.DataTree") -> list[str]:
         text += f", the others {gaps} nats lower" if len(density) > 2 else f", {gaps} nats apart"
     text += f"; {lost} did not arrive" if lost else ""
     failed = int(group["failed_candidates"])
-    text += f"; {_count(failed, 'prior draw')} could not be solved, and was replaced" if failed else ""
+    text += (
+        f"; {_count(failed, 'prior draw')} could not be solved, and was replaced" if failed else ""
+    )
     sentences = [f"{text}."]
     used = np.unique(group["chain_mode"].values)
     if len(used) > 1:
@@ -160,8 +162,8 @@ def _adapted(posterior: "xr.DataTree") -> list[str]:
     arrived = float(group["inverse_temperature"].min())
     if arrived < 1.0:
         return [
-            f"Tempering has not arrived at the posterior: the inverse temperature is {arrived:.2g}. "
-            "These are not draws of it. Raise num_warmup, the number of stages."
+            "Tempering has not arrived at the posterior: the inverse temperature is "
+            f"{arrived:.2g}. These are not draws of it. Raise num_warmup, the number of stages."
         ]
     values = group["log_evidence"].values
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan

@@ -103,9 +103,7 @@ class ChEES(AbstractSampler):
                 info.is_divergent,
                 state.variance,
             )
-            adapted = jax.tree.map(
-                lambda x, new: jnp.asarray(new, x.dtype), state.adapted, adapted
-            )
+            adapted = jax.tree.map(lambda x, new: jnp.asarray(new, x.dtype), state.adapted, adapted)
             start, end = run.num_warmup // 4, run.num_warmup // 2
             moments = jax.lax.cond(
                 (index >= start) & (index < end),
@@ -128,15 +126,17 @@ class ChEES(AbstractSampler):
             )
             move = jax.vmap(
                 lambda key, chain: transition(
-                    key, chain, target.logdensity_fn, step_size, state.variance,
+                    key,
+                    chain,
+                    target.logdensity_fn,
+                    step_size,
+                    state.variance,
                     (length / step_size,),
                 )
             )
             chains, info = move(jax.random.split(key, run.num_chains), old)
             state = state._replace(chains=chains)
-            state = jax.lax.cond(
-                warming, lambda: adapt(state, old, info, index), lambda: state
-            )
+            state = jax.lax.cond(warming, lambda: adapt(state, old, info, index), lambda: state)
             stats = {
                 "lp": chains.logdensity,
                 "energy": info.energy,

@@ -82,12 +82,8 @@ class AdjustedMCLMC(AbstractSampler):
             mean_steps = mean_length / tuned.step_size
             num_steps = jnp.ceil(jax.random.uniform(key_steps, maxval=2.0) * mean_steps)
             num_steps = jnp.clip(num_steps, 1, self.max_integration_steps).astype(jnp.int32)
-            here = HMCState(
-                jnp.zeros_like(old.position), old.logdensity, pull(old.logdensity_grad)
-            )
-            moved, info = transition(
-                key_transition, here, rounded, tuned.step_size, (num_steps,)
-            )
+            here = HMCState(jnp.zeros_like(old.position), old.logdensity, pull(old.logdensity_grad))
+            moved, info = transition(key_transition, here, rounded, tuned.step_size, (num_steps,))
             position = old.position + spread(moved.position)
             # The gradient in the chain's own coordinates, for the next metric.
             gradient = _unpull(tuned.inverse_mass_matrix, moved.logdensity_grad)

@@ -114,9 +114,7 @@ class MEADS(AbstractSampler):
 
             none = jnp.zeros(run.num_chains, state.chains.position.dtype)
             total = _Total(none, none > 0, jnp.zeros(run.num_chains, jnp.int32))
-            chains, total = jax.lax.fori_loop(
-                0, self.steps_per_draw, one, (state.chains, total)
-            )
+            chains, total = jax.lax.fori_loop(0, self.steps_per_draw, one, (state.chains, total))
             stats = {
                 "lp": chains.logdensity,
                 "acceptance_rate": total.accepted / self.steps_per_draw,
@@ -127,9 +125,7 @@ class MEADS(AbstractSampler):
             }
             draw = Draw(chains.position, stats)
             state = state._replace(chains=chains)
-            state = jax.lax.cond(
-                warming, lambda: adapt(key_fold, state, index), lambda: state
-            )
+            state = jax.lax.cond(warming, lambda: adapt(key_fold, state, index), lambda: state)
             return state, draw
 
         def learnt(state: _State) -> dict[str, jax.Array]:

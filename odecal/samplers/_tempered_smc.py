@@ -1,6 +1,7 @@
 """Tempered sequential Monte Carlo: from the prior to the posterior, with the evidence."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -56,122 +57,151 @@ class TemperedSMC(AbstractSampler):
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
+        tempering = _Tempering(self, target, run)
+        return Kernel(tempering.init, tempering.step, tempering.learnt)
+
+
+class _Tempering:
+    """One run of tempering, a stage at a time; and then its particles, one a draw."""
+
+    def __init__(self, settings: TemperedSMC, target: Target, run: Run) -> None:
         import blackjax
-        from blackjax.mcmc.hmc import HMCState
-        from blackjax.smc.ess import ess_solver
+
+        self.settings = settings
+        self.target = target
+        self.run = run
+        self.batch = None if jax.default_backend() == "cpu" else _BATCH
+        self.transition = blackjax.hmc.build_kernel()
+        self.prior_and_gradient = jax.value_and_grad(target.logprior_fn)
+        self.posterior_and_gradient = jax.value_and_grad(target.logdensity_fn)
+
+    def init(self, key: jax.Array, start: Start) -> "_State":
+        """Particles from the prior."""
+        del start
+        keys = jax.random.split(key, self.run.num_samples)
+        particles = self._each(self._weighed, jax.vmap(self.target.sample_prior)(keys))
+        one, none = jnp.ones((), particles.position.dtype), jnp.zeros((), jnp.int32)
+        return _State(particles, 0 * one, 0 * one, 0.5 * one, none, none, 0 * one)
+
+    def step(self, key: jax.Array, state: "_State", index: jax.Array) -> tuple["_State", Draw]:
+        """A stage, or nothing once they are over; and a particle."""
+        working = (index < self.run.num_warmup) & (state.beta < 1.0)
+        state = jax.lax.cond(
+            working,
+            lambda: self._stage(key, state),
+            lambda: state._replace(diverging=0 * state.diverging, failed=0 * state.failed),
+        )
+        which = jnp.clip(index - self.run.num_warmup, 0, self.run.num_samples - 1)
+        one = jax.tree.map(lambda x: x[which], state.particles)
+        moves = self.run.num_samples * self.settings.num_moves
+        cost = moves * self._num_steps(state.step_size)
+        stats = {
+            "lp": one.posterior,
+            "acceptance_rate": state.rate,
+            "step_size": state.step_size,
+            "inverse_temperature": state.beta,
+            "n_steps": jnp.where(working, cost, 0).astype(jnp.int32),
+            "diverging": state.diverging > 0,
+            "failed_solves": state.failed,
+        }
+        return state, Draw(one.position, stats)
+
+    def learnt(self, state: "_State") -> dict[str, jax.Array]:
+        """The evidence, and how far tempering has come."""
+        return {"log_evidence": state.log_evidence, "inverse_temperature": state.beta}
+
+    def _stage(self, key: jax.Array, state: "_State") -> "_State":
+        """Raise the inverse temperature, resample, and move every particle."""
         from blackjax.smc.resampling import systematic
+
+        particles = state.particles
+        rise = self._rise(particles.likelihood(), state.beta)
+        beta = jnp.where(state.beta + rise > 1 - 1e-9, 1.0, state.beta + rise)
+        weights = rise * particles.likelihood()
+        total = jax.nn.logsumexp(weights)
+        normal = jnp.exp(weights - total)
+        key_resample, key_moves = jax.random.split(key)
+        chosen = systematic(key_resample, normal, self.run.num_samples)
+        covariance = _covariance(particles.position, normal)
+        particles = jax.tree.map(lambda x: x[chosen], particles)
+        none = jnp.zeros((), jnp.int32)
+        particles, step_size, diverging, failed, rate = jax.lax.fori_loop(
+            0,
+            self.settings.num_moves,
+            lambda i, carry: self._sweep(jax.random.fold_in(key_moves, i), beta, covariance, carry),
+            (particles, state.step_size, none, none, 0 * beta),
+        )
+        evidence = state.log_evidence + total - jnp.log(self.run.num_samples)
+        return _State(particles, beta, evidence, step_size, diverging, failed, rate)
+
+    def _rise(self, likelihood: jax.Array, beta: jax.Array) -> jax.Array:
+        """How far the inverse temperature rises at a stage."""
+        from blackjax.smc.ess import ess_solver
         from blackjax.smc.solver import dichotomy
 
-        batch = None if jax.default_backend() == "cpu" else _BATCH
-        transition = blackjax.hmc.build_kernel()
-        prior_and_gradient = jax.value_and_grad(target.logprior_fn)
-        posterior_and_gradient = jax.value_and_grad(target.logdensity_fn)
+        left = 1.0 - beta
+        rise = ess_solver(lambda x: x, likelihood, self.settings.target_ess, left, dichotomy)
+        return jnp.clip(jnp.where(jnp.isfinite(rise), rise, 0.0), 1e-9, left)
 
-        def both(position: jax.Array) -> _Particles:
-            """The two densities of a particle, and their gradients."""
-            prior, prior_gradient = prior_and_gradient(position)
-            posterior, gradient = posterior_and_gradient(position)
-            return _Particles(position, prior, prior_gradient, posterior, gradient)
+    def _sweep(self, key: jax.Array, beta: jax.Array, covariance: jax.Array, carry: Any) -> Any:
+        """Move every particle once, and adapt the step size to how many moves were accepted."""
+        particles, step_size, diverging, failed, _ = carry
+        keys = jax.random.split(key, self.run.num_samples)
 
-        def init(key: jax.Array, start: Start) -> _State:
-            del start  # particles come from the prior
-            positions = jax.vmap(target.sample_prior)(jax.random.split(key, run.num_samples))
-            particles = jax.lax.map(both, positions, batch_size=batch)
-            one = jnp.ones((), positions.dtype)
-            none = jnp.zeros((), jnp.int32)
-            return _State(particles, 0 * one, 0 * one, 0.5 * one, none, none, 0 * one)
+        def move(key__particle: Any) -> tuple[jax.Array, ...]:
+            return self._move(*key__particle, beta, step_size, covariance)
 
-        def tempered(beta: jax.Array) -> Any:
-            @jax.custom_vjp
-            def density(position: jax.Array) -> jax.Array:
-                return forward(position)[0]
+        position, rate, diverged, fail = self._each(move, (keys, particles))
+        particles = self._each(self._weighed, position)
+        rate = jnp.mean(rate)
+        step_size = step_size * jnp.exp(rate - self.settings.target_acceptance_rate)
+        step_size = jnp.clip(step_size, 1e-2, 2.0)
+        diverging += diverged.sum(dtype=diverging.dtype)
+        failed += fail.sum(dtype=failed.dtype)
+        return particles, step_size, diverging, failed, rate
 
-            def forward(position: jax.Array) -> tuple[jax.Array, jax.Array]:
-                return _mix(both(position), beta)
+    def _move(
+        self,
+        key: jax.Array,
+        particle: "_Particles",
+        beta: jax.Array,
+        step_size: jax.Array,
+        covariance: jax.Array,
+    ) -> tuple[jax.Array, ...]:
+        """One Hamiltonian transition of one particle."""
+        from blackjax.mcmc.hmc import HMCState
 
-            density.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
-            return density
+        chain = HMCState(particle.position, *_mix(particle, beta))
+        chain, info = self.transition(
+            key, chain, self._tempered(beta), step_size, covariance, self._num_steps(step_size)
+        )
+        failed = jnp.isneginf(info.proposal.logdensity)
+        return chain.position, info.acceptance_rate, info.is_divergent, failed
 
-        def num_steps(step_size: jax.Array) -> jax.Array:
-            return jnp.ceil(self.integration_time / step_size).astype(jnp.int32)
+    def _tempered(self, beta: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        """The log density at an inverse temperature, with its gradient."""
 
-        def move(
-            key: jax.Array, particle: _Particles, beta: Any, step_size: Any, covariance: Any
-        ) -> tuple[jax.Array, ...]:
-            chain = HMCState(particle.position, *_mix(particle, beta))
-            chain, info = transition(
-                key, chain, tempered(beta), step_size, covariance, num_steps(step_size)
-            )
-            failed = jnp.isneginf(info.proposal.logdensity)
-            return chain.position, info.acceptance_rate, info.is_divergent, failed
+        def forward(position: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return _mix(self._weighed(position), beta)
 
-        def stage(key: jax.Array, state: _State) -> _State:
-            particles = state.particles
-            likelihood = particles.likelihood()
-            rise = ess_solver(
-                lambda x: x, likelihood, self.target_ess, 1.0 - state.beta, dichotomy
-            )
-            rise = jnp.clip(jnp.where(jnp.isfinite(rise), rise, 0.0), 1e-9, 1.0 - state.beta)
-            beta = jnp.where(state.beta + rise > 1 - 1e-9, 1.0, state.beta + rise)
-            weights = rise * likelihood
-            total = jax.nn.logsumexp(weights)
-            key_resample, key_moves = jax.random.split(key)
-            normal = jnp.exp(weights - total)
-            mean = normal @ particles.position
-            centred = particles.position - mean
-            covariance = (normal[:, None] * centred).T @ centred
-            covariance += 1e-9 * jnp.eye(target.dim, dtype=covariance.dtype)
-            chosen = systematic(key_resample, normal, run.num_samples)
-            particles = jax.tree.map(lambda x: x[chosen], particles)
+        @jax.custom_vjp
+        def density(position: jax.Array) -> jax.Array:
+            return forward(position)[0]
 
-            def sweep(i: jax.Array, carry: Any) -> Any:
-                particles, step_size, diverging, failed, _ = carry
-                keys = jax.random.split(jax.random.fold_in(key_moves, i), run.num_samples)
-                position, rate, diverged, fail = jax.lax.map(
-                    lambda a: move(*a, beta, step_size, covariance),
-                    (keys, particles),
-                    batch_size=batch,
-                )
-                particles = jax.lax.map(both, position, batch_size=batch)
-                rate = jnp.mean(rate)
-                step_size = step_size * jnp.exp(rate - self.target_acceptance_rate)
-                step_size = jnp.clip(step_size, 1e-2, 2.0)
-                diverging += diverged.sum(dtype=diverging.dtype)
-                failed += fail.sum(dtype=failed.dtype)
-                return particles, step_size, diverging, failed, rate
+        density.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
+        return density
 
-            none = jnp.zeros((), jnp.int32)
-            particles, step_size, diverging, failed, rate = jax.lax.fori_loop(
-                0, self.num_moves, sweep, (particles, state.step_size, none, none, 0 * beta)
-            )
-            evidence = state.log_evidence + total - jnp.log(run.num_samples)
-            return _State(particles, beta, evidence, step_size, diverging, failed, rate)
+    def _weighed(self, position: jax.Array) -> "_Particles":
+        """A particle with its two densities and their gradients."""
+        prior, prior_gradient = self.prior_and_gradient(position)
+        posterior, gradient = self.posterior_and_gradient(position)
+        return _Particles(position, prior, prior_gradient, posterior, gradient)
 
-        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
-            working = (index < run.num_warmup) & (state.beta < 1.0)
-            state = jax.lax.cond(
-                working,
-                lambda: stage(key, state),
-                lambda: state._replace(diverging=0 * state.diverging, failed=0 * state.failed),
-            )
-            which = jnp.clip(index - run.num_warmup, 0, run.num_samples - 1)
-            one = jax.tree.map(lambda x: x[which], state.particles)
-            cost = run.num_samples * self.num_moves * num_steps(state.step_size)
-            stats = {
-                "lp": one.posterior,
-                "acceptance_rate": state.rate,
-                "step_size": state.step_size,
-                "inverse_temperature": state.beta,
-                "n_steps": jnp.where(working, cost, 0).astype(jnp.int32),
-                "diverging": state.diverging > 0,
-                "failed_solves": state.failed,
-            }
-            return state, Draw(one.position, stats)
+    def _num_steps(self, step_size: jax.Array) -> jax.Array:
+        return jnp.ceil(self.settings.integration_time / step_size).astype(jnp.int32)
 
-        def learnt(state: _State) -> dict[str, jax.Array]:
-            return {"log_evidence": state.log_evidence, "inverse_temperature": state.beta}
-
-        return Kernel(init, step, learnt)
+    def _each(self, function: Callable[[Any], Any], particles: Any) -> Any:
+        return jax.lax.map(function, particles, batch_size=self.batch)
 
 
 class _Particles(NamedTuple):
@@ -196,6 +226,13 @@ class _State(NamedTuple):
     diverging: jax.Array
     failed: jax.Array
     rate: jax.Array
+
+
+def _covariance(position: jax.Array, weights: jax.Array) -> jax.Array:
+    """The covariance of weighted particles, kept positive definite."""
+    centred = position - weights @ position
+    covariance = (weights[:, None] * centred).T @ centred
+    return covariance + 1e-9 * jnp.eye(position.shape[1], dtype=position.dtype)
 
 
 def _mix(particle: _Particles, beta: jax.Array) -> tuple[jax.Array, jax.Array]:

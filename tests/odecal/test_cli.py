@@ -1,8 +1,10 @@
 """The command line, as a user types it."""
 
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,39 @@ def test_plot(folder):
     assert (folder / "tank.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("calibrated")
+def test_extend_adds_draws_to_a_users_own_system(folder):
+    """Found again by its file, with its data and settings from the result."""
+    (folder / "more.nc").write_bytes((folder / "tank.nc").read_bytes())
+    run = odecal(folder, "extend", "more.nc", "--num-samples", "20")
+    assert run.returncode == 0, run.stderr
+    tree = xr.open_datatree(folder / "more.nc")
+    assert tree["posterior"]["rate"].shape == (2, 120)
+    assert tree.attrs["adjoint"].startswith("RecursiveCheckpoint")
+    assert "240 draws in 2 chains" in run.stdout
+
+
+def test_a_signal_leaves_a_valid_file(folder):
+    command = [
+        *(sys.executable, "-m", "odecal", "calibrate", "tank.py:Tank", "--data", "data.csv"),
+        *("--out", "long.nc", "--num-samples", "10000000"),
+    ]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("Sampling"):
+            time.sleep(2.0)
+            process.send_signal(signal.SIGTERM)
+    out = process.stdout.read()
+    assert process.wait() == 130
+    assert "odecal resume long.nc" in out
+    tree = xr.open_datatree(folder / "long.nc")
+    assert tree.attrs["complete"] == 0
+    assert tree.attrs["done"] > 0
+    assert not (folder / "long.nc.partial").exists()
+
+
 def test_compare_adjoints(folder):
     run = odecal(
         folder,
@@ -159,6 +194,13 @@ MISTAKES = [
     ("calibrate lotka_volterra --out no/x.nc", "does not exist"),
     ("calibrate lotka_volterra --out x.nc --sampler nut", "Did you mean `nuts`"),
     ("calibrate lotka_volterra --out x.nc --adjoint back", "Expected one of: forward"),
+    ("calibrate lotka_volterra --out x.nc --metric full", "Expected one of: diagonal, dense"),
+    ("calibrate lotka_volterra --out x.nc --dtype half", "Expected one of: float64, float32"),
+    ("calibrate lotka_volterra --out x.nc --set depth=3", "NUTS has no setting `depth`"),
+    ("calibrate lotka_volterra --out x.nc --set max_tree_depth", "a name and a number"),
+    ("calibrate lotka_volterra --out x.nc --sampler chees --num-chains 2", "learns from an ensem"),
+    ("resume no.nc", "There is no file no.nc"),
+    ("extend no.nc --num-samples 3", "There is no file no.nc"),
     ("summary no.nc", "There is no file no.nc"),
     ("plot no.nc --out x.png", "There is no file no.nc"),
     ("compare-adjoints lotka_volterra --out x.nc --figure x.pdf", r"end in \.png"),
@@ -178,7 +220,7 @@ def test_a_mistake_gives_one_message(command, message, tmp_path, monkeypatch, ca
     before = set(tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["odecal", *command.split()])
-    monkeypatch.setattr(_cli, "use_all_cores", lambda: None)
+    monkeypatch.setattr(_cli, "_prepare", lambda: None)
     with pytest.raises(SystemExit) as stop:
         _cli.main()
     text = capsys.readouterr().err

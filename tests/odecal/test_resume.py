@@ -110,7 +110,6 @@ def test_many_kills_at_random_moments(tmp_path, seed):
     assert_same(whole, odecal.load(path))
 
 
-
 def interrupt_after(monkeypatch, transitions):
     """As Ctrl-C would, once so many transitions are done."""
     record = FileJournal.record
@@ -141,7 +140,7 @@ def test_an_interrupt_leaves_a_valid_file_that_goes_on(
         draws = whole["posterior"].isel(draw=slice(done - 150)).to_dataset()
         xr.testing.assert_allclose(odecal.load(path)["posterior"].to_dataset(), draws)
         assert "interrupted" in " ".join(verdict(part))
-        with pytest.raises(odecal.OutputError, match="unfinished.*odecal resume"):
+        with pytest.raises(odecal.OutputError, match=r"unfinished.*odecal resume"):
             odecal.extend(path, 10, progress=False)
     else:
         assert "posterior" not in part.children
@@ -180,7 +179,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(uninterrupted, tmp_path, monkey
         self._database.execute("PRAGMA max_page_count = 20")
 
     monkeypatch.setattr(FileJournal, "__init__", small)
-    with pytest.raises(odecal.OutputError, match="full.*odecal resume"):
+    with pytest.raises(odecal.OutputError, match=r"full.*odecal resume"):
         odecal.calibrate(ExponentialDecay(), path=path, **SIZE)
     monkeypatch.undo()
     journal = FileJournal(journal_path(path))
@@ -235,7 +234,7 @@ def test_what_cannot_go_on_is_refused(uninterrupted, tmp_path):
         odecal.resume(uninterrupted, progress=False)
     with pytest.raises(odecal.OutputError, match="There is no file"):
         odecal.resume(tmp_path / "no.nc", progress=False)
-    with pytest.raises(odecal.SettingsError, match="num_samples.*at least 1"):
+    with pytest.raises(odecal.SettingsError, match=r"num_samples.*at least 1"):
         odecal.extend(uninterrupted, 0, progress=False)
     with pytest.raises(odecal.OutputError, match="of another system"):
         odecal.extend(uninterrupted, 10, LotkaVolterra(), progress=False)

@@ -99,9 +99,7 @@ def assert_moments(positions):
     # The relative error of an sd has standard error 1 / sqrt(2 ess), ess that of the squares.
     ess_square = arviz_stats.ess((draws - draws.mean()) ** 2).x.values
     relative = flat.std(0) / np.sqrt(np.diag(COVARIANCE)) - 1
-    np.testing.assert_array_less(
-        np.abs(relative), 4.5 / np.sqrt(2 * np.minimum(ess, ess_square))
-    )
+    np.testing.assert_array_less(np.abs(relative), 4.5 / np.sqrt(2 * np.minimum(ess, ess_square)))
     correlation = np.corrcoef(flat.T)[0, 1]
     assert abs(correlation - 0.6) < 4.5 * (1 - 0.6**2) / np.sqrt(min(ess.min(), ess_square.min()))
 
@@ -148,10 +146,7 @@ def test_every_metric_learns_the_covariance(metric):
     found = metric_matrix(chains)
     variances = np.diag(COVARIANCE)
     tolerance = 0.3 * np.sqrt(np.outer(variances, variances))
-    if isinstance(metric, samplers.DiagonalMetric):
-        wanted = np.diag(variances)
-    else:
-        wanted = COVARIANCE
+    wanted = np.diag(variances) if isinstance(metric, samplers.DiagonalMetric) else COVARIANCE
     assert (np.abs(found - wanted) < tolerance).all(), found
     trace = chains.learnt["window_step_size"]
     assert np.isfinite(trace).all()

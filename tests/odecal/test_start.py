@@ -84,7 +84,9 @@ def test_chains_start_in_every_mode_of_a_mass_that_matters(gap, modes):
     density = two_modes(gap)
     with jax.enable_x64(True), Compiler() as compiler:
         flat = Target(2, density, density, lambda key: 4 * jax.random.normal(key, (2,)))
-        candidates = np.asarray(jax.vmap(flat.sample_prior)(jax.random.split(jax.random.key(0), 64)))
+        candidates = np.asarray(
+            jax.vmap(flat.sample_prior)(jax.random.split(jax.random.key(0), 64))
+        )
         found = StartFinder(flat, compiler)(candidates, jax.random.key(1), 6)
     assert len(found.modes) == 2
     np.testing.assert_allclose(np.sort(found.modes[:, 0]), [-5.0, 5.0], atol=1e-2)
