@@ -92,19 +92,22 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
 
 def _draws(tree: "xr.DataTree") -> Draw:
     """All transitions of a saved run in one block; positions of warm-up, which are not kept, 0."""
-    warmup = {str(k): v.values for k, v in tree["warmup_sample_stats"].data_vars.items()}
+    warmup: dict[str, Any] = {
+        str(k): v.values for k, v in tree["warmup_sample_stats"].data_vars.items()
+    }
     if "sample_stats" not in tree.children:
         return Draw(_unmoved(tree, warmup), warmup)
-    stats = tree["sample_stats"]
-    both = {
+    stats = tree["sample_stats"].to_dataset()
+    both: dict[str, Any] = {
         name: np.concatenate([x, stats[name].values.astype(x.dtype)], axis=1)
         for name, x in warmup.items()
     }
-    positions = tree["unconstrained_posterior"]["position"].values
-    return Draw(np.concatenate([_unmoved(tree, warmup), positions], axis=1), both)
+    positions: Any = tree["unconstrained_posterior"]["position"].values
+    positions = np.concatenate([_unmoved(tree, warmup), positions], axis=1)
+    return Draw(positions, both)
 
 
-def _unmoved(tree: "xr.DataTree", warmup: dict[str, Any]) -> np.ndarray:
+def _unmoved(tree: "xr.DataTree", warmup: dict[str, Any]) -> Any:
     num_chains, num_warmup = warmup["lp"].shape
     dim = tree["warm_start"].sizes["unconstrained"]
     return np.zeros((num_chains, num_warmup, dim), warmup["lp"].dtype)

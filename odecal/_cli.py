@@ -213,7 +213,7 @@ def _prepare() -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    def in_a_line(message: object, *_: object) -> str:
+    def in_a_line(message: Any, *_: Any, **__: Any) -> str:
         return f"odecal: {message}\n"
 
     warnings.formatwarning = in_a_line

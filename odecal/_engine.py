@@ -246,8 +246,9 @@ def _start_shapes(target: Target, num_chains: int) -> Start:
     """The shapes of the starting points of all chains."""
     position = jax.eval_shape(target.sample_prior, jax.random.key(0))
     dim, dtype = target.dim, position.dtype
-    ends = Start((dim,), (), (dim,), (dim, dim))
-    return Start(*(jax.ShapeDtypeStruct((num_chains, *end), dtype) for end in ends))
+    ends = ((dim,), (), (dim,), (dim, dim))
+    shapes: Any = [jax.ShapeDtypeStruct((num_chains, *end), dtype) for end in ends]
+    return Start(*shapes)
 
 
 def _numbers(leaf: Any) -> Any:
@@ -255,7 +256,7 @@ def _numbers(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-def _like(numbers: np.ndarray, example: Any) -> Any:
+def _like(numbers: Any, example: Any) -> Any:
     """Numbers as the leaf that they were."""
     if jnp.issubdtype(example.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(numbers)

@@ -153,7 +153,7 @@ def warm_start_from_bytes(data: bytes) -> WarmStart:
 
 
 def _block_from_bytes(data: bytes) -> Draw:
-    arrays = unpack(data)
+    arrays: dict[str, Any] = unpack(data)
     position = arrays.pop("position")
     return Draw(position, arrays)
 

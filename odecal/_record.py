@@ -21,7 +21,8 @@ _VERSION = 1
 def pack(arrays: Mapping[str, Any]) -> bytes:
     """Arrays by name as bytes, exactly."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(x) for name, x in arrays.items()})
+    named: dict[str, Any] = {name: np.asarray(x) for name, x in arrays.items()}
+    np.savez(buffer, **named)
     return buffer.getvalue()
 
 

@@ -195,7 +195,8 @@ class StartFinder:
         middles = (ends[:, None] + ends[None]) / 2
         between, _ = self.evaluate(middles.reshape(-1, self._dim))
         between = between.reshape(len(ends), len(ends))
-        modes, first = np.full(len(ends), -1), []
+        modes = np.full(len(ends), -1)
+        first: list[int] = []
         for i in range(len(ends)):
             for number, j in enumerate(first):
                 apart = ends[i] - ends[j]
@@ -226,7 +227,8 @@ class StartFinder:
                 break
             positions[bad] = modes[bad] + fraction * step[bad]
             density[bad], gradient[bad] = self.evaluate(positions[bad])
-        return Start(positions, density, gradient, covariances)
+        parts: Any = (positions, density, gradient, covariances)
+        return Start(*parts)
 
 
 def _bounded(curvature: np.ndarray) -> np.ndarray:
@@ -251,7 +253,7 @@ def _climb(
         del args
         return -logdensity_fn(x), None
 
-    fixed = (None, {})  # neither arguments nor options
+    fixed: Any = (None, {})  # neither arguments nor options
     scalar = jax.ShapeDtypeStruct((), position.dtype)
     state = solver.init(objective, position, *fixed, scalar, None, frozenset())
     arrays, rest = eqx.partition(state, eqx.is_array)

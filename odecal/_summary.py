@@ -80,7 +80,7 @@ def verdict(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
     return found
 
 
-def _of_how_long(attrs: Mapping[str, Any]) -> str:
+def _of_how_long(attrs: Mapping[Any, Any]) -> str:
     """How long compilation and sampling took, in words."""
     if "compile_seconds" not in attrs:
         return ""
@@ -126,7 +126,7 @@ def _approximation(posterior: "xr.DataTree") -> list[str]:
     from arviz_stats.base import array_stats
 
     stats = posterior["sample_stats"]
-    ratio = (stats["lp"] - stats["log_approximation"]).values.ravel()
+    ratio = np.asarray(stats["lp"] - stats["log_approximation"]).ravel()
     k_hat = float(array_stats.psislw(ratio, axis=-1)[1])
     judged = (
         "importance weights would correct them"

@@ -159,19 +159,19 @@ class ChEES(AbstractSampler):
 class _Moments(NamedTuple):
     """Sums over draws of all chains."""
 
-    count: jax.Array
+    number: jax.Array
     total: jax.Array
     square: jax.Array
 
     def take(self, positions: jax.Array) -> "_Moments":
         return _Moments(
-            self.count + len(positions),
+            self.number + len(positions),
             self.total + positions.sum(0),
             self.square + (positions**2).sum(0),
         )
 
     def variance(self) -> jax.Array:
-        count = jnp.maximum(self.count, 1)
+        count = jnp.maximum(self.number, 1)
         mean = self.total / count
         return jnp.maximum(self.square / count - mean**2, 1e-12)
 

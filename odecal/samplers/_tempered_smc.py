@@ -149,7 +149,8 @@ class _Tempering:
         keys = jax.random.split(key, self.run.num_samples)
 
         def move(key__particle: Any) -> tuple[jax.Array, ...]:
-            return self._move(*key__particle, beta, step_size, covariance)
+            key, particle = key__particle
+            return self._move(key, particle, beta, step_size, covariance)
 
         position, rate, diverged, fail = self._each(move, (keys, particles))
         particles = self._each(self._weighed, position)
