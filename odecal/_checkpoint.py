@@ -42,7 +42,7 @@ def checkpoint_arrays(
     """What a file must hold so that its run can go on, beside its draws, as numbers of a byte."""
     parts = {
         "plan": plan,
-        "warm_start": warm_start_to_bytes(warm_start),
+        "starts": warm_start_to_bytes(warm_start),
         "state": snapshot_to_bytes(Snapshot(done, state, (), seconds)),
     }
     return {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
@@ -81,11 +81,11 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
         )
     parts = {
         name: np.asarray(tree["checkpoint"][name].values, np.uint8).tobytes()
-        for name in ("plan", "warm_start", "state")
+        for name in ("plan", "starts", "state")
     }
     return Checkpoint(
         parts["plan"],
-        warm_start_from_bytes(parts["warm_start"]),
+        warm_start_from_bytes(parts["starts"]),
         snapshot_from_bytes(parts["state"], (_draws(tree),)),
     )
 

@@ -106,7 +106,9 @@ def load(path: str | Path, unfinished: bool = False) -> "xr.DataTree":
 
     try:
         with xr.open_datatree(path, engine="netcdf4") as stored:
-            tree = stored.load()
+            # Node by node: DataTree.load passes over a variable that has the name of a group.
+            sets = {n.path: n.to_dataset(inherit=False).load() for n in stored.subtree}
+        tree = xr.DataTree.from_dict(sets)
     except (OSError, ValueError) as error:
         raise OutputError(
             f"The file {path} cannot be read as netCDF: {error}. Expected a file that odecal "

@@ -263,3 +263,16 @@ def test_nothing_to_calibrate_is_said():
     table = pd.DataFrame({"time": [1], "level[upper]": [1], "level[lower]": [1], "total": [2]})
     with pytest.raises(odecal.DeclarationError, match=r"nothing to calibrate.*simulate"):
         odecal.calibrate(system, table)
+
+
+def test_a_variable_may_have_the_name_of_a_group(tmp_path):
+    """And is in memory once loaded, whatever becomes of the file."""
+    import xarray as xr
+
+    path = tmp_path / "x.nc"
+    values = {"prior": ("x", [1.0, 2.0])}
+    tree = xr.DataTree.from_dict({"/posterior": xr.Dataset(values), "/prior": xr.Dataset(values)})
+    odecal.save(tree, path)
+    loaded = odecal.load(path)
+    path.unlink()
+    assert loaded["posterior"]["prior"].values.tolist() == [1.0, 2.0]
