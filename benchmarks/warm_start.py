@@ -5,7 +5,7 @@ Twelve climbs from the same prior draws of every shipped system, by
 * `bfgs`: optimistix's BFGS, as odecal does;
 * `pathfinder`: the L-BFGS of BlackJAX's multi-path Pathfinder, with ten draws a step.
 
-Measured, over several seeds: seconds of compilation, seconds of a run, the share of climbs within one
+Measured, over several seeds: seconds of compilation and of a run, the share of climbs within one
 nat of the best mode that any has found, and the share of seeds in which at least one is.
 """
 
