@@ -1,5 +1,6 @@
 """From a model to a posterior: compile, start, sample, evaluate, put together."""
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ class Result:
         grid: the fine grid of times.
         complete: whether the draws are all that were asked for.
         compile_seconds: for how long something was being traced or compiled.
+        start_seconds: how long the search for starting points took, without compilation.
     """
 
     plan: Plan
@@ -68,6 +70,7 @@ class Result:
     grid: np.ndarray
     complete: bool
     compile_seconds: float
+    start_seconds: float
 
 
 class Begun(Journal):
@@ -107,7 +110,7 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
     keys = jax.random.split(jax.random.key(plan.seed), 5)
     with model.precision(), Compiler() as compiler:
         progress.say("Compiling")
-        found, snapshot = journal.warm_start(), journal.snapshot()
+        found, snapshot, start_seconds = journal.warm_start(), journal.snapshot(), 0.0
         draw_prior = _prior_program(model, compiler)
         flat = flatten(model)
         engine = Engine(flat, plan.sampler, run, keys[1], compiler)  # takes longest to compile
@@ -117,7 +120,10 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
         prior = np.asarray(draw_prior(jax.random.split(keys[3], _NUM_PRIOR)))
         if finder is not None:
             progress.say("Looking for modes")
+            finder.wait()
+            began = time.perf_counter()
             found = finder(prior[:NUM_CANDIDATES], keys[0], run.num_chains)
+            start_seconds = time.perf_counter() - began
             journal.record_start(found)
         assert found is not None
         snapshot = snapshot or engine.begin(found.starts)
@@ -136,6 +142,7 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
             grid,
             complete,
             compiler.seconds,
+            start_seconds,
         )
     from odecal._posterior import build_tree  # needed last, and slow to import
 

@@ -85,6 +85,7 @@ def _attrs(result: Result) -> dict[str, Any]:
             "done": chains.done,
             "approximate": int(plan.sampler.approximate),
             "compile_seconds": result.compile_seconds,
+            "start_seconds": result.start_seconds,
             "sampling_seconds": chains.seconds,
             "warmup_divergences": int(chains.warmup_stats["diverging"].sum()),
             "warmup_failed_solves": int(chains.warmup_stats["failed_solves"].sum()),

@@ -114,6 +114,10 @@ class StartFinder:
             jax.ShapeDtypeStruct((self._batch,), np.int32),
         )
 
+    def wait(self) -> None:
+        """Wait until the program is compiled."""
+        self._climb.wait()
+
     def __call__(self, candidates: np.ndarray, key: jax.Array, num_chains: int) -> WarmStart:
         """Climb from prior draws, and disperse chains around the best modes.
 

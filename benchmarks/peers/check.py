@@ -89,7 +89,7 @@ def compare_means(problem: str, work: Path) -> None:
     print(table.xs("mean", axis=1, level=1).to_string(float_format="{:.4g}".format))
     if "odecal" not in found:
         return
-    ours = found["odecal"]
+    ours = found.pop("odecal")
     for name, theirs in found.items():
         error = np.hypot(ours["mcse"], theirs["mcse"])
         z = ((theirs["mean"] - ours["mean"]) / error).abs()

@@ -57,9 +57,8 @@ def build(program: Path, folder: Path) -> Path:
     if not executable.exists():
         folder.mkdir(parents=True, exist_ok=True)
         source, compiled = executable.with_suffix(".cpp"), executable.with_suffix(".o")
-        with source.open("w") as file:
-            command = [_home() / "stanc", "--O1", "--print-cpp", program]
-            subprocess.run(command, stdout=file, check=True)
+        stanc = [_home() / "stanc", "--O1", f"--o={source}", program]
+        subprocess.run(stanc, check=True)
         subprocess.run(["g++", *FLAGS, *_include(), "-c", source, "-o", compiled], check=True)
         library = _home() / "lib"
         link = [f"-L{library}", f"-Wl,-rpath,{library}", *LIBRARIES, "-ltbb"]

@@ -1,5 +1,7 @@
 """odecal, as its documentation shows."""
 
+from importlib.metadata import version
+
 import jax
 import numpy as np
 
@@ -38,13 +40,12 @@ def run(task: Task) -> None:
     attrs = posterior.attrs
     task.report |= {
         "sampling_seconds": float(attrs["sampling_seconds"]),
-        # Where this is not told apart, the seconds of sampling hold it.
+        # Where compilation is not told apart, the seconds of sampling hold it.
         "compile_seconds": float(attrs.get("compile_seconds", "nan")),
+        "start_seconds": float(attrs.get("start_seconds", "nan")),
         "num_warmup": int(attrs["num_warmup"]),
         "divergences": int(posterior["sample_stats"]["diverging"].sum()),
-        "versions": f"odecal {odecal.__version__}, jax {jax.__version__}"
-        if hasattr(odecal, "__version__")
-        else f"jax {jax.__version__}",
+        "versions": f"odecal {version('odecal')}, jax {jax.__version__}",
     }
 
 
