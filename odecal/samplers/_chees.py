@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from odecal._errors import SettingsError
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._rounding import Rounding
 
 # Halton numbers have this many binary digits: more than there will be draws.
 _DIGITS = 24
@@ -18,8 +19,9 @@ class ChEES(AbstractSampler):
     All chains take the same number of leapfrog steps, so they fill a vector unit or a GPU, where
     the trees of a no-U-turn sampler make all wait for the longest. The step size and the length
     maximise the change in the estimator of the expected square; the lengths are jittered by a
-    Halton sequence. The metric is the diagonal of the chains' pooled variances in the middle of
-    warm-up. Some tens of chains are needed to learn from.
+    Halton sequence. Coordinates are those in which the first guess of the covariance is round; in
+    them the metric is diagonal, the chains' pooled variances in the middle of warm-up. Some tens
+    of chains are needed to learn from.
 
     Source: Hoffman, Radul and Sountsov (2021),
     https://proceedings.mlr.press/v130/hoffman21a.html.
@@ -80,10 +82,14 @@ class ChEES(AbstractSampler):
         def init(key: jax.Array, start: Start) -> _State:
             del key
             count = jnp.zeros(len(start.position), jnp.int32)
+            rounding = Rounding.of(start.covariance)
             chains = dynamic_hmc.DynamicHMCState(
-                start.position, start.logdensity, start.gradient, count
+                rounding.round(start.position),
+                start.logdensity,
+                rounding.gradient(start.gradient),
+                count,
             )
-            variance = jnp.mean(jax.vmap(jnp.diag)(start.covariance), axis=0)
+            variance = jnp.ones(target.dim, start.position.dtype)
             step_size = jnp.asarray(0.5 / target.dim**0.25, variance.dtype)
             adapted = chees_init(jnp.asarray(0, jnp.int32), step_size)._replace(
                 log_step_size_moving_average=jnp.log(step_size),
@@ -91,7 +97,7 @@ class ChEES(AbstractSampler):
             )
             adapted = _strong(adapted)
             zero = jnp.zeros_like(variance)
-            return _State(chains, adapted, variance, _Moments(zero[0], zero, zero))
+            return _State(chains, adapted, variance, _Moments(zero[0], zero, zero), rounding)
 
         def adapt(state: _State, old: Any, info: Any, index: jax.Array) -> _State:
             adapted = chees_update(
@@ -115,6 +121,7 @@ class ChEES(AbstractSampler):
 
         def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
             adapted, old = state.adapted, state.chains
+            density = state.rounding.density(target.logdensity_fn)
             warming = index < run.num_warmup
             step_size = jnp.where(
                 warming, adapted.step_size, jnp.exp(adapted.log_step_size_moving_average)
@@ -128,7 +135,7 @@ class ChEES(AbstractSampler):
                 lambda key, chain: transition(
                     key,
                     chain,
-                    target.logdensity_fn,
+                    density,
                     step_size,
                     state.variance,
                     (length / step_size,),
@@ -147,11 +154,12 @@ class ChEES(AbstractSampler):
                 "diverging": info.is_divergent,
                 "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
             }
-            return state, Draw(chains.position, stats)
+            return state, Draw(state.rounding.unround(chains.position), stats)
 
         def learnt(state: _State) -> dict[str, jax.Array]:
             length = jnp.exp(state.adapted.log_trajectory_length_moving_average)
-            return {"inverse_mass_matrix": state.variance, "trajectory_length": length}
+            matrix = state.rounding.factor * state.variance @ state.rounding.factor.T
+            return {"inverse_mass_matrix": matrix, "trajectory_length": length}
 
         return Kernel(init, step, learnt)
 
@@ -181,6 +189,7 @@ class _State(NamedTuple):
     adapted: Any
     variance: jax.Array
     moments: _Moments
+    rounding: Rounding
 
 
 def _strong(state: Any) -> Any:

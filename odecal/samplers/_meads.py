@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from odecal._errors import SettingsError
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._rounding import Rounding
 
 
 class MEADS(AbstractSampler):
@@ -15,7 +16,8 @@ class MEADS(AbstractSampler):
     A draw is `steps_per_draw` transitions, each of a single leapfrog step with a momentum that
     persists; so all chains cost the same. The chains are in folds: each fold's step size, scales
     and damping come from another fold's spread, and chains change folds now and then. After
-    warm-up all is fixed, the mean over folds.
+    warm-up all is fixed, the mean over folds. Coordinates are those in which the first guess of
+    the covariance is round.
 
     Source: Hoffman and Sountsov (2022), https://proceedings.mlr.press/v151/hoffman22a.html.
 
@@ -60,16 +62,19 @@ class MEADS(AbstractSampler):
 
         def init(key: jax.Array, start: Start) -> _State:
             key_momentum, key_slice = jax.random.split(key)
-            shape, dtype = start.position.shape, start.position.dtype
+            rounding = Rounding.of(start.covariance)
+            position, gradient = rounding.round(start.position), rounding.gradient(start.gradient)
+            shape, dtype = position.shape, position.dtype
             chains = ghmc.GHMCState(
-                start.position,
+                position,
                 jax.random.normal(key_momentum, shape, dtype),
                 start.logdensity,
-                start.gradient,
+                gradient,
                 jax.random.uniform(key_slice, shape[:1], dtype, minval=-1.0),
             )
-            adapted = meads_init(start.position, start.gradient)
-            return _State(chains, adapted._replace(current_iteration=jnp.asarray(0)))
+            adapted = meads_init(position, gradient)
+            adapted = adapted._replace(current_iteration=jnp.asarray(0))
+            return _State(chains, adapted, rounding)
 
         def settings(adapted: Any, warming: jax.Array) -> tuple[jax.Array, ...]:
             """Step size, scales, damping and slice of every chain."""
@@ -91,14 +96,14 @@ class MEADS(AbstractSampler):
                 jax.random.permutation(key, run.num_chains),
                 jnp.arange(run.num_chains),
             )
-            return _State(jax.tree.map(lambda x: x[order], state.chains), adapted)
+            chains = jax.tree.map(lambda x: x[order], state.chains)
+            return _State(chains, adapted, state.rounding)
 
         def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
             warming = index < run.num_warmup
+            density = state.rounding.density(target.logdensity_fn)
             step_size, sigma, alpha, delta = settings(state.adapted, warming)
-            move = jax.vmap(
-                lambda key, chain, *how: transition(key, chain, target.logdensity_fn, *how)
-            )
+            move = jax.vmap(lambda key, chain, *how: transition(key, chain, density, *how))
             key_fold, key_moves = jax.random.split(key)
 
             def one(i: jax.Array, carry: Any) -> Any:
@@ -123,7 +128,7 @@ class MEADS(AbstractSampler):
                 "diverging": total.diverging,
                 "failed_solves": total.failed,
             }
-            draw = Draw(chains.position, stats)
+            draw = Draw(state.rounding.unround(chains.position), stats)
             state = state._replace(chains=chains)
             state = jax.lax.cond(warming, lambda: adapt(key_fold, state, index), lambda: state)
             return state, draw
@@ -131,7 +136,8 @@ class MEADS(AbstractSampler):
         def learnt(state: _State) -> dict[str, jax.Array]:
             sigma = state.adapted.position_sigma.mean(axis=0)
             damping = state.adapted.alpha.mean()
-            return {"inverse_mass_matrix": sigma**2, "damping": damping}
+            matrix = state.rounding.factor * sigma**2 @ state.rounding.factor.T
+            return {"inverse_mass_matrix": matrix, "damping": damping}
 
         return Kernel(init, step, learnt)
 
@@ -145,3 +151,4 @@ class _Total(NamedTuple):
 class _State(NamedTuple):
     chains: Any
     adapted: Any
+    rounding: Rounding
