@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from odecal._errors import SettingsError
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._metrics import with_definite_types
 from odecal.samplers._rounding import Rounding
 
 # Halton numbers have this many binary digits: more than there will be draws.
@@ -95,7 +96,7 @@ class ChEES(AbstractSampler):
                 log_step_size_moving_average=jnp.log(step_size),
                 log_trajectory_length_moving_average=0 * step_size,
             )
-            adapted = _strong(adapted)
+            adapted = with_definite_types(adapted)
             zero = jnp.zeros_like(variance)
             return _State(chains, adapted, variance, _Moments(zero[0], zero, zero), rounding)
 
@@ -190,8 +191,3 @@ class _State(NamedTuple):
     variance: jax.Array
     moments: _Moments
     rounding: Rounding
-
-
-def _strong(state: Any) -> Any:
-    """The same state with every leaf an array of a definite type, as loops need."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)

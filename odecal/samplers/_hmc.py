@@ -1,14 +1,13 @@
 """Static Hamiltonian Monte Carlo, with the same warm-up as the no-U-turn sampler."""
 
 import math
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Target, check_between
 from odecal.samplers._metrics import AbstractMetric, default_metric
-from odecal.samplers._warmup import Tuned, WindowedWarmup
+from odecal.samplers._warmup import Warming, WindowedWarmup
 
 
 class HMC(AbstractSampler):
@@ -45,19 +44,13 @@ class HMC(AbstractSampler):
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
         import blackjax
-        from blackjax.mcmc.hmc import HMCState
         from blackjax.mcmc.metrics import default_metric as kinetics
 
         metric = self.metric or default_metric(target.dim)
         warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
         transition = blackjax.hmc.build_kernel()
 
-        def init(key: jax.Array, start: Start) -> _State:
-            del key
-            chain = HMCState(start.position, start.logdensity, start.gradient)
-            return _State(chain, warmup.init(start.covariance))
-
-        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
+        def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
             tuned = state.tuned
             wanted = jnp.ceil(self.integration_time / tuned.step_size)
             num_steps = jnp.clip(wanted, 1, self.max_integration_steps).astype(jnp.int32)
@@ -84,11 +77,6 @@ class HMC(AbstractSampler):
             tuned = warmup.update(
                 tuned, chain.position, chain.logdensity_grad, info.acceptance_rate, index
             )
-            return _State(chain, tuned), Draw(chain.position, stats)
+            return Warming(chain, tuned), Draw(chain.position, stats)
 
-        return Kernel(init, step, lambda state: warmup.learnt(state.tuned))
-
-
-class _State(NamedTuple):
-    chain: Any
-    tuned: Tuned
+        return Kernel(warmup.begin, step, warmup.learnt)

@@ -1,15 +1,15 @@
 """Adjusted microcanonical Langevin Monte Carlo."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from odecal._errors import SettingsError
-from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Target, check_between
 from odecal.samplers._metrics import AbstractMetric, DenseMetric, DiagonalMetric, LowRankMetric
-from odecal.samplers._warmup import Tuned, WindowedWarmup
+from odecal.samplers._warmup import Warming, WindowedWarmup
 
 
 class AdjustedMCLMC(AbstractSampler):
@@ -65,12 +65,7 @@ class AdjustedMCLMC(AbstractSampler):
         transition = build_kernel()
         mean_length = self.length * math.sqrt(target.dim)
 
-        def init(key: jax.Array, start: Start) -> _State:
-            del key
-            chain = HMCState(start.position, start.logdensity, start.gradient)
-            return _State(chain, warmup.init(start.covariance))
-
-        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
+        def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
             tuned, old = state.tuned, state.chain
             # The microcanonical integrator takes no dense metric: move in coordinates made round.
             spread, pull = _round(tuned.inverse_mass_matrix)
@@ -99,14 +94,9 @@ class AdjustedMCLMC(AbstractSampler):
                 "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
             }
             tuned = warmup.update(tuned, position, gradient, rate, index)
-            return _State(chain, tuned), Draw(position, stats)
+            return Warming(chain, tuned), Draw(position, stats)
 
-        return Kernel(init, step, lambda state: warmup.learnt(state.tuned))
-
-
-class _State(NamedTuple):
-    chain: Any
-    tuned: Tuned
+        return Kernel(warmup.begin, step, warmup.learnt)
 
 
 def _round(matrix: jax.Array) -> tuple[Any, Any]:

@@ -129,7 +129,7 @@ class LowRankMetric(AbstractMetric):
         def init(covariance: jax.Array) -> Any:
             state = core.init(dim)
             scale = jnp.sqrt(jnp.diag(covariance))
-            return _strong(
+            return with_definite_types(
                 state._replace(
                     inverse_mass_matrix=state.inverse_mass_matrix._replace(sigma=scale),
                     buffer_idx=jnp.asarray(0),
@@ -158,12 +158,12 @@ def _welford(dim: int, diagonal: bool) -> Estimator:
 
     def from_guess(covariance: jax.Array) -> Any:
         guess = jnp.diag(covariance) if diagonal else covariance
-        return _strong(init(dim, guess))
+        return with_definite_types(init(dim, guess))
 
     return Estimator(from_guess, update, final)
 
 
-def _strong(state: Any) -> Any:
+def with_definite_types(state: Any) -> Any:
     """The same state with every leaf an array of a definite type, as loops need."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)
 

@@ -1,13 +1,13 @@
 """The no-U-turn sampler of BlackJAX, with Stan's windowed warm-up."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Target, check_between
 from odecal.samplers._metrics import AbstractMetric, default_metric
-from odecal.samplers._warmup import Tuned, WindowedWarmup
+from odecal.samplers._warmup import Warming, WindowedWarmup
 
 
 class NUTS(AbstractSampler):
@@ -39,18 +39,12 @@ class NUTS(AbstractSampler):
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
         import blackjax  # starts JAX, after which its number of devices is fixed
-        from blackjax.mcmc.hmc import HMCState
 
         metric = self.metric or default_metric(target.dim)
         warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
         transition = blackjax.nuts.build_kernel()
 
-        def init(key: jax.Array, start: Start) -> _State:
-            del key
-            chain = HMCState(start.position, start.logdensity, start.gradient)
-            return _State(chain, warmup.init(start.covariance))
-
-        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
+        def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
             tuned = state.tuned
             chain, info = transition(
                 key,
@@ -73,14 +67,9 @@ class NUTS(AbstractSampler):
             tuned = warmup.update(
                 tuned, chain.position, chain.logdensity_grad, info.acceptance_rate, index
             )
-            return _State(chain, tuned), Draw(chain.position, stats)
+            return Warming(chain, tuned), Draw(chain.position, stats)
 
-        return Kernel(init, step, lambda state: warmup.learnt(state.tuned))
-
-
-class _State(NamedTuple):
-    chain: Any
-    tuned: Tuned
+        return Kernel(warmup.begin, step, warmup.learnt)
 
 
 def _failed(info: Any) -> jax.Array:

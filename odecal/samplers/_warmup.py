@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from odecal.samplers._base import Start
 from odecal.samplers._metrics import AbstractMetric
 
 
@@ -27,6 +28,18 @@ class Tuned(NamedTuple):
     estimate: Any
     window: jax.Array
     history: Any
+
+
+class Warming(NamedTuple):
+    """The state of a chain that is warmed up in windows.
+
+    Args:
+        chain: BlackJAX's state of it.
+        tuned: what has been adapted.
+    """
+
+    chain: Any
+    tuned: Tuned
 
 
 class WindowedWarmup:
@@ -79,6 +92,14 @@ class WindowedWarmup:
             step_size, matrix, self.averaging[0](step_size), estimate, jnp.asarray(0), history
         )
 
+    def begin(self, key: jax.Array, start: Start) -> Warming:
+        """Put a chain at its starting point: the `init` of a kernel."""
+        from blackjax.mcmc.hmc import HMCState
+
+        del key
+        chain = HMCState(start.position, start.logdensity, start.gradient)
+        return Warming(chain, self.init(start.covariance))
+
     def update(
         self,
         tuned: Tuned,
@@ -105,8 +126,9 @@ class WindowedWarmup:
             lambda: tuned,
         )
 
-    def learnt(self, tuned: Tuned) -> dict[str, jax.Array]:
+    def learnt(self, state: Warming) -> dict[str, jax.Array]:
         """The trace of warm-up, by name: step size and metric at the end of each window."""
+        tuned = state.tuned
         step_size, matrix = tuned.history
         return {
             "window_step_size": step_size,
