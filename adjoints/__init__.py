@@ -11,6 +11,7 @@ from odecal.adjoints._base import AbstractAdjoint as AbstractAdjoint
 from odecal.adjoints._base import DiffraxAdjoint as DiffraxAdjoint
 from odecal.adjoints._base import as_adjoint as as_adjoint
 from odecal.adjoints._direct import Direct as Direct
+from odecal.adjoints._explicit_forward import ExplicitForward as ExplicitForward
 from odecal.adjoints._forward import Forward as Forward
 from odecal.adjoints._recursive_checkpoint import RecursiveCheckpoint as RecursiveCheckpoint
 
@@ -19,6 +20,7 @@ __all__ = [
     "Backsolve",
     "DiffraxAdjoint",
     "Direct",
+    "ExplicitForward",
     "Forward",
     "RecursiveCheckpoint",
     "as_adjoint",

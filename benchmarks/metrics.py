@@ -22,6 +22,7 @@ from odecal import samplers  # noqa: E402
 from odecal._engine import Engine, Journal  # noqa: E402
 from odecal._programs import Compiler  # noqa: E402
 from odecal._progress import Progress  # noqa: E402
+from odecal._streams import streams  # noqa: E402
 from odecal._trace import trace_scalar  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -74,7 +75,7 @@ def measure(dim: int, metric: samplers.AbstractMetric) -> dict:
         guess = np.broadcast_to(np.eye(dim), (SIZE.num_chains, dim, dim))
         start = samplers.Start(*map(np.asarray, (starts, values, gradients, guess)))
         sampler = samplers.NUTS(metric=metric)
-        engine = Engine(target, sampler, SIZE, jax.random.key(0), compiler)
+        engine = Engine(target, sampler, SIZE, streams(0).chains, compiler)
         chains, _ = engine.go_on(engine.begin(start), Progress(), Journal())
     draws = xr.Dataset({"x": (("chain", "draw", "i"), chains.positions)})
     gradients = chains.stats["n_steps"].sum() + chains.warmup_stats["n_steps"].sum()

@@ -90,7 +90,7 @@ def calibrate(
     ] = None,
     adjoint: Annotated[
         str | None,
-        typer.Option(help="forward, recursive-checkpoint, backsolve or direct."),
+        typer.Option(help="explicit-forward, forward, recursive-checkpoint, backsolve or direct."),
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float64 or float32.")] = None,
     num_chains: Annotated[int, typer.Option(min=1)] = 4,

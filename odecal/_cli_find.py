@@ -7,13 +7,20 @@ from typing import Any
 
 def shipped_systems() -> dict[str, Any]:
     """The shipped systems by their names in snake case."""
+    from odecal import systems
+
+    return {snake: getattr(systems, name) for snake, name in _shipped_names().items()}
+
+
+def _shipped_names() -> dict[str, str]:
+    """The names of the classes of the shipped systems, by their names in snake case."""
     import importlib
     import re
 
     module = importlib.import_module("odecal.systems")
     boundary = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
     names = {boundary.sub("_", name).lower(): name for name in module.__all__}
-    return {snake: getattr(module, names[snake]) for snake in sorted(names)}
+    return dict(sorted(names.items()))
 
 
 def find_system(name: str) -> Any:
@@ -27,9 +34,11 @@ def find_system(name: str) -> Any:
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
         return _system_of_file(Path(path), attribute)
-    shipped = shipped_systems()
+    shipped = _shipped_names()
     if name in shipped:
-        return shipped[name]()
+        from odecal import systems
+
+        return getattr(systems, shipped[name])()
     if name.endswith(".py"):
         raise DeclarationError(
             f"`{name}` names a file without a class. Expected path/to/file.py:ClassName. "

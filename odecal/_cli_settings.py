@@ -85,6 +85,7 @@ def change_solve(solve: Any, adjoint: str | None, dtype: str | None) -> Any:
     from odecal import adjoints
 
     known = {
+        "explicit-forward": adjoints.ExplicitForward,
         "forward": adjoints.Forward,
         "recursive-checkpoint": adjoints.RecursiveCheckpoint,
         "backsolve": adjoints.Backsolve,

@@ -17,7 +17,7 @@ from odecal._model import Model
 from odecal._provenance import environment_attrs, merge, solve_attrs, system_attrs
 from odecal._settings import Solve
 from odecal._trace import value_and_gradient
-from odecal.adjoints import Backsolve, Direct, Forward, RecursiveCheckpoint
+from odecal.adjoints import Backsolve, Direct, ExplicitForward, Forward, RecursiveCheckpoint
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,8 +57,9 @@ def compare_adjoints(
     Args:
         system: the system.
         observations: a table, as for `calibrate`; None takes the one that comes with the system.
-        adjoints: the strategies by the names to give them; None takes `forward`,
-            `recursive_checkpoint`, `backsolve` and `direct`.
+        adjoints: the strategies by the names to give them; None takes
+            `explicit_forward` (where it serves the solver), `forward`, `recursive_checkpoint`,
+            `backsolve` and `direct`.
         solve: the settings of a solve, whose adjoint is replaced by each; None takes the system's.
         num_draws: how many draws from the prior.
         repeats: how many times each gradient is timed, all adjoints in turn.
@@ -85,7 +86,7 @@ def compare_adjoints(
             f"Got {num_draws} and {repeats}."
         )
     model = compile(system, shipped(system) if observations is None else observations, solve)
-    chosen = default_adjoints() if adjoints is None else dict(adjoints)
+    chosen = default_adjoints(model.solve) if adjoints is None else dict(adjoints)
     settings = {name: replace(model.solve, adjoint=adjoint) for name, adjoint in chosen.items()}
     with model.precision(), shown_progress() if progress else Progress() as shown:
         positions = jax.jit(jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0]))(
@@ -97,9 +98,11 @@ def compare_adjoints(
     return _dataset(model, measured, failed)
 
 
-def default_adjoints() -> dict[str, Any]:
+def default_adjoints(solve: Solve) -> dict[str, Any]:
     """The strategies that are compared unless told otherwise, by their names."""
+    explicit = ExplicitForward.serves(solve.solver)
     return {
+        **({"explicit_forward": ExplicitForward()} if explicit else {}),
         "forward": Forward(),
         "recursive_checkpoint": RecursiveCheckpoint(),
         "backsolve": Backsolve(),

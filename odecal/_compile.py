@@ -103,8 +103,7 @@ def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, 
         found["joint"] = bool(one.event_shape)
         return one.support
 
-    key = jax.random.key(0)
-    jax.eval_shape(lambda: found.update(support=law_at_start(model.sample_prior(key))))
+    jax.eval_shape(lambda values: found.update(support=law_at_start(values)), model.site_shapes)
     support = found["support"]
     dependent = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support))
     if not dependent:
@@ -115,7 +114,7 @@ def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, 
     def inside(key: jax.Array) -> jax.Array:
         return law_at_start(model.sample_prior(key))(jnp.asarray(series.values, model.dtype))
 
-    tried = np.asarray(inside(jax.random.split(key, _NUM_DRAWS)))
+    tried = np.asarray(inside(jax.random.split(jax.random.key(0), _NUM_DRAWS)))
     return tried.any(axis=0), found["law"], type(support).__name__, found["joint"]
 
 

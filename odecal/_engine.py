@@ -14,6 +14,7 @@ import numpy as np
 
 from odecal._programs import Compiler, each, padded, shapes, spread, usable_devices
 from odecal._progress import Progress
+from odecal._streams import Words, key_of
 from odecal._trace import trace
 from odecal.samplers import AbstractSampler, Draw, Kernel, Run, Start, Target
 
@@ -88,40 +89,40 @@ class Engine:
         target: the density.
         sampler: the sampler.
         run: the size of the run.
-        key: the random key.
+        words: the random key, in words.
         compiler: compiles the programs.
     """
 
     def __init__(
-        self, target: Target, sampler: AbstractSampler, run: Run, key: jax.Array, compiler: Compiler
+        self, target: Target, sampler: AbstractSampler, run: Run, words: Words, compiler: Compiler
     ) -> None:
         self.run = run
+        self._words = words
         self._ensemble = sampler.ensemble
         self.devices = usable_devices(1 if sampler.ensemble else run.num_chains)
         kernel = sampler.kernel(target, run)
         starts = _start_shapes(target, run.num_chains)
         if sampler.ensemble:
-            self._order = np.arange(run.num_chains)
-            self._keys = key
-            programs = jax.jit(kernel.init), jax.jit(partial(_block, kernel))
+            self._order = np.arange(run.num_chains, dtype=np.uint32)
+            programs: Any = jax.jit(partial(_begin, kernel)), jax.jit(partial(_go_on, kernel))
             learnt = kernel.learnt
         else:
             _warn_of_idle_cores(self.devices, run.num_chains)
             count = padded(run.num_chains, len(self.devices))
-            self._order = np.resize(np.arange(run.num_chains), count)
-            self._keys = jax.vmap(partial(jax.random.fold_in, key))(self._order)
+            self._order = np.resize(np.arange(run.num_chains, dtype=np.uint32), count)
             starts = jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), starts
             )
             programs = (
-                spread(each(kernel.init), self.devices, batched=2),
-                spread(partial(_blocks, kernel), self.devices, batched=2, replicated=2),
+                spread(partial(_begin_each, kernel), self.devices, batched=2, replicated=1),
+                spread(partial(_go_on_each, kernel), self.devices, batched=2, replicated=3),
             )
             learnt = jax.vmap(kernel.learnt)
-        self._init = compiler(programs[0], *shapes(self._keys), starts)
+        who = shapes(self._order, words)
+        self._init = compiler(programs[0], starts, *who)
         number = jax.ShapeDtypeStruct((), jnp.asarray(0).dtype)
         states = self._init.shape
-        self._advance = compiler(programs[1], states, *shapes(self._keys), number, number)
+        self._advance = compiler(programs[1], states, *who, number, number)
         self._learnt = compiler(jax.jit(learnt), states)
 
     def begin(self, starts: Start) -> Snapshot:
@@ -135,7 +136,7 @@ class Engine:
         """
         if not self._ensemble:
             starts = jax.tree.map(lambda x: np.asarray(x)[self._order], starts)
-        return Snapshot(0, self._leaves(self._init(self._keys, starts)))
+        return Snapshot(0, self._leaves(self._init(starts, self._order, self._words)))
 
     def go_on(
         self, snapshot: Snapshot, progress: Progress, journal: Journal
@@ -161,7 +162,7 @@ class Engine:
                 count = min(size, _BLOCK, total - snapshot.done)
                 began = time.perf_counter()
                 done = jnp.asarray(snapshot.done), jnp.asarray(count)
-                states, draws = self._advance(states, self._keys, *done)
+                states, draws = self._advance(states, self._order, self._words, *done)
                 draws = jax.tree.map(partial(self._cut, count=count), draws)
                 seconds = time.perf_counter() - began
                 snapshot = Snapshot(  # a single assignment, which an interrupt cannot halve
@@ -218,11 +219,46 @@ class Engine:
         return jax.tree.unflatten(structure, [_like(x, example) for x, example in pairs])
 
 
-def _blocks(
-    kernel: Kernel, states: Any, keys: jax.Array, start: jax.Array, count: jax.Array
+def _begin_each(kernel: Kernel, starts: Start, numbers: jax.Array, words: jax.Array) -> Any:
+    """The states of all chains of one device at their starting points."""
+    return each(lambda start, i: kernel.init(_key_of_chain(words, i), start))(starts, numbers)
+
+
+def _begin(kernel: Kernel, starts: Start, numbers: jax.Array, words: jax.Array) -> Any:
+    """The state of an ensemble at its starting points."""
+    del numbers
+    return kernel.init(key_of(words), starts)
+
+
+def _go_on_each(
+    kernel: Kernel,
+    states: Any,
+    numbers: jax.Array,
+    words: jax.Array,
+    start: jax.Array,
+    count: jax.Array,
 ) -> tuple[Any, Draw]:
     """`count` transitions of every chain of one device."""
-    return each(lambda state, key: _block(kernel, state, key, start, count))(states, keys)
+    return each(lambda state, i: _block(kernel, state, _key_of_chain(words, i), start, count))(
+        states, numbers
+    )
+
+
+def _go_on(
+    kernel: Kernel,
+    state: Any,
+    numbers: jax.Array,
+    words: jax.Array,
+    start: jax.Array,
+    count: jax.Array,
+) -> tuple[Any, Draw]:
+    """`count` transitions of an ensemble."""
+    del numbers
+    return _block(kernel, state, key_of(words), start, count)
+
+
+def _key_of_chain(words: jax.Array, number: jax.Array) -> jax.Array:
+    return jax.random.fold_in(key_of(words), number)
 
 
 def _block(
@@ -244,8 +280,7 @@ def _block(
 
 def _start_shapes(target: Target, num_chains: int) -> Start:
     """The shapes of the starting points of all chains."""
-    position = jax.eval_shape(target.sample_prior, jax.random.key(0))
-    dim, dtype = target.dim, position.dtype
+    dim, dtype = target.dim, jnp.result_type(float)
     ends = ((dim,), (), (dim,), (dim, dim))
     shapes: Any = [jax.ShapeDtypeStruct((num_chains, *end), dtype) for end in ends]
     return Start(*shapes)

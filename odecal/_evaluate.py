@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +9,8 @@ import numpy as np
 
 from odecal._flat import FlatModel
 from odecal._model import Model
-from odecal._programs import Compiler, each, padded, shapes, spread, usable_devices
+from odecal._programs import Compiler, each, padded, spread, usable_devices
+from odecal._streams import Words, example_words, key_of
 
 # Draws of one call of the program.
 _CHUNK = 512
@@ -59,21 +59,28 @@ class Evaluator:
     """
 
     def __init__(self, model: Model, flat: FlatModel, grid: np.ndarray, compiler: Compiler) -> None:
-        chunk = each(partial(_evaluate_one, model, flat, grid))
-        example = jax.eval_shape(flat.sample_prior, jax.random.key(0))
-        positions = jax.ShapeDtypeStruct((_CHUNK, flat.dim), example.dtype)
-        keys = jax.random.split(jax.random.key(0), _CHUNK)
+        def one(position: jax.Array, which: jax.Array, words: jax.Array) -> dict[str, Any]:
+            chain, draw = which
+            key = jax.random.fold_in(jax.random.fold_in(key_of(words), chain), draw)
+            return _evaluate_one(model, flat, grid, position, key)
+
+        def chunk(positions: jax.Array, which: jax.Array, words: jax.Array) -> dict[str, Any]:
+            return each(lambda x, i: one(x, i, words))(positions, which)
+
         self._program = compiler(
-            spread(chunk, usable_devices(_CHUNK), batched=2), positions, *shapes(keys)
+            spread(chunk, usable_devices(_CHUNK), batched=2, replicated=1),
+            jax.ShapeDtypeStruct((_CHUNK, flat.dim), model.dtype),
+            jax.ShapeDtypeStruct((_CHUNK, 2), np.uint32),
+            example_words(),
         )
 
-    def __call__(self, positions: np.ndarray, key: jax.Array) -> Evaluation:
+    def __call__(self, positions: np.ndarray, words: Words) -> Evaluation:
         """Evaluate draws.
 
         Args:
             positions: in unconstrained space, of shape (chain, draw, dim).
-            key: the random key of the replicated data. That of a draw depends on its chain and
-                number alone.
+            words: the random key of the replicated data, in words. That of a draw depends on its
+                chain and number alone.
 
         Returns:
             What the model predicts from each, chain after chain.
@@ -82,22 +89,17 @@ class Evaluator:
         total = num_chains * num_draws
         index = np.resize(np.arange(total), padded(total, _CHUNK))
         flat = positions.reshape(total, dim)[index]
-        keys = jax.jit(_keys_of_draws, static_argnums=(1, 2))(key, num_chains, num_draws)[index]
+        which = np.stack(np.divmod(index, num_draws), axis=1).astype(np.uint32)
         chunks = [
-            jax.tree.map(np.asarray, self._program(flat[i : i + _CHUNK], keys[i : i + _CHUNK]))
+            jax.tree.map(
+                np.asarray, self._program(flat[i : i + _CHUNK], which[i : i + _CHUNK], words)
+            )
             for i in range(0, len(index), _CHUNK)
         ]
         found = jax.tree.map(lambda *parts: np.concatenate(parts)[:total], *chunks)
         for name in ("replicated", "states", "predicted"):
             found[name] = {n: _missing(x, found["failed"]) for n, x in found[name].items()}
         return Evaluation(**found)
-
-
-def _keys_of_draws(key: jax.Array, num_chains: int, num_draws: int) -> jax.Array:
-    """A key for every draw, chain after chain, of shape (chain × draw,)."""
-    chains = jax.vmap(lambda i: jax.random.fold_in(key, i))(jax.numpy.arange(num_chains))
-    draws = jax.numpy.arange(num_draws)
-    return jax.vmap(lambda k: jax.vmap(lambda i: jax.random.fold_in(k, i))(draws))(chains).ravel()
 
 
 def _missing(draws: np.ndarray, failed: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 from jax.flatten_util import ravel_pytree
@@ -33,24 +34,42 @@ def flatten(model: Model) -> FlatModel:
     Returns:
         The density and its companions.
     """
-    example = jax.eval_shape(model.init_position, jax.random.key(0))
-    zeros = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), example)
-    flat, unravel = ravel_pytree(zeros)
+    sites = jax.eval_shape(model.unconstrain, model.site_shapes)
+    dim, unravel = _unraveller(sites)
+    example = jax.ShapeDtypeStruct((dim,), model.dtype)
 
     def logdensity_fn(x: jax.Array) -> jax.Array:
         return model.logdensity_fn(unravel(x))
 
     return FlatModel(
-        flat.size,
-        trace_scalar(logdensity_fn, flat, model.solve.forward_mode),
+        dim,
+        trace_scalar(logdensity_fn, example, model.solve.forward_mode),
         lambda x: model.logprior_fn(unravel(x)),
         lambda key: ravel_pytree(model.init_position(key))[0],
         unravel,
-        _names(zeros),
+        _names(sites),
     )
 
 
-def _names(position: dict[str, jax.Array]) -> tuple[str, ...]:
+def _unraveller(
+    sites: dict[str, Any],
+) -> tuple[int, Callable[[jax.Array], dict[str, jax.Array]]]:
+    """The inverse of `ravel_pytree` for values like these; and their number."""
+    ends, end = {}, 0
+    for name in sorted(sites):  # the order in which trees are flattened
+        end += sites[name].size
+        ends[name] = end
+
+    def unravel(x: jax.Array) -> dict[str, jax.Array]:
+        return {
+            name: x[ends[name] - site.size : ends[name]].reshape(site.shape)
+            for name, site in sites.items()
+        }
+
+    return end, unravel
+
+
+def _names(position: dict[str, Any]) -> tuple[str, ...]:
     """A name for every element: that of its site, with a number where there are several."""
     names = []
     for site in sorted(position):  # the order in which trees are flattened

@@ -227,6 +227,12 @@ class Model:
             for name, site in self.system.declaration.sites.items()
         }
 
+    @property
+    def site_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shape and type of the natural value of every site."""
+        sites = self.system.declaration.sites
+        return {name: jax.ShapeDtypeStruct(s.shape, self.dtype) for name, s in sites.items()}
+
     def constrain(self, position: Mapping[str, Any]) -> dict[str, jax.Array]:
         """Map a position in unconstrained space to natural values of the sites."""
         return {name: self.transforms[name](position[name]) for name in self.transforms}
@@ -336,5 +342,7 @@ _finite_cotangent.defvjp(lambda x: (x, None), _finite_cotangent_bwd)
 
 
 def _kept(trajectory: Trajectory, index: Any) -> tuple[jax.Array, Values]:
-    """Times and states of a trajectory at some of its times."""
+    """Times and states of a trajectory at some of its times, mostly at all."""
+    if np.array_equal(index, np.arange(len(trajectory.ts))):
+        return trajectory.ts, trajectory.y
     return trajectory.ts[index], jax.tree.map(lambda x: x[index], trajectory.y)

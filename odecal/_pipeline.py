@@ -12,8 +12,9 @@ from odecal._engine import Chains, Engine, Journal, Snapshot
 from odecal._evaluate import Evaluation, Evaluator
 from odecal._flat import flatten
 from odecal._model import Model
-from odecal._programs import Compiler, Program, shapes
+from odecal._programs import Compiler, Program
 from odecal._start import NUM_CANDIDATES, StartFinder, WarmStart
+from odecal._streams import example_words, key_of, streams
 from odecal.samplers import AbstractSampler, Run
 
 if TYPE_CHECKING:
@@ -107,30 +108,31 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
         SamplingError: if no draw from the prior has a finite log density.
     """
     model, run = plan.model, plan.run
-    keys = jax.random.split(jax.random.key(plan.seed), 5)
+    stream = streams(plan.seed)
     with model.precision(), Compiler() as compiler:
         progress.say("Compiling")
         found, snapshot, start_seconds = journal.warm_start(), journal.snapshot(), 0.0
         draw_prior = _prior_program(model, compiler)
         flat = flatten(model)
-        engine = Engine(flat, plan.sampler, run, keys[1], compiler)  # takes longest to compile
+        # The engine first, which takes longest to compile.
+        engine = Engine(flat, plan.sampler, run, stream.chains, compiler)
         finder = StartFinder(flat, compiler) if found is None else None
         grid = time_grid(model)
         evaluate = Evaluator(model, flat, grid, compiler)
-        prior = np.asarray(draw_prior(jax.random.split(keys[3], _NUM_PRIOR)))
+        prior = np.asarray(draw_prior(stream.prior))
         if finder is not None:
             progress.say("Looking for modes")
             finder.wait()
             began = time.perf_counter()
-            found = finder(prior[:NUM_CANDIDATES], keys[0], run.num_chains)
+            found = finder(prior[:NUM_CANDIDATES], stream.starts, run.num_chains)
             start_seconds = time.perf_counter() - began
             journal.record_start(found)
         assert found is not None
         snapshot = snapshot or engine.begin(found.starts)
         chains, complete = engine.go_on(snapshot, progress, journal)
         progress.say("Predicting from the draws")
-        drawn = evaluate(chains.positions, keys[2]) if chains.positions.size else None
-        others = evaluate(np.concatenate([prior, found.modes])[None], keys[4])
+        drawn = evaluate(chains.positions, stream.replicates) if chains.positions.size else None
+        others = evaluate(np.concatenate([prior, found.modes])[None], stream.others)
         result = Result(
             plan,
             flat.names,
@@ -151,12 +153,14 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
 
 def _prior_program(model: Model, compiler: Compiler) -> Program:
     """Draws of positions from the prior, compiled while the model is traced."""
-    keys = jax.random.split(jax.random.key(0), _NUM_PRIOR)
 
     def position(key: jax.Array) -> jax.Array:
         return ravel_pytree(model.init_position(key))[0]
 
-    return compiler(jax.jit(jax.vmap(position)), *shapes(keys))
+    def positions(words: jax.Array) -> jax.Array:
+        return jax.vmap(position)(jax.random.split(key_of(words), _NUM_PRIOR))
+
+    return compiler(jax.jit(positions), example_words())
 
 
 def time_grid(model: Model) -> np.ndarray:

@@ -49,7 +49,7 @@ def solve_attrs(solve: Solve) -> dict[str, Any]:
         "rtol": solve.rtol,
         "atol": solve.atol,
         "max_steps": solve.max_steps,
-        "adjoint": _shown(solve.adjoint),
+        "adjoint": _shown(solve.strategy),
         "dtype": str(solve.dtype),
     }
 

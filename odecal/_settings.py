@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._errors import SettingsError
-from odecal.adjoints import AbstractAdjoint, Forward, as_adjoint
+from odecal.adjoints import AbstractAdjoint, ExplicitForward, Forward, as_adjoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,7 @@ class Solve:
             value of a state that matters.
         max_steps: the largest number of steps; a solve that needs more has failed.
         adjoint: the gradient strategy: one of `odecal.adjoints`, or any `diffrax.AbstractAdjoint`.
+            None takes `ExplicitForward` where it serves the solver, and `Forward` elsewhere.
         dtype: `jnp.float64` or `jnp.float32`.
 
     Raises:
@@ -34,8 +35,15 @@ class Solve:
     rtol: float = 1e-6
     atol: float = 1e-8
     max_steps: int = 4096
-    adjoint: AbstractAdjoint | diffrax.AbstractAdjoint = field(default_factory=Forward)
+    adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None
     dtype: Any = jnp.float64
+
+    @property
+    def strategy(self) -> AbstractAdjoint:
+        """The gradient strategy in force."""
+        if self.adjoint is not None:
+            return as_adjoint(self.adjoint)
+        return ExplicitForward() if ExplicitForward.serves(self.solver) else Forward()
 
     @property
     def forward_mode(self) -> bool:
@@ -67,8 +75,9 @@ class Solve:
             )
         object.__setattr__(self, "dtype", dtype)
         try:
-            object.__setattr__(self, "adjoint", as_adjoint(self.adjoint))
-            self.adjoint.check(self.solver, self.max_steps)
+            if self.adjoint is not None:
+                object.__setattr__(self, "adjoint", as_adjoint(self.adjoint))
+            self.strategy.check(self.solver, self.max_steps)
         except (TypeError, ValueError) as error:
             raise SettingsError(
                 f"Solve(solver={type(self.solver).__name__}(), adjoint=...) cannot work. {error}"

@@ -50,16 +50,16 @@ def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solv
     """
     dtype = jax.dtypes.canonicalize_dtype(settings.dtype)
     pack, unpack = packing(system.declaration)
+    y0 = pack(system.declaration.initial_state(p))
+
+    def vector_field(t: Any, y: jax.Array, p: Values) -> jax.Array:
+        return pack(system.vector_field(t, unpack(y), p)).astype(dtype)
 
     def solve(y0__p: tuple[jax.Array, Values]) -> tuple[jax.Array, tuple[Any, Any]]:
         """The states packed, of shape (time, element), and what carries no gradient."""
         y0, p = y0__p
-
-        def vector_field(t: Any, y: jax.Array, p: Values) -> jax.Array:
-            return pack(system.vector_field(t, unpack(y), p)).astype(dtype)
-
         times = jnp.asarray(ts, dtype)
-        solution = settings.adjoint.diffeqsolve(
+        solution = settings.strategy.diffeqsolve(
             diffrax.ODETerm(vector_field),
             settings.solver,
             jnp.asarray(t0, dtype),
@@ -75,7 +75,7 @@ def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solv
         failed = solution.result != diffrax.RESULTS.successful
         return solution.ys, (solution.stats["num_steps"], failed)
 
-    y0 = pack(system.declaration.initial_state(p))
+    p = _still_where_unused(vector_field, jnp.asarray(t0, dtype), y0, p)
     if settings.forward_mode:  # no custom rule of reverse mode may stand in its way
         ys, (num_steps, failed) = solve((y0, p))
     else:
@@ -84,6 +84,26 @@ def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solv
     stand_in = jax.lax.stop_gradient(jnp.nan_to_num(y0, posinf=0.0, neginf=0.0))
     ys = jnp.where(failed, stand_in, ys)
     return Trajectory(jnp.asarray(ts, dtype), jax.vmap(unpack)(ys), num_steps, failed)
+
+
+def _still_where_unused(
+    vector_field: Callable[..., jax.Array], t: jax.Array, y: jax.Array, p: Values
+) -> Values:
+    """p, in which only what the vector field reads is differentiated.
+
+    The scale of a noise or an initial value has no part in the vector field: no strategy is to
+    spend a tangent, or a cotangent, on it.
+    """
+    jaxpr = jax.make_jaxpr(vector_field)(t, y, p).jaxpr
+    read = {id(var) for equation in jaxpr.eqns for var in equation.invars}
+    read |= {id(var) for var in jaxpr.outvars}
+    leaves, structure = jax.tree.flatten(p)
+    inputs = jaxpr.invars[-len(leaves) :] if leaves else []
+    kept = [
+        leaf if id(var) in read else jax.lax.stop_gradient(leaf)
+        for leaf, var in zip(leaves, inputs, strict=True)
+    ]
+    return jax.tree.unflatten(structure, kept)
 
 
 def packing(

@@ -15,6 +15,7 @@ from odecal._errors import SamplingError
 from odecal._flat import FlatModel, flatten
 from odecal._model import Model
 from odecal._programs import Compiler, each, padded, spread, usable_devices
+from odecal._streams import Words, words_of
 from odecal.samplers import Start
 
 # Prior draws that are looked at, and how many of those with a finite log density are optimised.
@@ -76,7 +77,7 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
         key_draws, key_find = jax.random.split(key)
         keys = jax.random.split(key_draws, NUM_CANDIDATES)
         candidates = jax.jit(jax.vmap(flat.sample_prior))(keys)
-        found = finder(np.asarray(candidates), key_find, num_chains)
+        found = finder(np.asarray(candidates), words_of(key_find), num_chains)
         return jax.vmap(flat.unravel)(jnp.asarray(found.starts.position))
 
 
@@ -106,11 +107,10 @@ class StartFinder:
         self._dim = flat.dim
         devices = usable_devices(_NUM_CLIMBS)
         self._batch = padded(_NUM_CLIMBS, len(devices))
-        example = jax.eval_shape(flat.sample_prior, jax.random.key(0))
         climb = each(partial(_climb, flat.logdensity_fn))
         self._climb = compiler(
             spread(climb, devices, batched=2),
-            jax.ShapeDtypeStruct((self._batch, flat.dim), example.dtype),
+            jax.ShapeDtypeStruct((self._batch, flat.dim), np.dtype(jnp.result_type(float))),
             jax.ShapeDtypeStruct((self._batch,), np.int32),
         )
 
@@ -118,7 +118,7 @@ class StartFinder:
         """Wait until the program is compiled."""
         self._climb.wait()
 
-    def __call__(self, candidates: np.ndarray, key: jax.Array, num_chains: int) -> WarmStart:
+    def __call__(self, candidates: np.ndarray, words: Words, num_chains: int) -> WarmStart:
         """Climb from prior draws, and disperse chains around the best modes.
 
         Each chain starts at a draw of the Gaussian that the optimiser's own estimate of the
@@ -127,7 +127,7 @@ class StartFinder:
 
         Args:
             candidates: draws from the prior, of shape (candidate, dim).
-            key: the random key.
+            words: the random key, in words.
             num_chains: the number of chains.
 
         Returns:
@@ -159,7 +159,7 @@ class StartFinder:
         close = close[np.argsort(-masses[close], kind="stable")]
         chain_modes = np.resize(close, num_chains)
         starts = self._scatter(
-            ends[first][chain_modes], covariances[chain_modes], value[first][chain_modes], key
+            ends[first][chain_modes], covariances[chain_modes], value[first][chain_modes], words
         )
         return WarmStart(
             starts,
@@ -216,10 +216,10 @@ class StartFinder:
         return modes, np.asarray(first)
 
     def _scatter(
-        self, modes: np.ndarray, covariances: np.ndarray, value: np.ndarray, key: jax.Array
+        self, modes: np.ndarray, covariances: np.ndarray, value: np.ndarray, words: Words
     ) -> Start:
         """A draw around the mode of each chain, halved towards it until it is plausible."""
-        random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        random = np.random.default_rng(words)
         noise = random.standard_normal(modes.shape)
         step = np.einsum("cij,cj->ci", np.linalg.cholesky(covariances), noise)
         lowest = value - 2.0 * self._dim - 5.0

@@ -1,8 +1,6 @@
 """Ready-made systems, each a file that shows how to write one, with its data."""
 
-from odecal.systems.exponential_decay import ExponentialDecay as ExponentialDecay
-from odecal.systems.lotka_volterra import LotkaVolterra as LotkaVolterra
-from odecal.systems.robertson import Robertson as Robertson
-from odecal.systems.sir import SIR as SIR
+import lazy_loader
 
-__all__ = ["SIR", "ExponentialDecay", "LotkaVolterra", "Robertson"]
+# A system is imported, and its declaration checked, when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

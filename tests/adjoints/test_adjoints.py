@@ -91,12 +91,13 @@ def test_a_failed_solve_raises_otherwise(adjoint, inputs):
         jax.block_until_ready(solve(adjoint, *inputs, max_steps=2).ys)
 
 
-def test_forward_takes_tangents_of_what_moves_only(inputs):
+@pytest.mark.parametrize("adjoint", [adjoints.Forward(), adjoints.ExplicitForward()])
+def test_forward_takes_tangents_of_what_moves_only(adjoint, inputs):
     """With one moving number of five, the Jacobian that is kept has one tangent."""
     y0, args = inputs
 
     def of_k(k):
-        return solve(adjoints.Forward(), y0, {**args, "k": k}).ys
+        return solve(adjoint, y0, {**args, "k": k}).ys
 
     _, reverse = jax.vjp(of_k, args["k"])
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves(reverse) if leaf.ndim == 3}
@@ -110,9 +111,105 @@ def test_forward_has_second_derivatives(inputs):
     np.testing.assert_allclose(hessian, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_forward_refuses_dense_output(inputs):
+@pytest.mark.parametrize("adjoint", [adjoints.Forward(), adjoints.ExplicitForward()])
+def test_forward_refuses_dense_output(adjoint, inputs):
     with pytest.raises(ValueError, match=r"SaveAt\(dense=True\).*SaveAt\(ts="):
-        solve(adjoints.Forward(), *inputs, saveat=diffrax.SaveAt(dense=True))
+        solve(adjoint, *inputs, saveat=diffrax.SaveAt(dense=True))
+
+
+def pendulum(t, y, args):
+    """A driven, damped pendulum: non-linear, and not autonomous."""
+    angle, speed = y["angle"], y["speed"]
+    return {"angle": speed, "speed": args["push"] * jnp.cos(t) - jnp.sin(angle) - 0.1 * speed}
+
+
+@pytest.mark.parametrize(
+    "solver", [diffrax.Tsit5(), diffrax.Dopri5(), diffrax.Dopri8(), diffrax.Bosh3()]
+)
+@pytest.mark.parametrize(
+    "controller",
+    [
+        diffrax.PIDController(rtol=1e-5, atol=1e-7),
+        diffrax.PIDController(rtol=1e-5, atol=1e-7, pcoeff=0.4, icoeff=0.3, dtmax=0.3),
+        diffrax.StepTo(ts=jnp.linspace(0.0, 12.0, 61)),
+    ],
+    ids=["I", "PI", "fixed"],
+)
+def test_explicit_forward_steps_as_diffrax_does(solver, controller):
+    """The same steps from the same first step, hence the same solution and Jacobian."""
+    with jax.enable_x64(True):
+        ts = jnp.array([0.0, 0.01, 3.0, 3.1, 3.2, 11.0, 12.0])
+        y0 = {"angle": jnp.array(0.3), "speed": jnp.array(1.2)}
+        dt0 = None if isinstance(controller, diffrax.StepTo) else 0.05
+
+        def solution(adjoint, push):
+            return adjoint.diffeqsolve(
+                diffrax.ODETerm(pendulum),
+                solver,
+                0.0,
+                12.0,
+                dt0,
+                y0,
+                {"push": push},
+                saveat=diffrax.SaveAt(ts=ts),
+                stepsize_controller=controller,
+            )
+
+        push = jnp.array(0.7)
+        ours = solution(adjoints.ExplicitForward(), push)
+        theirs = solution(adjoints.Forward(), push)
+        assert {k: int(v) for k, v in ours.stats.items()} == {
+            k: int(v) for k, v in theirs.stats.items()
+        }
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12),
+            ours.ys,
+            theirs.ys,
+        )
+        gradients = [
+            jax.grad(lambda push, a=adjoint: jnp.sum(solution(a, push).ys["angle"] ** 2))(push)
+            for adjoint in (adjoints.ExplicitForward(), adjoints.Forward())
+        ]
+        np.testing.assert_allclose(*gradients, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", [diffrax.Kvaerno5(), diffrax.Heun(), diffrax.KenCarp4()])
+def test_explicit_forward_refuses_other_solvers(solver):
+    with pytest.raises(ValueError, match=rf"{type(solver).__name__}.*Tsit5.*Forward\(\)"):
+        adjoints.ExplicitForward().check(solver, 100)
+
+
+@pytest.mark.parametrize(
+    "saveat",
+    [
+        diffrax.SaveAt(t1=True),
+        diffrax.SaveAt(steps=True),
+        diffrax.SaveAt(t0=True, ts=TS),
+        diffrax.SaveAt(ts=TS, fn=lambda t, y, args: 2 * y),
+    ],
+)
+def test_explicit_forward_keeps_states_at_given_times_alone(saveat, inputs):
+    with pytest.raises(ValueError, match=r"(?s)SaveAt\(ts=\.\.\.\).*Forward\(\)"):
+        solve(adjoints.ExplicitForward(), *inputs, saveat=saveat)
+
+
+def test_explicit_forward_gives_up_where_the_state_ends():
+    """dy/dt = y² from 1 has a pole at t = 1, which no step can pass."""
+    with jax.enable_x64(True):
+        solution = adjoints.ExplicitForward().diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: y**2),
+            diffrax.Tsit5(),
+            0.0,
+            2.0,
+            None,
+            jnp.array([1.0]),
+            saveat=diffrax.SaveAt(ts=jnp.array([0.5, 2.0])),
+            stepsize_controller=diffrax.PIDController(rtol=1e-6, atol=1e-8),
+            throw=False,
+        )
+        assert solution.result != diffrax.RESULTS.successful
+        assert int(solution.stats["num_steps"]) < 1000
+        np.testing.assert_allclose(solution.ys[0], 2.0, rtol=1e-5)
 
 
 def test_as_adjoint_refuses_a_name():

@@ -14,6 +14,7 @@ from odecal._engine import Engine, Journal
 from odecal._errors import SettingsError
 from odecal._programs import Compiler
 from odecal._progress import Progress
+from odecal._streams import streams
 from odecal._trace import trace_scalar
 
 SAMPLERS = {
@@ -65,7 +66,7 @@ def engine(sampler, density, dim, run, compiler, seed=0):
         lambda key: PRIOR_SD * jax.random.normal(key, (dim,)),
     )
     sampler.check_run(run)
-    return Engine(target, sampler, run, jax.random.key(seed), compiler)
+    return Engine(target, sampler, run, streams(seed).chains, compiler)
 
 
 def starts(density, dim, num_chains, spread=0.3, seed=0):

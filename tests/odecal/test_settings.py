@@ -11,8 +11,13 @@ from odecal import SettingsError, Solve, adjoints
 def test_defaults_are_those_of_a_non_stiff_system_in_double_precision():
     solve = Solve()
     assert isinstance(solve.solver, diffrax.Tsit5)
-    assert isinstance(solve.adjoint, adjoints.Forward)
+    assert isinstance(solve.strategy, adjoints.ExplicitForward)
     assert solve.dtype == np.float64
+
+
+def test_the_default_adjoint_is_one_that_serves_the_solver():
+    stiff = dataclasses.replace(Solve(), solver=diffrax.Kvaerno5())
+    assert isinstance(stiff.strategy, adjoints.Forward)
 
 
 def test_is_frozen():

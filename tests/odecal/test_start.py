@@ -9,6 +9,7 @@ import odecal
 from odecal._flat import flatten
 from odecal._programs import Compiler
 from odecal._start import NUM_CANDIDATES, StartFinder
+from odecal._streams import streams, words_of
 from odecal.samplers import Target
 
 # The best and the second mode of the Hudson Bay posterior.
@@ -28,7 +29,7 @@ def hudson_bay():
         with model.precision():
             key_draws, key = jax.random.split(jax.random.key(seed))
             candidates = draw(jax.random.split(key_draws, NUM_CANDIDATES))
-            return finder(np.asarray(candidates), key, num_chains)
+            return finder(np.asarray(candidates), words_of(key), num_chains)
 
     return find, model, flat
 
@@ -87,7 +88,7 @@ def test_chains_start_in_every_mode_of_a_mass_that_matters(gap, modes):
         candidates = np.asarray(
             jax.vmap(flat.sample_prior)(jax.random.split(jax.random.key(0), 64))
         )
-        found = StartFinder(flat, compiler)(candidates, jax.random.key(1), 6)
+        found = StartFinder(flat, compiler)(candidates, streams(1).starts, 6)
     assert len(found.modes) == 2
     np.testing.assert_allclose(np.sort(found.modes[:, 0]), [-5.0, 5.0], atol=1e-2)
     # The masses are those of Gaussians of unit covariance.
@@ -104,7 +105,7 @@ def test_candidates_that_fail_are_replaced_and_counted():
     candidates = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
     with Compiler() as compiler:
         flat = Target(2, density, density, lambda key: jax.random.normal(key, (2,)))
-        found = StartFinder(flat, compiler)(candidates, jax.random.key(1), 3)
+        found = StartFinder(flat, compiler)(candidates, streams(1).starts, 3)
     assert found.num_failed == (candidates[:, 0] <= 0).sum() > 10
     assert np.isfinite(found.end_logdensities).all()
     assert np.isfinite(found.starts.logdensity).all()

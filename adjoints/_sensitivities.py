@@ -1,0 +1,128 @@
+"""Forward sensitivities of a solve, seen from outside as reverse mode."""
+
+import abc
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from odecal.adjoints._base import AbstractAdjoint
+
+
+class Problem(NamedTuple):
+    """What a solve is of, but for the initial state and the parameters."""
+
+    terms: Any
+    solver: diffrax.AbstractSolver
+    t0: Any
+    t1: Any
+    dt0: Any
+    saveat: diffrax.SaveAt
+    stepsize_controller: diffrax.AbstractStepSizeController
+    max_steps: int | None
+
+
+class AbstractSensitivities(AbstractAdjoint):
+    """A strategy that carries the Jacobian of the solution along with it.
+
+    The solve is a function of the initial state and the parameters that are being
+    differentiated, k numbers together. Its Jacobian is found with the solution, and contracted
+    with the cotangent in the reverse pass. What is not being differentiated costs nothing.
+    """
+
+    @abc.abstractmethod
+    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
+        """Solve, without gradients."""
+
+    @abc.abstractmethod
+    def jacobian(
+        self, problem: Problem, moving: Any, fixed: Any
+    ) -> tuple[Any, Any, diffrax.Solution]:
+        """Solve, with the Jacobian.
+
+        Args:
+            problem: the problem.
+            moving: what is being differentiated of the initial state and parameters.
+            fixed: the rest of them.
+
+        Returns:
+            The saved states; their derivatives, with a leading axis of k; and the solution
+            without its states.
+        """
+
+    def diffeqsolve(
+        self,
+        terms: Any,
+        solver: diffrax.AbstractSolver,
+        t0: Any,
+        t1: Any,
+        dt0: Any,
+        y0: Any,
+        args: Any = None,
+        *,
+        saveat: diffrax.SaveAt,
+        stepsize_controller: diffrax.AbstractStepSizeController,
+        max_steps: int | None = 4096,
+        throw: bool = True,
+    ) -> diffrax.Solution:
+        """Solve, with gradients by forward mode. See the base class for the arguments.
+
+        Raises:
+            ValueError: for `SaveAt(dense=True)`, whose interpolation would lose its gradient.
+        """
+        if saveat.dense:
+            raise ValueError(
+                f"odecal.adjoints.{type(self).__name__} differentiates the saved states, and "
+                "cannot serve SaveAt(dense=True). Save at the times that are needed, "
+                "SaveAt(ts=...)."
+            )
+        problem = Problem(terms, solver, t0, t1, dt0, saveat, stepsize_controller, max_steps)
+        ys, rest = _solve((y0, args), (self, problem), throw)
+        return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
+
+
+def without_states(solution: diffrax.Solution) -> tuple[Any, diffrax.Solution]:
+    """The saved states apart from everything that carries no gradient."""
+    return solution.ys, eqx.tree_at(lambda s: s.ys, solution, None)
+
+
+def _checked(ys: Any, rest: diffrax.Solution, throw: bool) -> tuple[Any, diffrax.Solution]:
+    """Raise at run time if the solve failed. Only for what is not being differentiated."""
+    if not throw:
+        return ys, rest
+    return rest.result.error_if((ys, rest), rest.result != diffrax.RESULTS.successful)
+
+
+@eqx.filter_custom_vjp
+def _solve(
+    y0__args: Any, strategy: tuple[AbstractSensitivities, Problem], throw: bool
+) -> tuple[Any, diffrax.Solution]:
+    adjoint, problem = strategy
+    return _checked(*without_states(adjoint.solution(problem, y0__args)), throw)
+
+
+@_solve.def_fwd
+def _solve_fwd(perturbed: Any, y0__args: Any, strategy: Any, throw: bool) -> tuple[Any, Any]:
+    adjoint, problem = strategy
+    moving, fixed = eqx.partition(y0__args, perturbed)
+    ys, jacobian, rest = adjoint.jacobian(problem, moving, fixed)
+    return _checked(ys, rest, throw), jacobian
+
+
+@_solve.def_bwd
+def _solve_bwd(
+    jacobian: Any, cotangent: Any, perturbed: Any, y0__args: Any, strategy: Any, throw: bool
+) -> Any:
+    """Contract the kept Jacobian with the cotangent of the saved states."""
+    del strategy, throw
+    moving, _ = eqx.partition(y0__args, perturbed)
+    x, unravel = ravel_pytree(moving)
+    ys_cotangent, _ = cotangent
+
+    def contracted(weights: Any, rows: jax.Array) -> Any:
+        return None if weights is None else jnp.tensordot(rows, weights, axes=weights.ndim)
+
+    parts = jax.tree.map(contracted, ys_cotangent, jacobian, is_leaf=lambda x: x is None)
+    return unravel(sum(jax.tree.leaves(parts), jnp.zeros_like(x)))

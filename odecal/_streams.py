@@ -1,0 +1,54 @@
+"""Streams of random numbers, one for each purpose of a run, from one seed."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+# The two words of a random key, of shape (2,): a key that costs no program to make or to keep.
+Words = np.ndarray
+
+
+class Streams(NamedTuple):
+    """The key of each purpose.
+
+    Args:
+        starts: for dispersing chains.
+        chains: for the chains.
+        replicates: for replicated data of the draws.
+        prior: for draws from the prior.
+        others: for replicated data of those.
+    """
+
+    starts: Words
+    chains: Words
+    replicates: Words
+    prior: Words
+    others: Words
+
+
+def streams(seed: int) -> Streams:
+    """Independent streams from one seed, by NumPy's `SeedSequence`."""
+    count = len(Streams._fields)
+    words = np.random.SeedSequence(seed).generate_state(2 * count, np.uint32)
+    return Streams(*words.reshape(count, 2))
+
+
+def words_of(key: jax.Array) -> Words:
+    """A random key of JAX as words."""
+    return np.resize(np.asarray(jax.random.key_data(key)), 2)
+
+
+def key_of(words: Any) -> jax.Array:
+    """A random key of JAX, made inside a program, whatever generator JAX is set to."""
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
+
+
+def example_words() -> jax.ShapeDtypeStruct:
+    """The shape and type of a key's words."""
+    return jax.ShapeDtypeStruct((2,), np.uint32)
+
+
+def example_key() -> Any:
+    """The shape and type of a key."""
+    return jax.eval_shape(key_of, example_words())
