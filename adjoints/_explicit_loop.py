@@ -157,8 +157,9 @@ def _judged(
     saved, num_saved = _saved(solver, carry, stages, z1, ts, keep)
     num_steps = carry.num_steps + 1
     results = diffrax.RESULTS
-    stuck = (next_end <= next_start) & (num_saved < len(ts))
-    result = results.where(stuck, results.dt_min_reached, result)
+    # A step that cannot be told from none, or a rejected one that rounding makes again.
+    stuck = (next_end <= next_start) | (~keep & (next_end >= end))
+    result = results.where(stuck & (num_saved < len(ts)), results.dt_min_reached, result)
     if control.max_steps is not None:
         out = (num_steps >= control.max_steps) & (num_saved < len(ts))
         result = results.where(out, results.max_steps_reached, result)

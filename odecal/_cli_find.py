@@ -7,19 +7,22 @@ from typing import Any
 
 def shipped_systems() -> dict[str, Any]:
     """The shipped systems by their names in snake case."""
-    from odecal import systems
+    return {snake: getattr(_systems(), name) for snake, name in _shipped_names().items()}
 
-    return {snake: getattr(systems, name) for snake, name in _shipped_names().items()}
+
+def _systems() -> Any:
+    """The module of the shipped systems, which lies above this one: the tool looks up to it."""
+    import importlib
+
+    return importlib.import_module("odecal.systems")
 
 
 def _shipped_names() -> dict[str, str]:
     """The names of the classes of the shipped systems, by their names in snake case."""
-    import importlib
     import re
 
-    module = importlib.import_module("odecal.systems")
     boundary = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-    names = {boundary.sub("_", name).lower(): name for name in module.__all__}
+    names = {boundary.sub("_", name).lower(): name for name in _systems().__all__}
     return dict(sorted(names.items()))
 
 
@@ -36,9 +39,7 @@ def find_system(name: str) -> Any:
         return _system_of_file(Path(path), attribute)
     shipped = _shipped_names()
     if name in shipped:
-        from odecal import systems
-
-        return getattr(systems, shipped[name])()
+        return getattr(_systems(), shipped[name])()
     if name.endswith(".py"):
         raise DeclarationError(
             f"`{name}` names a file without a class. Expected path/to/file.py:ClassName. "

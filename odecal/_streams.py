@@ -47,8 +47,3 @@ def key_of(words: Any) -> jax.Array:
 def example_words() -> jax.ShapeDtypeStruct:
     """The shape and type of a key's words."""
     return jax.ShapeDtypeStruct((2,), np.uint32)
-
-
-def example_key() -> Any:
-    """The shape and type of a key."""
-    return jax.eval_shape(key_of, example_words())

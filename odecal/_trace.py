@@ -60,13 +60,15 @@ def value_and_gradient(
 
 
 def trace_scalar(
-    function: Callable[[jax.Array], jax.Array], example: jax.Array, forward_mode: bool = False
+    function: Callable[[jax.Array], jax.Array],
+    example: jax.Array | jax.ShapeDtypeStruct,
+    forward_mode: bool = False,
 ) -> Callable[[jax.Array], jax.Array]:
     """A scalar function of a vector whose value and gradient are traced once.
 
     Args:
         function: from an array of shape (dim,) to a scalar.
-        example: an array of that shape.
+        example: an array of that shape, or its shape.
         forward_mode: whether its gradient is taken by forward mode.
 
     Returns:

@@ -160,6 +160,7 @@ def test_compare_adjoints(folder):
     assert (folder / "c.png").read_bytes().startswith(b"\x89PNG")
     comparison = xr.open_dataset(folder / "c.nc")
     assert set(comparison.adjoint.values) == {
+        "explicit_forward",
         "forward",
         "recursive_checkpoint",
         "backsolve",
@@ -193,7 +194,10 @@ MISTAKES = [
     ("calibrate lotka_volterra --out x.txt", r"end in \.nc"),
     ("calibrate lotka_volterra --out no/x.nc", "does not exist"),
     ("calibrate lotka_volterra --out x.nc --sampler nut", "Did you mean `nuts`"),
-    ("calibrate lotka_volterra --out x.nc --adjoint back", "Expected one of: forward"),
+    (
+        "calibrate lotka_volterra --out x.nc --adjoint back",
+        "Expected one of: explicit-forward, forward",
+    ),
     ("calibrate lotka_volterra --out x.nc --metric full", "Expected one of: diagonal, dense"),
     ("calibrate lotka_volterra --out x.nc --dtype half", "Expected one of: float64, float32"),
     ("calibrate lotka_volterra --out x.nc --set depth=3", "NUTS has no setting `depth`"),

@@ -74,6 +74,12 @@ def test_a_systems_list_needs_no_tables():
     assert not modules(COMMAND, "systems") & (TABLES | {"blackjax"})
 
 
+def test_a_shipped_system_is_imported_when_it_is_used():
+    loaded = modules("from odecal import systems; systems.LotkaVolterra")
+    assert "odecal.systems.lotka_volterra" in loaded
+    assert "odecal.systems.robertson" not in loaded
+
+
 def test_summary_and_plot_do_not_load_jax(folder):
     loaded = modules(COMMAND, "summary", "x.nc", cwd=folder)
     assert "arviz_stats" in loaded

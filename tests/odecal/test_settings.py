@@ -95,6 +95,26 @@ def test_takes_adjoints_as_they_are(adjoint):
     assert Solve(adjoint=adjoint).adjoint is adjoint
 
 
+@pytest.mark.parametrize(
+    ("solver", "strategy"),
+    [
+        (diffrax.Tsit5(), adjoints.ExplicitForward()),
+        (diffrax.Bosh3(), adjoints.ExplicitForward()),
+        (diffrax.Kvaerno5(), adjoints.Forward()),
+        (diffrax.Heun(), adjoints.Forward()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_default_adjoint_depends_on_the_solver(solver, strategy):
+    solve = Solve(solver=solver)
+    assert solve.adjoint is None
+    assert solve.strategy == strategy
+
+
+def test_an_adjoint_asked_for_is_the_one_in_force():
+    assert Solve(adjoint=adjoints.Backsolve()).strategy == adjoints.Backsolve()
+
+
 def test_wraps_adjoints_of_diffrax():
     mode = diffrax.ForwardMode()
     adjoint = Solve(adjoint=mode).adjoint
@@ -102,7 +122,7 @@ def test_wraps_adjoints_of_diffrax():
     assert adjoint.adjoint is mode
 
 
-@pytest.mark.parametrize("adjoint", [None, "forward", adjoints.Forward])
+@pytest.mark.parametrize("adjoint", [1, "forward", adjoints.Forward])
 def test_refuses_what_is_no_adjoint(adjoint):
     with pytest.raises(SettingsError, match=r"Solve\(solver=Tsit5\(\), adjoint=\.\.\.\) cannot"):
         Solve(adjoint=adjoint)

@@ -264,3 +264,36 @@ def test_density_can_be_differentiated_in_forward_mode_where_the_adjoint_is():
         gradient = jax.jit(jax.jacfwd(model.logdensity_fn))(position)
     for name, expected in closed_form(position)[1].items():
         assert gradient[name] == pytest.approx(expected, rel=1e-3)
+
+
+def test_what_the_vector_field_does_not_read_costs_no_tangent():
+    """The sensitivities carried are those to the two initial values and the one rate read."""
+    lanes = []
+
+    class Watched(adjoints.ExplicitForward):
+        def jacobian(self, problem, moving, fixed):
+            lanes.append(sum(leaf.size for leaf in jax.tree.leaves(moving)))
+            return super().jacobian(problem, moving, fixed)
+
+    class Noisy(System):
+        x = State(initial=lambda p: p.begin)
+        v = State(initial=0.0)
+        begin = Parameter(dist.LogNormal(0.0, 1.0))
+        mu = Parameter(dist.LogNormal(0.0, 1.0))
+        sigma = Parameter(dist.HalfNormal(1.0))
+        seen = Observable(lambda t, y, p: odecal.noise.Normal(y.x, p.sigma))
+
+        def vector_field(self, t, y, p):
+            return {"v": -p.mu * y.x, "x": y.v}
+
+    table = pd.DataFrame({"time": [0.5, 1.0], "seen": [0.8, 0.3]})
+    both = [
+        odecal.compile(Noisy(), table, Solve(adjoint=a)) for a in (Watched(), adjoints.Forward())
+    ]
+    with both[0].precision():
+        position = both[0].init_position(jax.random.key(0))
+        ours, theirs = (jax.grad(model.logdensity_fn)(position) for model in both)
+    assert lanes == [3]
+    assert all(float(ours[name]) != 0 for name in ours)
+    for name in theirs:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5)
