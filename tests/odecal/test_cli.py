@@ -1,5 +1,7 @@
 """The command line, as a user types it."""
 
+import importlib.metadata
+import os
 import re
 import signal
 import subprocess
@@ -254,3 +256,14 @@ def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(OutputError, match="cannot be written: Permission denied"):
         check_output(Path(tmp_path) / "x.nc")
+
+
+def test_what_is_compiled_is_kept_in_the_users_cache_folder(tmp_path):
+    """A folder of bounded size needs a package that JAX does not depend on."""
+    code = "from odecal._cli_settings import prepare_jax as p; p(); import jax; jax.jit(abs)(1.5)"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.rglob("odecal/jax/*-cache"))
+    required = " ".join(importlib.metadata.requires("odecal"))
+    assert "filelock" in required.partition("; extra")[0]
