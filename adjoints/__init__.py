@@ -12,8 +12,19 @@ from odecal.adjoints._base import DiffraxAdjoint as DiffraxAdjoint
 from odecal.adjoints._base import as_adjoint as as_adjoint
 from odecal.adjoints._direct import Direct as Direct
 from odecal.adjoints._explicit_forward import ExplicitForward as ExplicitForward
+from odecal.adjoints._explicit_reverse import ExplicitReverse as ExplicitReverse
 from odecal.adjoints._forward import Forward as Forward
+from odecal.adjoints._forward_sensitivity import ForwardSensitivity as ForwardSensitivity
+from odecal.adjoints._gauss import Gauss as Gauss
+from odecal.adjoints._interpolating import Interpolating as Interpolating
+from odecal.adjoints._properties import Mode as Mode
+from odecal.adjoints._properties import Monomial as Monomial
+from odecal.adjoints._properties import Order as Order
+from odecal.adjoints._properties import Properties as Properties
+from odecal.adjoints._properties import Size as Size
+from odecal.adjoints._quadrature import Quadrature as Quadrature
 from odecal.adjoints._recursive_checkpoint import RecursiveCheckpoint as RecursiveCheckpoint
+from odecal.adjoints._steady_state import SteadyState as SteadyState
 
 __all__ = [
     "AbstractAdjoint",
@@ -21,7 +32,18 @@ __all__ = [
     "DiffraxAdjoint",
     "Direct",
     "ExplicitForward",
+    "ExplicitReverse",
     "Forward",
+    "ForwardSensitivity",
+    "Gauss",
+    "Interpolating",
+    "Mode",
+    "Monomial",
+    "Order",
+    "Properties",
+    "Quadrature",
     "RecursiveCheckpoint",
+    "Size",
+    "SteadyState",
     "as_adjoint",
 ]

@@ -1,57 +1,92 @@
-"""The continuous adjoint equation, solved backwards in time."""
+"""The adjoint equation and the state, solved backwards in time together."""
+
+from typing import Any, ClassVar
 
 import diffrax
-from odecal.adjoints._base import DiffraxAdjoint
+import jax
+import jax.numpy as jnp
+from odecal.adjoints._continuous import AbstractContinuous, begin, nothing_seen, pull, unit
+from odecal.adjoints._problem import Problem, solve
+from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._reverse import Flow
 
 
-class Backsolve(DiffraxAdjoint):
-    """Optimise-then-discretise: the continuous adjoint method.
+class Backsolve(AbstractContinuous):
+    """Optimise-then-discretise: the continuous adjoint method, without a record of the solve.
 
-    With the adjoint state a(t) = ∂L/∂y(t) it solves, backwards in time and together with y,
+    Backwards in time it solves the state, the adjoint state and the integral together,
 
-        da/dt = −aᵀ ∂f/∂y,   dL/dθ = −∫ aᵀ ∂f/∂θ dt from t1 back to t0,
+        dy/dt = f(t, y, θ),   dλ/dt = −(∂f/∂y)ᵀ λ,   dμ/dt = −(∂f/∂θ)ᵀ λ,
 
-    restarting from the saved state at every saved time. Memory is constant in the number of
-    steps. It is *not* exact for the discrete solve: its error follows the tolerances, and on
-    stiff or chaotic systems the backward solution can be far off. Compare before use.
+    restarting y from the saved state at every saved time. Memory is constant in the number of
+    steps. It is *not* exact for the discrete solve: its error follows the tolerances.
+
+    What is damped forwards grows backwards, so it does not serve stiff systems, nor chaotic ones
+    or long solves that are seldom saved. It notices: a backward solution that misses a saved
+    state by more than `max_drift`, or does not arrive within twice `max_steps`, gives a gradient
+    of NaN. The remedy is [`Gauss`][odecal.adjoints.Gauss] or an exact strategy.
 
     Source: Chen et al. (2018), https://arxiv.org/abs/1806.07366; Kidger (2021), chapter 5,
     https://arxiv.org/abs/2202.02435.
 
     Args:
-        rtol: relative tolerance of the backward solve; None takes the forward one.
-        atol: absolute tolerance of the backward solve; None takes the forward one.
+        rtol: relative tolerance of the backward solve; None takes the forward controller.
+        atol: absolute tolerance of the backward solve, of states, and of cotangents of which the
+            largest is one.
         solver: solver of the backward solve; None takes the forward one.
+        max_drift: how far the backward solution may miss a saved state, relative to the largest
+            saved value of that element of the state.
     """
 
-    adjoint: diffrax.AbstractAdjoint
+    properties: ClassVar[Properties | None] = Properties(
+        mode=Mode.REVERSE,
+        exact=False,
+        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
+        memory=order(Monomial(states=1), Monomial(parameters=1)),
+        stiff=False,
+        chaotic=False,
+        hessian=True,
+    )
 
-    def __init__(
-        self,
-        rtol: float | None = None,
-        atol: float | None = None,
-        solver: diffrax.AbstractSolver | None = None,
-    ) -> None:
-        if (rtol is None) != (atol is None):
-            raise ValueError(
-                f"Backsolve takes both tolerances or neither. Got rtol={rtol}, atol={atol}."
-            )
-        settings = {}
-        if rtol is not None:
-            settings["stepsize_controller"] = diffrax.PIDController(rtol=rtol, atol=atol)
-        if solver is not None:
-            settings["solver"] = solver
-        self.adjoint = diffrax.BacksolveAdjoint(**settings)
+    max_drift: float = 1e-3
+
+    def __check_init__(self) -> None:
+        if not self.max_drift > 0:
+            raise ValueError(f"Backsolve expects a positive max_drift. Got {self.max_drift}.")
 
     def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
-        """Refuse solvers that take several terms."""
-        del max_steps
-        structure = solver.term_structure
-        if isinstance(structure, tuple) or getattr(structure, "__origin__", None) is (
-            diffrax.MultiTerm
-        ):
+        """Refuse implicit solvers, and solves without bound."""
+        super().check(solver, max_steps)
+        if isinstance(solver, diffrax.AbstractImplicitSolver):
             raise ValueError(
-                f"Backsolve cannot run {type(solver).__name__} backwards: it takes several terms. "
-                "Use odecal.adjoints.Forward() or a solver of a single term, such as "
-                "diffrax.Tsit5()."
+                f"Backsolve cannot be right with {type(solver).__name__}: an implicit solver is "
+                "for stiff systems, whose solution backwards in time explodes. Use "
+                "odecal.adjoints.Forward(), RecursiveCheckpoint() or Gauss()."
             )
+
+    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
+        """Solve, remembering nothing but the saved states."""
+        return solve(problem, flow.unravel(flow.y0), args, diffrax.ForwardMode()), None
+
+    def pulled_back(
+        self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Solve for y, λ and μ together."""
+        del kept
+        kicks, scale = unit(cotangents)
+        states = jnp.concatenate([jnp.flip(ys, 0), flow.y0[None]])
+        allowed = self.max_drift * jnp.max(jnp.abs(states), axis=0)
+
+        def field(s: Any, z: Any) -> Any:
+            y, lam, _ = z
+            return (-flow.field(-s, y, flow.theta), *pull(flow, -s, y, lam))
+
+        def arrive(i: jax.Array, z: Any) -> Any:
+            y, lam, mu = z
+            near = jnp.all(jnp.abs(y - states[i]) <= allowed)  # not so for NaN
+            return (states[i], lam + kicks[i], mu), near
+
+        road = self.way_back(problem, field, arrive, nothing_seen)
+        z0 = (states[0], jnp.zeros_like(flow.y0), jnp.zeros_like(flow.theta))
+        (_, lam, mu), _ = begin(road, z0, None, scale)
+        return lam, mu

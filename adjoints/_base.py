@@ -1,10 +1,11 @@
 """The seam: what every gradient strategy owes, and how any of them is called."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
+from odecal.adjoints._properties import Properties
 
 
 class AbstractAdjoint(eqx.Module):
@@ -13,7 +14,12 @@ class AbstractAdjoint(eqx.Module):
     A subclass gives [`diffeqsolve`][odecal.adjoints.AbstractAdjoint.diffeqsolve]: the arguments
     and the result are those of `diffrax.diffeqsolve`, and reverse-mode differentiation of
     `solution.ys` with respect to `y0` and `args` works by the strategy.
+
+    Attributes:
+        properties: what the strategy is and what it serves; None where that is not known.
     """
+
+    properties: ClassVar[Properties | None] = None
 
     @abc.abstractmethod
     def diffeqsolve(

@@ -1,7 +1,10 @@
 """Reverse or forward mode straight through the solver's bounded loops."""
 
+from typing import ClassVar
+
 import diffrax
 from odecal.adjoints._base import DiffraxAdjoint
+from odecal.adjoints._properties import Mode, Monomial, Properties, order
 
 
 class Direct(DiffraxAdjoint):
@@ -10,6 +13,16 @@ class Direct(DiffraxAdjoint):
     Exact for the discrete solve; serves reverse mode, forward mode and second derivatives. Time
     and memory grow with `max_steps`, not with the steps taken, so bound `max_steps` tightly.
     """
+
+    properties: ClassVar[Properties | None] = Properties(
+        mode=Mode.REVERSE,
+        exact=True,
+        time=order(Monomial(max_steps=1, states=1), Monomial(max_steps=1, parameters=1)),
+        memory=order(Monomial(max_steps=1, states=1), Monomial(parameters=1)),
+        stiff=True,
+        chaotic=True,
+        hessian=True,
+    )
 
     adjoint: diffrax.AbstractAdjoint
 

@@ -1,15 +1,24 @@
 """Forward sensitivities in one small loop, for explicit Runge–Kutta methods."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._explicit_loop import Carry, Control, Lanes, integrate
-from odecal.adjoints._sensitivities import AbstractSensitivities, Problem
+from odecal.adjoints._explicit_loop import Lanes
+from odecal.adjoints._explicit_solve import (
+    as_solution,
+    check_solver,
+    flat_field,
+    run,
+    serves,
+    solve_alone,
+)
+from odecal.adjoints._problem import Problem, require_times_alone
+from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._sensitivities import AbstractSensitivities
 
 
 class ExplicitForward(AbstractSensitivities):
@@ -33,36 +42,36 @@ class ExplicitForward(AbstractSensitivities):
     https://doi.org/10.1007/978-3-540-78862-1.
     """
 
+    properties: ClassVar[Properties | None] = Properties(
+        mode=Mode.FORWARD,
+        exact=True,
+        time=order(Monomial(steps=1, states=1, parameters=1)),
+        memory=order(Monomial(states=1, parameters=1)),
+        stiff=False,
+        chaotic=True,
+        hessian=True,
+    )
+
     @staticmethod
     def serves(solver: diffrax.AbstractSolver) -> bool:
         """Whether a solver is an explicit method whose last stage is the next step's first."""
-        return isinstance(solver, diffrax.AbstractERK) and solver.tableau.fsal
+        return serves(solver)
 
     def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
         """Refuse solvers that are not explicit, or whose last stage is not the next first."""
         del max_steps
-        if not self.serves(solver):
-            raise ValueError(
-                f"ExplicitForward cannot run {type(solver).__name__}: it serves the explicit "
-                "methods diffrax.Tsit5, Dopri5, Dopri8 and Bosh3. Use odecal.adjoints.Forward(), "
-                "which serves every solver."
-            )
+        check_solver(self, solver, "Forward()")
 
     def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
         """Solve without sensitivities: one lane."""
-        y0, args = y0__args
-        flat, unravel = ravel_pytree(y0)
-
-        def field(t: jax.Array, z: Lanes) -> Lanes:
-            return _flat_field(problem, unravel, t, z[:, 0], args)[:, None]
-
-        end = _run(problem, field, flat[:, None], y0__args, unravel)
-        return _solution(problem, jax.vmap(unravel)(end.saved[:, :, 0]), end)
+        require_times_alone(self, problem.terms, problem.saveat)
+        return solve_alone(problem, y0__args)
 
     def jacobian(
         self, problem: Problem, moving: Any, fixed: Any
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve with one lane more for every moving number."""
+        require_times_alone(self, problem.terms, problem.saveat)
         x, unravel_x = ravel_pytree(moving)
         y0, args = eqx.combine(moving, fixed)
         flat, unravel = ravel_pytree(y0)
@@ -79,7 +88,7 @@ class ExplicitForward(AbstractSensitivities):
 
         def field(t: jax.Array, z: Lanes) -> Lanes:
             def slope(y: jax.Array, inexact: Any) -> jax.Array:
-                return _flat_field(problem, unravel, t, y, eqx.combine(inexact, rest))
+                return flat_field(problem, unravel, t, y, eqx.combine(inexact, rest))
 
             def along(s: jax.Array, a: Any) -> tuple[jax.Array, jax.Array]:
                 return jax.jvp(slope, (z[:, 0], inexact), (s, a))
@@ -89,64 +98,7 @@ class ExplicitForward(AbstractSensitivities):
             return jnp.concatenate([value[:, None], moved], axis=1)
 
         z0 = jnp.concatenate([flat[:, None], y0_tangents.T], axis=1)
-        end = _run(problem, field, z0, (y0, args), unravel)
+        end = run(problem, field, z0, (y0, args), unravel)
         states = jax.vmap(unravel)(end.saved[:, :, 0])
         jacobian = jax.vmap(jax.vmap(unravel), in_axes=2)(end.saved[:, :, 1:])
-        return states, jacobian, _solution(problem, None, end)
-
-
-def _flat_field(problem: Problem, unravel: Any, t: jax.Array, y: jax.Array, args: Any) -> jax.Array:
-    """The vector field between vectors of all elements of the state."""
-    slope = problem.terms.vector_field(t, unravel(y), args)
-    return ravel_pytree(slope)[0].astype(y.dtype)
-
-
-def _run(
-    problem: Problem, field: Callable[..., Lanes], z0: Lanes, y0__args: Any, unravel: Any
-) -> Carry:
-    """Solve, with the first step of the controller's choice."""
-    terms, solver, controller = problem.terms, problem.solver, problem.stepsize_controller
-    if not (isinstance(terms, diffrax.ODETerm) and _keeps_times_alone(problem.saveat)):
-        raise ValueError(
-            "ExplicitForward solves one diffrax.ODETerm and keeps states at given times, "
-            f"SaveAt(ts=...). Got {type(terms).__name__} and {problem.saveat}. Use "
-            "odecal.adjoints.Forward()."
-        )
-    y0, args = y0__args
-    ts = jnp.asarray(problem.saveat.subs.ts)
-    t0 = jnp.asarray(problem.t0, ts.dtype)
-    order = solver.error_order(terms)
-    first, state = controller.init(terms, t0, ts[-1], y0, problem.dt0, args, solver.func, order)
-    control = Control(controller, order, unravel, args, problem.max_steps)
-    state = jax.tree.map(jnp.asarray, state)
-    return integrate(solver, control, field, (t0, first, state), z0, ts)
-
-
-def _keeps_times_alone(saveat: diffrax.SaveAt) -> bool:
-    sub = saveat.subs
-    plain = isinstance(sub, diffrax.SubSaveAt) and sub.ts is not None
-    if not plain or sub.t0 or sub.t1 or sub.steps:
-        return False
-    return sub.fn is diffrax.SubSaveAt(ts=sub.ts).fn
-
-
-def _solution(problem: Problem, states: Any, end: Carry) -> diffrax.Solution:
-    """What Diffrax would give."""
-    return diffrax.Solution(
-        t0=problem.t0,
-        t1=problem.t1,
-        ts=jnp.asarray(problem.saveat.subs.ts),
-        ys=states,
-        interpolation=None,
-        stats={
-            "num_steps": end.num_steps,
-            "num_accepted_steps": end.num_steps - end.num_rejected,
-            "num_rejected_steps": end.num_rejected,
-            "max_steps": problem.max_steps,
-        },
-        result=end.result,
-        solver_state=None,
-        controller_state=None,
-        made_jump=None,
-        event_mask=None,
-    )
+        return states, jacobian, as_solution(problem, None, end)

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
-import numpy as np
+from odecal.adjoints._batches import any_of_batch
+from odecal.adjoints._runge_kutta import row, stages, with_row
+from odecal.adjoints._tape import Tape, blank_tape, written
 
 # The state and its sensitivities, of shape (element, lane): the first lane is the state.
 Lanes = jax.Array
@@ -44,6 +46,7 @@ class Carry(NamedTuple):
         num_rejected: those rejected.
         result: why the solve has ended.
         control: the state of the controller.
+        tape: the accepted steps, if they are to be remembered.
     """
 
     start: jax.Array
@@ -56,6 +59,7 @@ class Carry(NamedTuple):
     num_rejected: jax.Array
     result: Any
     control: Any
+    tape: Tape | None
 
 
 def integrate(
@@ -65,6 +69,7 @@ def integrate(
     begin: tuple[jax.Array, jax.Array, Any],
     z0: Lanes,
     ts: jax.Array,
+    taped: bool = False,
 ) -> Carry:
     """Solve dz/dt = field(t, z) from z0, keeping z at the times ts.
 
@@ -75,6 +80,7 @@ def integrate(
         begin: the initial time, the end of the first step, and the first state of the controller.
         z0: the initial lanes.
         ts: the times to keep, sorted, of shape (time,).
+        taped: whether the accepted steps are remembered, of which there may be `max_steps`.
 
     Returns:
         Where the solve stands at its end.
@@ -92,57 +98,46 @@ def integrate(
         zero,
         diffrax.RESULTS.successful,
         control_state,
+        blank_tape(control.max_steps, t0, z0) if taped else None,
     )
 
     def going(carry: Carry) -> jax.Array:
         return (carry.num_saved < len(ts)) & (carry.result == diffrax.RESULTS.successful)
 
     def step(carry: Carry) -> Carry:
-        stages, z1 = _stages(solver.tableau, field, carry)
-        return _judged(solver, control, carry, stages, z1, ts)
+        span = (carry.start, carry.end)
+        k, z1 = stages(solver.tableau, field, span, carry.z, carry.slope)
+        return _judged(solver, control, carry, k, z1, ts)
 
-    return jax.lax.while_loop(going, step, carry)
+    if not taped:
+        return jax.lax.while_loop(going, step, carry)
 
+    def step_of_those_going(carry: Carry) -> Carry:
+        """In a batch, all go on until the last has ended; a tape is never copied to wait."""
+        alive = going(carry)
+        i = carry.num_steps - carry.num_rejected  # a rejected step is overwritten
+        step_tried = Tape(carry.start, carry.end, carry.z, carry.num_saved)
+        tape = written(carry.tape, step_tried, i, alive)
+        new = step(carry)._replace(tape=None)
+        old = carry._replace(tape=None)
+        kept = jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, old)
+        return kept._replace(tape=tape)
 
-def _stages(
-    tableau: diffrax.ButcherTableau, field: Callable[..., Lanes], carry: Carry
-) -> tuple[jax.Array, Lanes]:
-    """All stages of one step, times its length, of shape (stage, element, lane); and its end.
-
-    A loop over the stages, rather than each written out: a smaller program, as fast.
-    """
-    num_stages, dtype = tableau.num_stages, carry.z.dtype
-    lower = np.zeros((num_stages, num_stages, 1, 1))
-    for i, row in enumerate(tableau.a_lower, start=1):
-        lower[i, :i, 0, 0] = row
-    weights = jnp.asarray(lower, dtype)
-    nodes = jnp.asarray(np.concatenate([[0.0], tableau.c]), carry.start.dtype)
-    h = carry.end - carry.start
-    width = h.astype(dtype)
-
-    def stage(i: jax.Array, found: tuple[jax.Array, Lanes]) -> tuple[jax.Array, Lanes]:
-        stages, _ = found
-        z = carry.z + jnp.sum(_row(weights, i) * stages, axis=0)
-        slope = field(carry.start + _row(nodes, i) * h, z)
-        return _with_row(stages, width * slope, i), z
-
-    none = jnp.zeros((num_stages, *carry.z.shape), dtype)
-    first = none.at[0].set(width * carry.slope)
-    return jax.lax.fori_loop(1, num_stages, stage, (first, carry.z))
+    return jax.lax.while_loop(lambda carry: any_of_batch(going(carry)), step_of_those_going, carry)
 
 
 def _judged(
     solver: diffrax.AbstractERK,
     control: Control,
     carry: Carry,
-    stages: jax.Array,
+    k: jax.Array,
     z1: Lanes,
     ts: jax.Array,
 ) -> Carry:
     """Accept the step, keeping what is to be kept of it, or try a shorter one."""
     start, end = carry.start, carry.end
-    errors = jnp.asarray(solver.tableau.b_error, stages.dtype)[:, None]
-    error = jnp.sum(errors * stages[:, :, 0], axis=0)
+    errors = jnp.asarray(solver.tableau.b_error, k.dtype)[:, None]
+    error = jnp.sum(errors * k[:, :, 0], axis=0)
     keep, next_start, next_end, _, control_state, result = control.controller.adapt_step_size(
         start,
         end,
@@ -154,7 +149,7 @@ def _judged(
         carry.control,
     )
     keep = jnp.asarray(keep)
-    saved, num_saved = _saved(solver, carry, stages, z1, ts, keep)
+    saved, num_saved = _saved(solver, carry, k, z1, ts, keep)
     num_steps = carry.num_steps + 1
     results = diffrax.RESULTS
     # A step that cannot be told from none, or a rejected one that rounding makes again.
@@ -167,20 +162,21 @@ def _judged(
         next_start,
         jnp.minimum(next_end, ts[-1]),
         jnp.where(keep, z1, carry.z),
-        jnp.where(keep, stages[-1] / (end - start).astype(z1.dtype), carry.slope),
+        jnp.where(keep, k[-1] / (end - start).astype(z1.dtype), carry.slope),
         saved,
         num_saved,
         num_steps,
         carry.num_rejected + jnp.where(keep, 0, 1),
         result,
         control_state,
+        carry.tape,
     )
 
 
 def _saved(
     solver: diffrax.AbstractERK,
     carry: Carry,
-    stages: jax.Array,
+    k: jax.Array,
     z1: Lanes,
     ts: jax.Array,
     keep: jax.Array,
@@ -190,21 +186,11 @@ def _saved(
 
     def within(found: tuple[jax.Array, jax.Array]) -> jax.Array:
         _, i = found
-        return keep & (i <= last) & (_row(ts, jnp.minimum(i, last)) <= carry.end)
+        return keep & (i <= last) & (row(ts, jnp.minimum(i, last)) <= carry.end)
 
     def save(found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         saved, i = found
-        path = solver.interpolation_cls(t0=carry.start, t1=carry.end, y0=carry.z, y1=z1, k=stages)
-        return _with_row(saved, path.evaluate(_row(ts, i)), i), i + 1
+        path = solver.interpolation_cls(t0=carry.start, t1=carry.end, y0=carry.z, y1=z1, k=k)
+        return with_row(saved, path.evaluate(row(ts, i)), i), i + 1
 
     return jax.lax.while_loop(within, save, (carry.saved, carry.num_saved))
-
-
-def _row(array: jax.Array, i: jax.Array) -> jax.Array:
-    """array[i], where i is known to be in bounds: a smaller program."""
-    return jax.lax.dynamic_index_in_dim(array, i, keepdims=False)
-
-
-def _with_row(array: jax.Array, row: jax.Array, i: jax.Array) -> jax.Array:
-    """array.at[i].set(row), likewise."""
-    return jax.lax.dynamic_update_index_in_dim(array, row, i, axis=0)

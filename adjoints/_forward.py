@@ -1,13 +1,15 @@
 """Forward-mode sensitivities through any solver."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._sensitivities import AbstractSensitivities, Problem, without_states
+from odecal.adjoints._problem import Problem, solve, without_states
+from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._sensitivities import AbstractSensitivities
 
 
 class Forward(AbstractSensitivities):
@@ -24,23 +26,20 @@ class Forward(AbstractSensitivities):
     parameters take [`RecursiveCheckpoint`][odecal.adjoints.RecursiveCheckpoint].
     """
 
+    properties: ClassVar[Properties | None] = Properties(
+        mode=Mode.FORWARD,
+        exact=True,
+        time=order(Monomial(steps=1, states=1, parameters=1)),
+        memory=order(Monomial(states=1, parameters=1)),
+        stiff=True,
+        chaotic=True,
+        hessian=True,
+    )
+
     def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
         """Solve by `diffrax.diffeqsolve(..., adjoint=diffrax.ForwardMode())`."""
         y0, args = y0__args
-        return diffrax.diffeqsolve(
-            problem.terms,
-            problem.solver,
-            problem.t0,
-            problem.t1,
-            problem.dt0,
-            y0,
-            args,
-            saveat=problem.saveat,
-            stepsize_controller=problem.stepsize_controller,
-            adjoint=diffrax.ForwardMode(),
-            max_steps=problem.max_steps,
-            throw=False,
-        )
+        return solve(problem, y0, args, diffrax.ForwardMode())
 
     def jacobian(
         self, problem: Problem, moving: Any, fixed: Any

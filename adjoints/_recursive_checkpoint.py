@@ -1,7 +1,10 @@
 """Reverse mode through the solver, with recursive checkpoints."""
 
+from typing import ClassVar
+
 import diffrax
 from odecal.adjoints._base import DiffraxAdjoint
+from odecal.adjoints._properties import Mode, Monomial, Properties, order
 
 
 class RecursiveCheckpoint(DiffraxAdjoint):
@@ -16,6 +19,16 @@ class RecursiveCheckpoint(DiffraxAdjoint):
     Args:
         checkpoints: how many states to keep; None takes about the square root of `max_steps`.
     """
+
+    properties: ClassVar[Properties | None] = Properties(
+        mode=Mode.REVERSE,
+        exact=True,
+        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
+        memory=order(Monomial(max_steps=0.5, states=1), Monomial(parameters=1)),
+        stiff=True,
+        chaotic=True,
+        hessian=False,
+    )
 
     adjoint: diffrax.AbstractAdjoint
 

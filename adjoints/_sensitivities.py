@@ -1,7 +1,7 @@
 """Forward sensitivities of a solve, seen from outside as reverse mode."""
 
 import abc
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -9,19 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from odecal.adjoints._base import AbstractAdjoint
-
-
-class Problem(NamedTuple):
-    """What a solve is of, but for the initial state and the parameters."""
-
-    terms: Any
-    solver: diffrax.AbstractSolver
-    t0: Any
-    t1: Any
-    dt0: Any
-    saveat: diffrax.SaveAt
-    stepsize_controller: diffrax.AbstractStepSizeController
-    max_steps: int | None
+from odecal.adjoints._problem import Problem, checked, without_states
 
 
 class AbstractSensitivities(AbstractAdjoint):
@@ -83,24 +71,12 @@ class AbstractSensitivities(AbstractAdjoint):
         return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
 
 
-def without_states(solution: diffrax.Solution) -> tuple[Any, diffrax.Solution]:
-    """The saved states apart from everything that carries no gradient."""
-    return solution.ys, eqx.tree_at(lambda s: s.ys, solution, None)
-
-
-def _checked(ys: Any, rest: diffrax.Solution, throw: bool) -> tuple[Any, diffrax.Solution]:
-    """Raise at run time if the solve failed. Only for what is not being differentiated."""
-    if not throw:
-        return ys, rest
-    return rest.result.error_if((ys, rest), rest.result != diffrax.RESULTS.successful)
-
-
 @eqx.filter_custom_vjp
 def _solve(
     y0__args: Any, strategy: tuple[AbstractSensitivities, Problem], throw: bool
 ) -> tuple[Any, diffrax.Solution]:
     adjoint, problem = strategy
-    return _checked(*without_states(adjoint.solution(problem, y0__args)), throw)
+    return checked(*without_states(adjoint.solution(problem, y0__args)), throw)
 
 
 @_solve.def_fwd
@@ -108,7 +84,7 @@ def _solve_fwd(perturbed: Any, y0__args: Any, strategy: Any, throw: bool) -> tup
     adjoint, problem = strategy
     moving, fixed = eqx.partition(y0__args, perturbed)
     ys, jacobian, rest = adjoint.jacobian(problem, moving, fixed)
-    return _checked(ys, rest, throw), jacobian
+    return checked(ys, rest, throw), jacobian
 
 
 @_solve.def_bwd

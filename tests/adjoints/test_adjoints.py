@@ -10,13 +10,17 @@ import pytest
 
 from odecal import adjoints
 
-STRATEGIES = {
+PUBLIC = {
     name: cls()
     for name in adjoints.__all__
     if inspect.isclass(cls := getattr(adjoints, name))
+    and issubclass(cls, adjoints.AbstractAdjoint)
     and not inspect.isabstract(cls)
     and cls is not adjoints.DiffraxAdjoint
 }
+# A steady state is another problem, with tests of its own.
+STRATEGIES = {name: adjoint for name, adjoint in PUBLIC.items() if name != "SteadyState"}
+STRATEGIES["ForwardSensitivity in the error norm"] = adjoints.ForwardSensitivity(True)
 STRATEGIES["a Diffrax adjoint"] = adjoints.as_adjoint(diffrax.RecursiveCheckpointAdjoint())
 TS = np.array([0.0, 0.5, 1.0, 2.0])
 every_strategy = pytest.mark.parametrize("adjoint", STRATEGIES.values(), ids=STRATEGIES)
@@ -104,11 +108,35 @@ def test_forward_takes_tangents_of_what_moves_only(adjoint, inputs):
     assert sizes == {1}
 
 
-def test_forward_has_second_derivatives(inputs):
-    y0, args = inputs
-    hessian = jax.hessian(lambda y0: loss(solve(adjoints.Forward(), y0, args).ys))(y0)
-    expected = jax.hessian(lambda y0: loss(closed_form(y0, args)))(y0)
-    np.testing.assert_allclose(hessian, expected, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("adjoint", PUBLIC.values(), ids=PUBLIC)
+def test_properties_are_declared(adjoint):
+    declared = adjoint.properties
+    assert isinstance(declared, adjoints.Properties)
+    small = adjoints.Size(steps=50, states=2, parameters=3, max_steps=100)
+    large = adjoints.Size(steps=500, states=20, parameters=30, max_steps=1000)
+    for growth in (declared.time, declared.memory):
+        assert 0 < growth(small) < growth(large)
+        assert str(growth).startswith("O(")
+
+
+def test_an_order_is_a_sum_of_products():
+    size = adjoints.Size(steps=2, states=3, parameters=5, max_steps=49)
+    terms = (adjoints.Monomial(steps=1, states=2), adjoints.Monomial(max_steps=0.5))
+    assert adjoints.Order(terms)(size) == 2 * 9 + 7
+    assert str(adjoints.Order(terms)) == "O(n d² + √N)"
+
+
+@every_strategy
+def test_second_derivatives_are_right_where_declared(adjoint, inputs):
+    if adjoint.properties is None or not adjoint.properties.hessian:
+        pytest.skip("declares none")
+
+    def hessian(function):
+        return jax.jacfwd(jax.grad(function, (0, 1)), (0, 1))(*inputs)
+
+    got = hessian(lambda y0, args: loss(solve(adjoint, y0, args).ys))
+    expected = hessian(lambda y0, args: loss(closed_form(y0, args)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, expected)
 
 
 @pytest.mark.parametrize("adjoint", [adjoints.Forward(), adjoints.ExplicitForward()])
@@ -217,7 +245,18 @@ def test_as_adjoint_refuses_a_name():
         adjoints.as_adjoint("forward")
 
 
-@pytest.mark.parametrize("adjoint", [adjoints.Direct(), adjoints.RecursiveCheckpoint()])
+BOUNDED = [
+    adjoints.Backsolve(),
+    adjoints.Direct(),
+    adjoints.ExplicitReverse(),
+    adjoints.Gauss(),
+    adjoints.Interpolating(),
+    adjoints.Quadrature(),
+    adjoints.RecursiveCheckpoint(),
+]
+
+
+@pytest.mark.parametrize("adjoint", BOUNDED, ids=lambda adjoint: type(adjoint).__name__)
 def test_bounded_strategies_refuse_unbounded_solves(adjoint):
     with pytest.raises(ValueError, match=r"max_steps=None.*Give max_steps"):
         adjoint.check(diffrax.Tsit5(), None)
@@ -228,9 +267,26 @@ def test_backsolve_refuses_solvers_of_several_terms():
         adjoints.Backsolve().check(diffrax.KenCarp4(), 100)
 
 
-def test_backsolve_takes_tolerances_together():
+CONTINUOUS = [adjoints.Backsolve, adjoints.Gauss, adjoints.Interpolating, adjoints.Quadrature]
+
+
+@pytest.mark.parametrize("strategy", CONTINUOUS)
+def test_backward_tolerances_come_together(strategy):
     with pytest.raises(ValueError, match="both tolerances or neither"):
-        adjoints.Backsolve(rtol=1e-6)
+        strategy(rtol=1e-6)
+
+
+def test_backsolve_refuses_implicit_solvers():
+    with pytest.raises(ValueError, match=r"(?s)Backsolve cannot be right with Kvaerno5.*Gauss"):
+        adjoints.Backsolve().check(diffrax.Kvaerno5(), 100)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "setting"), [(adjoints.Gauss, "points"), (adjoints.Backsolve, "max_drift")]
+)
+def test_settings_are_positive(strategy, setting):
+    with pytest.raises(ValueError, match=rf"{setting}.*Got 0"):
+        strategy(**{setting: 0})
 
 
 def test_backsolve_uses_its_own_settings(inputs):
@@ -243,7 +299,9 @@ def test_backsolve_uses_its_own_settings(inputs):
 
     solver = diffrax.Bosh3()
     assert error(adjoints.Backsolve(rtol=1e-10, atol=1e-10, solver=solver)) < 1e-6
-    assert error(adjoints.Backsolve(rtol=1e-1, atol=1e-1, solver=solver)) > 1e-6
+    loose = {"rtol": 1e-1, "atol": 1e-1, "solver": solver}
+    assert error(adjoints.Backsolve(**loose, max_drift=1.0)) > 1e-6
+    assert np.isnan(error(adjoints.Backsolve(**loose)))
 
 
 def test_implicit_is_refused():

@@ -1,0 +1,102 @@
+"""Forward sensitivities as an equation of their own."""
+
+from typing import Any, ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from odecal.adjoints._problem import Problem, require_times_alone, solve
+from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._sensitivities import AbstractSensitivities
+
+
+class ForwardSensitivity(AbstractSensitivities):
+    """The forward sensitivity equation, solved with the state as one augmented system.
+
+        dy/dt = f(t, y, θ),   dS/dt = (∂f/∂y) S + ∂f/∂θ,   S(t0) = ∂y0/∂θ,
+
+    with one column of S for each of the k numbers that are differentiated by. With the state alone
+    in the error norm, the default, the steps are those of the state, and an explicit solver gives
+    the gradient of the discrete solve, as [`Forward`][odecal.adjoints.Forward] does. With
+    `in_error_norm` the sensitivities are held to the tolerances as well: more steps, and
+    a gradient as accurate as the solution.
+
+    An implicit solver treats all d (1 + k) equations as one system, where `Forward` solves d: for
+    small stiff systems only. Its gradient is then the continuous one, to the tolerance of the
+    root finder. Time and memory grow with k, whatever the number of steps. Serves second
+    derivatives.
+
+    Source: Hindmarsh et al. (2005), SUNDIALS, https://doi.org/10.1145/1089014.1089020.
+
+    Args:
+        in_error_norm: whether the sensitivities take part in the control of the steps.
+    """
+
+    properties: ClassVar[Properties | None] = Properties(
+        mode=Mode.FORWARD,
+        exact=True,
+        time=order(Monomial(steps=1, states=1, parameters=1)),
+        memory=order(Monomial(states=1, parameters=1)),
+        stiff=True,
+        chaotic=True,
+        hessian=True,
+    )
+
+    in_error_norm: bool = False
+
+    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
+        """Solve the state alone."""
+        require_times_alone(self, problem.terms, problem.saveat)
+        return solve(problem, *y0__args, diffrax.ForwardMode())
+
+    def jacobian(
+        self, problem: Problem, moving: Any, fixed: Any
+    ) -> tuple[Any, Any, diffrax.Solution]:
+        """Solve the state and all sensitivities."""
+        require_times_alone(self, problem.terms, problem.saveat)
+        x, unravel_x = ravel_pytree(moving)
+        y0, args = eqx.combine(moving, fixed)
+        flat, unravel = ravel_pytree(y0)
+        inexact, rest = eqx.partition(args, eqx.is_inexact_array)
+
+        def inputs(x: jax.Array) -> tuple[jax.Array, Any]:
+            y0, args = eqx.combine(unravel_x(x), fixed)
+            return ravel_pytree(y0)[0], eqx.filter(args, eqx.is_inexact_array)
+
+        def tangents(unit: jax.Array) -> Any:
+            return jax.jvp(inputs, (x,), (unit,))[1]
+
+        y0_tangents, args_tangents = jax.vmap(tangents)(jnp.eye(x.size, dtype=x.dtype))
+
+        def field(t: Any, z: Any, given: Any) -> Any:
+            y, s = z
+            inexact, rest, args_tangents = given
+
+            def slope(y: jax.Array, inexact: Any) -> jax.Array:
+                args = eqx.combine(inexact, rest)
+                return ravel_pytree(problem.terms.vector_field(t, unravel(y), args))[0]
+
+            def along(s: jax.Array, a: Any) -> tuple[jax.Array, jax.Array]:
+                return jax.jvp(slope, (y, inexact), (s, a))
+
+            return jax.vmap(along, out_axes=(None, 0))(s, args_tangents)
+
+        augmented = problem._replace(
+            terms=diffrax.ODETerm(field), stepsize_controller=self._controller(problem)
+        )
+        given = (inexact, rest, args_tangents)
+        solution = solve(augmented, (flat, y0_tangents), given, diffrax.ForwardMode())
+        y, s = solution.ys
+        states = jax.vmap(unravel)(y)
+        jacobian = jax.vmap(jax.vmap(unravel), in_axes=1)(s)
+        return states, jacobian, eqx.tree_at(lambda found: found.ys, solution, None)
+
+    def _controller(self, problem: Problem) -> diffrax.AbstractStepSizeController:
+        """The controller, which sees the state alone unless told otherwise."""
+        controller = problem.stepsize_controller
+        norm = getattr(controller, "norm", None)
+        if self.in_error_norm or norm is None:
+            return controller
+        return eqx.tree_at(lambda c: c.norm, controller, lambda z: norm(z[0]))

@@ -1,0 +1,112 @@
+"""One step of an explicit Runge–Kutta method, and its transpose."""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def row(array: jax.Array, i: Any) -> jax.Array:
+    """array[i], where i is known to be in bounds: a smaller program."""
+    return jax.lax.dynamic_index_in_dim(array, i, keepdims=False)
+
+
+def with_row(array: jax.Array, value: jax.Array, i: Any) -> jax.Array:
+    """array.at[i].set(value), likewise."""
+    return jax.lax.dynamic_update_index_in_dim(array, value, i, axis=0)
+
+
+def weights(tableau: diffrax.ButcherTableau, ndim: int, dtype: Any) -> jax.Array:
+    """The matrix a of a tableau, of shape (stage, stage, 1, ...), to weigh arrays of stages."""
+    lower = np.zeros((tableau.num_stages, tableau.num_stages))
+    for i, a in enumerate(tableau.a_lower, start=1):
+        lower[i, :i] = a
+    return jnp.asarray(lower.reshape(*lower.shape, *(1,) * ndim), dtype)
+
+
+def nodes(tableau: diffrax.ButcherTableau, dtype: Any) -> jax.Array:
+    """The times c of all stages, from 0 to 1."""
+    return jnp.asarray(np.concatenate([[0.0], tableau.c]), dtype)
+
+
+def stages(
+    tableau: diffrax.ButcherTableau,
+    field: Callable[..., jax.Array],
+    span: tuple[jax.Array, jax.Array],
+    z: jax.Array,
+    slope: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """All stages of one step, times its length, of shape (stage, *z.shape); and its end.
+
+    A loop over the stages, rather than each written out: a smaller program, as fast.
+
+    Args:
+        tableau: the method, whose last stage must be the first of the next step.
+        field: the derivative, of a time and an array like z.
+        span: the times of the step's start and end.
+        z: where it starts.
+        slope: the derivative there.
+    """
+    start, end = span
+    a, c = weights(tableau, z.ndim, z.dtype), nodes(tableau, start.dtype)
+    h = end - start
+    width = h.astype(z.dtype)
+
+    def stage(i: jax.Array, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        k, _ = found
+        inner = z + jnp.sum(row(a, i) * k, axis=0)
+        return with_row(k, width * field(start + row(c, i) * h, inner), i), inner
+
+    first = jnp.zeros((tableau.num_stages, *z.shape), z.dtype).at[0].set(width * slope)
+    return jax.lax.fori_loop(1, tableau.num_stages, stage, (first, z))
+
+
+def transposed_stages(
+    tableau: diffrax.ButcherTableau,
+    pull: Callable[..., tuple[jax.Array, Any]],
+    span: tuple[jax.Array, jax.Array],
+    y: jax.Array,
+    k: jax.Array,
+    bars: tuple[jax.Array, jax.Array],
+    theta_bar: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """The transpose of one step's derivative.
+
+    With the inner states Y_i = y + Σ_j a_ij k_j and k_i = h f(t + c_i h, Y_i), and the end of the
+    step the last of the Y_i,
+
+        Ȳ_i = h (∂f/∂y)ᵀ k̄_i,   θ̄ += h (∂f/∂θ)ᵀ k̄_i,   k̄_j += a_ij Ȳ_i,   ȳ += Ȳ_i.
+
+    Args:
+        tableau: the method.
+        pull: the transpose of the vector field's derivative, from a time, a state and the
+            cotangent of the slope to the cotangents of the state and of the parameters.
+        span: the times of the step's start and end.
+        y: where it starts, of shape (d,).
+        k: its stages, of shape (stage, d).
+        bars: the cotangents of the stages and of the step's end.
+        theta_bar: the cotangent of the parameters so far.
+
+    Returns:
+        The cotangent of y by way of the stages and the end; and that of the parameters.
+    """
+    start, end = span
+    a, c = weights(tableau, 1, y.dtype), nodes(tableau, start.dtype)
+    h = end - start
+    width = h.astype(y.dtype)
+    last = tableau.num_stages - 1
+
+    def stage(n: jax.Array, found: Any) -> Any:
+        k_bar, y_bar, theta_bar = found
+        i = last - n
+        inner = y + jnp.sum(row(a, i) * k, axis=0)
+        inner_bar, more = pull(start + row(c, i) * h, inner, width * row(k_bar, i))
+        inner_bar = inner_bar + jnp.where(i == last, bars[1], 0)
+        return k_bar + row(a, i) * inner_bar, y_bar + inner_bar, theta_bar + more
+
+    found = (bars[0], jnp.zeros_like(y), theta_bar)
+    _, y_bar, theta_bar = jax.lax.fori_loop(0, last + 1, stage, found)
+    return y_bar, theta_bar

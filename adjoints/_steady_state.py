@@ -1,0 +1,77 @@
+"""The gradient of a steady state."""
+
+from typing import Any, ClassVar
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import lineax
+from odecal.adjoints._problem import Problem, solve
+from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._reverse import AbstractReverse, Flow
+
+
+class SteadyState(AbstractReverse):
+    """Implicit differentiation where the state has come to rest.
+
+    Where f(t, y, θ) = 0, the implicit function theorem gives for the cotangent g of such a state
+
+        dL/dθ = −(∂f/∂θ)ᵀ λ,   (∂f/∂y)ᵀ λ = g,   dL/dy0 = 0,
+
+    whatever the way there: exact for the steady state, one solve of d linear equations for each
+    saved time, and no memory of the steps.
+
+    For data that were taken after the system had come to rest, at whatever times. It looks: where
+    a saved state with a cotangent is not at rest, which is to move by more than `rtol` of itself
+    (or `atol`) in as much time as the whole solve covers, the gradient is NaN. A conserved total
+    makes ∂f/∂y singular, and the gradient NaN: write the system without the redundant state. Not
+    for what happens on the way there.
+
+    Source: Blondel et al. (2022), https://arxiv.org/abs/2105.15183.
+
+    Args:
+        rtol: how far a state at rest may still move, relative to itself.
+        atol: the same, in the unit of the state.
+    """
+
+    properties: ClassVar[Properties | None] = Properties(
+        mode=Mode.REVERSE,
+        exact=False,
+        time=order(Monomial(states=3), Monomial(parameters=1)),
+        memory=order(Monomial(states=2), Monomial(parameters=1)),
+        stiff=True,
+        chaotic=False,
+        hessian=True,
+    )
+
+    rtol: float = 1e-3
+    atol: float = 1e-6
+
+    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
+        """Solve by `diffrax.diffeqsolve`."""
+        return solve(problem, *y0__args, diffrax.ForwardMode())
+
+    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
+        """Solve, remembering nothing but the saved states."""
+        return solve(problem, flow.unravel(flow.y0), args, diffrax.ForwardMode()), None
+
+    def pulled_back(
+        self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Solve one linear system for each saved state."""
+        del kept
+        ts = jnp.asarray(problem.saveat.subs.ts)
+        span = ts[-1] - problem.t0
+
+        def at(t: jax.Array, y: jax.Array, g: jax.Array) -> jax.Array:
+            slope, reverse = jax.vjp(lambda theta: flow.field(t, y, theta), flow.theta)
+            matrix = jax.jacfwd(lambda y: flow.field(t, y, flow.theta))(y)
+            lam = lineax.linear_solve(
+                lineax.MatrixLinearOperator(matrix.T), g, lineax.LU(), throw=False
+            ).value
+            rests = jnp.all(jnp.abs(slope) * span <= self.atol + self.rtol * jnp.abs(y))
+            found = jnp.where(rests & jnp.all(jnp.isfinite(lam)), -reverse(lam)[0], jnp.nan)
+            return jnp.where(jnp.any(g != 0), found, 0.0)
+
+        theta_bar = jnp.sum(jax.vmap(at)(ts, ys, cotangents), axis=0)
+        return jnp.zeros_like(flow.y0), theta_bar
