@@ -85,11 +85,18 @@ def change_solve(solve: Any, adjoint: str | None, dtype: str | None) -> Any:
     from odecal import adjoints
 
     known = {
+        "auto": lambda: None,
         "explicit-forward": adjoints.ExplicitForward,
+        "explicit-reverse": adjoints.ExplicitReverse,
         "forward": adjoints.Forward,
+        "forward-sensitivity": adjoints.ForwardSensitivity,
         "recursive-checkpoint": adjoints.RecursiveCheckpoint,
+        "interpolating": adjoints.Interpolating,
+        "gauss": adjoints.Gauss,
+        "quadrature": adjoints.Quadrature,
         "backsolve": adjoints.Backsolve,
         "direct": adjoints.Direct,
+        "steady-state": adjoints.SteadyState,
     }
     if adjoint is not None:
         solve = replace(solve, adjoint=choose("--adjoint", adjoint.replace("_", "-"), known)())

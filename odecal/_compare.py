@@ -1,23 +1,37 @@
 """Adjoints compared on one problem: time, memory, error."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from odecal._calibrate import shipped
 from odecal._compile import as_system, compile  # noqa: A004
 from odecal._errors import SettingsError
+from odecal._flat import flatten
+from odecal._gradients import Clock, Compiled, again, compiled, gradient_of, logdensity_of
 from odecal._model import Model
+from odecal._programs import Compiler
 from odecal._provenance import environment_attrs, merge, solve_attrs, system_attrs
 from odecal._settings import Solve
-from odecal._trace import value_and_gradient
-from odecal.adjoints import Backsolve, Direct, ExplicitForward, Forward, RecursiveCheckpoint
+from odecal._start import NUM_CANDIDATES, StartFinder
+from odecal._streams import key_of, streams
+from odecal.adjoints import (
+    AbstractAdjoint,
+    Backsolve,
+    Direct,
+    ExplicitForward,
+    ExplicitReverse,
+    Forward,
+    ForwardSensitivity,
+    Gauss,
+    Interpolating,
+    Quadrature,
+    RecursiveCheckpoint,
+    as_adjoint,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,20 +39,54 @@ if TYPE_CHECKING:
     from odecal._progress import Progress
     from odecal._system import System
 
-# The reference is solved this much tighter.
+# The reference is solved this much tighter than the tightest tolerances compared.
 _TIGHTER = 1e-3
 # Seconds that timing one adjoint may take; draws that do not fit in are not measured.
 _BUDGET = 20.0
+# The step of the differences that check the reference, in unconstrained space.
+_STEP = 1e-4
+
+_MENU = (
+    ExplicitForward(),
+    ExplicitReverse(),
+    Forward(),
+    ForwardSensitivity(),
+    RecursiveCheckpoint(),
+    Interpolating(),
+    Gauss(),
+    Quadrature(),
+    Backsolve(),
+    Direct(),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """Where gradients are compared.
+
+    Args:
+        positions: of shape (draw, dim).
+        places: "prior" or "mode", for each.
+        gradients: the reference, of shape (draw, dim).
+        mistrust: how far it is from finite differences, relative; of shape (draw,).
+        failed: where the reference could not be solved, of shape (draw,).
+    """
+
+    positions: np.ndarray
+    places: np.ndarray
+    gradients: np.ndarray
+    mistrust: np.ndarray
+    failed: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """One adjoint, measured at every draw."""
+    """One adjoint: its programs, times and errors, of shapes (tolerance, draw) and (tolerance,)."""
 
+    alone: Compiled
     seconds: np.ndarray
     errors: np.ndarray
-    compile_seconds: float
-    memory: float
+    batch_seconds: np.ndarray
 
 
 def compare_adjoints(
@@ -47,188 +95,254 @@ def compare_adjoints(
     *,
     adjoints: Mapping[str, Any] | None = None,
     solve: Solve | None = None,
-    num_draws: int = 16,
+    tolerances: Sequence[float] = (1e-2, 1.0, 1e2),
+    num_draws: int = 8,
     repeats: int = 10,
+    batch_size: int = 16,
     seed: int = 0,
     progress: bool = True,
 ) -> "xr.Dataset":
-    """Compare gradient strategies on a system's own log density, over draws from its prior.
+    """Compare gradient strategies on a system's own log density.
+
+    Gradients are taken at draws from the prior and at draws around the best mode of the posterior,
+    at several tolerances.
 
     Args:
         system: the system.
         observations: a table, as for `calibrate`; None takes the one that comes with the system.
-        adjoints: the strategies by the names to give them; None takes
-            `explicit_forward` (where it serves the solver), `forward`, `recursive_checkpoint`,
-            `backsolve` and `direct`.
+        adjoints: the strategies by the names to give them; None takes all that serve the solver.
         solve: the settings of a solve, whose adjoint is replaced by each; None takes the system's.
-        num_draws: how many draws from the prior.
-        repeats: how many times each gradient is timed, all adjoints in turn.
+        tolerances: factors of the tolerances of the solve.
+        num_draws: how many draws from the prior, and how many around the mode.
+        repeats: how many times each gradient is timed, all adjoints in turn; a short one is taken
+            several times in one program, as a chain takes it.
+        batch_size: how many gradients a batch computes at once; 0 leaves batches out.
         seed: the random seed.
         progress: whether progress is shown.
 
     Returns:
-        A data set with the dimensions `adjoint` and `draw`: `gradient_time` (seconds for value and
-        gradient, a median), `relative_error` (of the gradient, in the Euclidean norm, against one
-        with tolerances 1000 times tighter), `compile_time` (seconds), `peak_memory` (bytes, by
-        XLA's analysis of the compiled program), and `failed` (draws whose solve failed, here or
-        for the reference; they have no error). A draw that did not fit into the 20 seconds that
-        each adjoint may take has neither time nor error.
+        A data set with the dimensions `adjoint`, `tolerance` (the relative tolerance of a solve)
+        and `draw`, each draw with its `place`, "prior" or "mode":
+
+        * `gradient_time` (adjoint, tolerance, draw): seconds for value and gradient, a median;
+        * `batch_time` (adjoint, tolerance): the same for one member of a batch;
+        * `value_time` (tolerance, draw): seconds for the log density alone, by the default adjoint;
+        * `relative_error` (adjoint, tolerance, draw): of the gradient, in the Euclidean norm,
+          against forward mode at tolerances 1000 times below the tightest compared;
+        * `failed` (adjoint, tolerance, draw): gradients that were not found, without an error;
+        * `compile_time` (adjoint): seconds; `peak_memory` (adjoint): bytes, by XLA's analysis of
+          the compiled program;
+        * `reference_error` (draw): how far the reference is from central differences of the log
+          density along a random direction, relative to its norm;
+        * coordinates `mode` and `exact` (adjoint), as the strategies declare.
+
+        A gradient that did not fit into the 20 seconds that each adjoint may take has neither time
+        nor error.
 
     Raises:
-        SettingsError: if an adjoint cannot serve the solver.
+        SettingsError: if an adjoint cannot serve the solver, or a number cannot be.
+        SamplingError: if no draw from the prior can be solved.
     """
     from odecal._progress import Progress, shown_progress
 
     system = as_system(system)
-    if num_draws < 1 or repeats < 1:
-        raise SettingsError(
-            "compare_adjoints expects num_draws and repeats of at least 1. "
-            f"Got {num_draws} and {repeats}."
-        )
+    factors = _checked(tolerances, num_draws, repeats, batch_size)
     model = compile(system, shipped(system) if observations is None else observations, solve)
     chosen = default_adjoints(model.solve) if adjoints is None else dict(adjoints)
-    settings = {name: replace(model.solve, adjoint=adjoint) for name, adjoint in chosen.items()}
+    for adjoint in chosen.values():  # each refused before anything is measured
+        replace(model.solve, adjoint=adjoint)
     with model.precision(), shown_progress() if progress else Progress() as shown:
-        positions = jax.jit(jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0]))(
-            jax.random.split(jax.random.key(seed), num_draws)
+        points = _points(model, factors, num_draws, seed, shown)
+        value_times, measured = _measure(model, chosen, points, factors, repeats, batch_size, shown)
+    return _dataset(model, chosen, points, factors, value_times, measured)
+
+
+def default_adjoints(solve: Solve) -> dict[str, AbstractAdjoint]:
+    """The strategies that serve the solver of a solve, by their names."""
+    served = {}
+    for adjoint in _MENU:
+        try:
+            adjoint.check(solve.solver, solve.max_steps)
+        except ValueError:
+            continue
+        served[_snake(type(adjoint).__name__)] = adjoint
+    return served
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def _checked(
+    tolerances: Sequence[float], num_draws: int, repeats: int, batch_size: int
+) -> np.ndarray:
+    factors = np.sort(np.asarray(tolerances, float).ravel())
+    if not factors.size or not (np.isfinite(factors) & (factors > 0)).all():
+        raise SettingsError(
+            "compare_adjoints(tolerances=...) expects positive factors of the tolerances of the "
+            f"solve, such as (0.01, 1, 100). Got {tolerances!r}."
         )
-        shown.say("Reference gradients")
-        reference, failed = _reference(model, positions)
-        measured = _measure(model, settings, positions, reference, repeats, shown)
-    return _dataset(model, measured, failed)
+    if num_draws < 1 or repeats < 1 or batch_size < 0:
+        raise SettingsError(
+            "compare_adjoints expects num_draws and repeats of at least 1, and batch_size of at "
+            f"least 0. Got {num_draws}, {repeats} and {batch_size}."
+        )
+    return factors
 
 
-def default_adjoints(solve: Solve) -> dict[str, Any]:
-    """The strategies that are compared unless told otherwise, by their names."""
-    explicit = ExplicitForward.serves(solve.solver)
-    return {
-        **({"explicit_forward": ExplicitForward()} if explicit else {}),
-        "forward": Forward(),
-        "recursive_checkpoint": RecursiveCheckpoint(),
-        "backsolve": Backsolve(),
-        "direct": Direct(),
-    }
+def _points(
+    model: Model, factors: np.ndarray, num_draws: int, seed: int, shown: "Progress"
+) -> _Points:
+    """Draws from the prior and around the best mode, with their reference gradients."""
+    stream = streams(seed)
+    shown.say("Looking for the mode")
+
+    def draw(words: jax.Array) -> jax.Array:
+        keys = jax.random.split(key_of(words), NUM_CANDIDATES)
+        return jax.vmap(flat.sample_prior)(keys)
+
+    with Compiler() as compiler:
+        flat = flatten(model)
+        finder = StartFinder(flat, compiler)
+        prior = np.asarray(jax.jit(draw)(stream.prior))
+        around = finder(prior, stream.starts, num_draws).starts.position
+    positions = np.concatenate([np.resize(prior, (num_draws, flat.dim)), np.asarray(around)])
+    shown.say("Reference gradients")
+    gradients, mistrust, failed = _reference(model, positions, factors[0], seed)
+    places = np.repeat(["prior", "mode"], num_draws)
+    return _Points(positions, places, gradients, mistrust, failed)
 
 
-def _gradient(model: Model, settings: Solve) -> Any:
-    """Value and gradient of the log density on flat positions."""
-    _, unravel = ravel_pytree(model.init_position(jax.random.key(0)))
-    other = replace(model, solve=settings)
-    return jax.jit(
-        value_and_gradient(lambda x: other.logdensity_fn(unravel(x)), settings.forward_mode)
+def _reference(
+    model: Model, positions: np.ndarray, tightest: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tight gradients, how far from differences they are, and where there are none."""
+    solve = model.solve
+    # Below this, rounding is all that is seen.
+    least = 100 * float(np.finfo(solve.dtype).eps) / solve.rtol
+    factor = max(tightest * _TIGHTER, least)
+    tight = replace(model, solve=replace(solve, max_steps=100 * solve.max_steps))
+    strategy = ExplicitForward() if ExplicitForward.serves(solve.solver) else Forward()
+    value = logdensity_of(tight, replace(tight.solve, adjoint=strategy))
+    gradient = compiled(gradient_of(tight, strategy), positions[0], factor).program
+    density = compiled(value, positions[0], factor).program
+    found = [gradient(x, factor) for x in positions]
+    values = np.asarray([v for v, _ in found])
+    gradients = np.asarray([g for _, g in found])
+    directions = np.random.default_rng(seed).standard_normal(positions.shape)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    ahead, behind = (
+        np.asarray([density(x, factor) for x in positions + sign * _STEP * directions])
+        for sign in (1, -1)
     )
-
-
-def _reference(model: Model, positions: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients at tight tolerances, and which draws have none there."""
-    tight = replace(
-        model.solve,
-        rtol=max(model.solve.rtol * _TIGHTER, 1e-12),
-        atol=max(model.solve.atol * _TIGHTER, 1e-16),
-        max_steps=100 * model.solve.max_steps,
-        adjoint=Forward(),
-    )
-    gradient = _gradient(model, tight)
-    results = [gradient(x) for x in positions]
-    values = np.asarray([value for value, _ in results])
-    return np.asarray([g for _, g in results]), ~np.isfinite(values)
+    slopes = np.sum(gradients * directions, axis=1)
+    with np.errstate(all="ignore"):
+        mistrust = np.abs((ahead - behind) / (2 * _STEP) - slopes)
+        mistrust = mistrust / np.linalg.norm(gradients, axis=1)
+    return gradients, mistrust, ~np.isfinite(values) | ~np.isfinite(gradients).all(axis=1)
 
 
 def _measure(
     model: Model,
-    settings: Mapping[str, Solve],
-    positions: jax.Array,
-    reference: np.ndarray,
+    adjoints: Mapping[str, Any],
+    points: _Points,
+    factors: np.ndarray,
     repeats: int,
+    batch_size: int,
     shown: "Progress",
-) -> dict[str, _Measured]:
+) -> tuple[np.ndarray, dict[str, _Measured]]:
     """Compile every adjoint, then time them in turn, so that all meet the same machine."""
-    programs, compiling, memory = {}, {}, {}
-    for name, solve in settings.items():
-        shown.say(f"Compiling {name}")
-        began = time.perf_counter()
-        programs[name] = _gradient(model, solve).lower(positions[0]).compile()
-        compiling[name] = time.perf_counter() - began
-        memory[name] = peak_memory(programs[name])
-    measured = {}
-    shown.say("Timing")
-    runs = {name: _Runs(program, len(positions)) for name, program in programs.items()}
-    for i, position in enumerate(positions):
-        for run in runs.values():
-            run.look(i, position, reference[i])
-        for _ in range(repeats):
-            for run in runs.values():
-                run.time(i, position)
-    for name, run in runs.items():
-        measured[name] = _Measured(run.seconds(), run.errors, compiling[name], memory[name])
-    return measured
+    x, one = points.positions[0], 1.0
+    batch = np.resize(points.positions, (batch_size, len(x)))
+    alone, batched = {}, {}
+    for i, (name, adjoint) in enumerate(adjoints.items(), start=1):
+        shown.say(f"Compiling {name} ({i} of {len(adjoints)})")
+        gradient = gradient_of(model, adjoint)
+        alone[name] = compiled(again(gradient), x, one, 1, 0.0)
+        if batch_size:
+            batched[name] = compiled(jax.vmap(gradient, (0, None)), batch, one).program
+    logdensity = logdensity_of(model, replace(model.solve, adjoint=None))
+    value = compiled(again(lambda x, factor: (logdensity(x, factor), x)), x, one, 1, 0.0).program
+    clocks = {name: Clock(_BUDGET) for name in adjoints}
+    value_clock = Clock(_BUDGET)
+    shape = (len(factors), len(points.positions))
+    errors = {name: np.full(shape, np.nan) for name in adjoints}
+    for i, factor in enumerate(factors):
+        shown.say(f"Timing at rtol {model.solve.rtol * factor:.0e}")
+        for j, position in enumerate(points.positions):
+            for n in range(repeats):
+                value_clock.repeat((i, j), value, position, factor, 1)
+                for name, clock in clocks.items():
+                    found = clock.repeat((i, j), alone[name].program, position, factor, 1)
+                    if n == 0 and found is not None:
+                        errors[name][i, j] = _relative_error(*found, points.gradients[j])
+        for _ in range(repeats if batch_size else 0):
+            for name, clock in clocks.items():
+                clock.run(i, batched[name], batch, factor, parts=batch_size)
+    measured = {
+        name: _Measured(
+            alone[name],
+            _medians(clock, shape),
+            errors[name],
+            np.array([clock.median(i) for i in range(len(factors))]),
+        )
+        for name, clock in clocks.items()
+    }
+    return _medians(value_clock, shape), measured
 
 
-class _Runs:
-    """The runs of one adjoint's program, as long as its budget lasts."""
-
-    def __init__(self, program: Any, num_draws: int) -> None:
-        self.program = program
-        self.errors = np.full(num_draws, np.nan)
-        self.ticks: list[list[float]] = [[] for _ in range(num_draws)]
-        self.spent = 0.0
-
-    def look(self, i: int, position: jax.Array, reference: np.ndarray) -> None:
-        """Compare the gradient at one draw with the reference."""
-        if self.spent < _BUDGET:
-            value, gradient = self.time(i, position)
-            self.errors[i] = _relative_error(value, gradient, reference)
-
-    def time(self, i: int, position: jax.Array) -> Any:
-        """Run once more at one draw."""
-        if self.spent >= _BUDGET:
-            return None
-        began = time.perf_counter()
-        result = jax.block_until_ready(self.program(position))
-        self.ticks[i].append(time.perf_counter() - began)
-        self.spent += self.ticks[i][-1]
-        return result
-
-    def seconds(self) -> np.ndarray:
-        """The median time at each draw, not a number where there was none."""
-        return np.array([np.median(ticks) if ticks else np.nan for ticks in self.ticks])
+def _medians(clock: Clock, shape: tuple[int, int]) -> np.ndarray:
+    return np.array([[clock.median((i, j)) for j in range(shape[1])] for i in range(shape[0])])
 
 
 def _relative_error(value: jax.Array, gradient: jax.Array, reference: np.ndarray) -> float:
-    """‖g − g_ref‖ / ‖g_ref‖; not a number where the solve failed."""
+    """‖g − g_ref‖ / ‖g_ref‖; not a number where there is no gradient."""
     if not np.isfinite(value):
         return float("nan")
-    norm = float(jnp.linalg.norm(reference))
-    return float(jnp.linalg.norm(gradient - reference)) / norm if norm > 0 else float("nan")
+    norm = float(np.linalg.norm(reference))
+    return float(np.linalg.norm(gradient - reference)) / norm if norm > 0 else float("nan")
 
 
-def peak_memory(program: Any) -> float:
-    """The bytes that a compiled program needs beside its arguments, by XLA's own analysis."""
-    analysis = program.memory_analysis()
-    if analysis is None:
-        return float("nan")
-    # On a CPU the temporaries can read 0 where the peak has the figure.
-    figures = [getattr(analysis, f"{name}_in_bytes", 0) for name in ("temp_size", "peak_memory")]
-    return float(max(figures)) or float("nan")
-
-
-def _dataset(model: Model, measured: Mapping[str, _Measured], failed: np.ndarray) -> "xr.Dataset":
+def _dataset(
+    model: Model,
+    adjoints: Mapping[str, Any],
+    points: _Points,
+    factors: np.ndarray,
+    value_times: np.ndarray,
+    measured: Mapping[str, _Measured],
+) -> "xr.Dataset":
     import xarray as xr
 
     rows = list(measured.values())
-    errors = np.stack([row.errors for row in rows])
     seconds = np.stack([row.seconds for row in rows])
-    missed = np.isfinite(seconds) & ~np.isfinite(errors)
-    each, draws = ("adjoint",), ("adjoint", "draw")
+    errors = np.stack([row.errors for row in rows])
+    errors[:, :, points.failed] = np.nan
+    missed = np.isfinite(seconds) & ~np.isfinite(errors) & ~points.failed
+    declared = [as_adjoint(adjoint).properties for adjoint in adjoints.values()]
+    each, draws = ("adjoint",), ("adjoint", "tolerance", "draw")
+    compile_seconds = np.array([row.alone.seconds for row in rows])
+    memory = np.array([row.alone.memory for row in rows])
+    modes = ["" if p is None else p.mode.value for p in declared]
+    exact = ["" if p is None else ("yes" if p.exact else "no") for p in declared]
     return xr.Dataset(
         {
             "gradient_time": (draws, seconds, {"units": "s"}),
+            "batch_time": (draws[:2], np.stack([r.batch_seconds for r in rows]), {"units": "s"}),
+            "value_time": (draws[1:], value_times, {"units": "s"}),
             "relative_error": (draws, errors),
             "failed": (draws, missed),
-            "compile_time": (each, np.array([r.compile_seconds for r in rows]), {"units": "s"}),
-            "peak_memory": (each, np.array([r.memory for r in rows]), {"units": "byte"}),
+            "compile_time": (each, compile_seconds, {"units": "s"}),
+            "peak_memory": (each, memory, {"units": "byte"}),
+            "reference_error": (("draw",), points.mistrust),
         },
-        {"adjoint": np.asarray(list(measured), dtype=object), "draw": np.arange(len(failed))},
+        {
+            "adjoint": np.asarray(list(measured), dtype=object),
+            "tolerance": model.solve.rtol * factors,
+            "draw": np.arange(len(points.positions)),
+            "place": (("draw",), points.places.astype(object)),
+            "mode": (each, np.asarray(modes, dtype=object)),
+            "exact": (each, np.asarray(exact, dtype=object)),
+        },
         merge(system_attrs(model.system), solve_attrs(model.solve), environment_attrs())
-        | {"adjoint": ", ".join(measured), "reference_failed": int(failed.sum())},
+        | {"adjoint": ", ".join(measured), "reference_failed": int(points.failed.sum())},
     )

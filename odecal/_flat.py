@@ -35,7 +35,7 @@ def flatten(model: Model) -> FlatModel:
         The density and its companions.
     """
     sites = jax.eval_shape(model.unconstrain, model.site_shapes)
-    dim, unravel = _unraveller(sites)
+    dim, unravel = unraveller(sites)
     example = jax.ShapeDtypeStruct((dim,), model.dtype)
 
     def logdensity_fn(x: jax.Array) -> jax.Array:
@@ -51,7 +51,7 @@ def flatten(model: Model) -> FlatModel:
     )
 
 
-def _unraveller(
+def unraveller(
     sites: dict[str, Any],
 ) -> tuple[int, Callable[[jax.Array], dict[str, jax.Array]]]:
     """The inverse of `ravel_pytree` for values like these; and their number."""

@@ -1,12 +1,13 @@
 """A system and its observations, compiled into a NumPyro model and a log density."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -255,17 +256,13 @@ class Model:
 
         Returns:
             A scalar. Where the solve fails, or the density is not a number, it is −inf with a
-            zero gradient.
+            zero gradient. Where it is finite and its gradient NaN, the adjoint could not find it.
         """
         self._warn_of_single_precision()
-        if not self.solve.forward_mode:
-            position = {name: _finite_cotangent(jnp.asarray(x)) for name, x in position.items()}
-        values, density = self._values_and_logprior(position)
-        prediction = self.predict(values)
-        for term in self.log_likelihood(prediction).values():
-            density += jnp.sum(term)
-        good = jnp.isfinite(density) & ~prediction.trajectory.failed
-        return jnp.where(good, density, -jnp.inf)
+        position = {name: jnp.asarray(x) for name, x in position.items()}
+        if self.solve.forward_mode:
+            return self._logdensity(position)
+        return _guarded(position, self._logdensity)
 
     def logprior_fn(self, position: Mapping[str, Any]) -> jax.Array:
         """The log prior density on unconstrained space, with the log Jacobian determinants.
@@ -291,6 +288,14 @@ class Model:
         return self.unconstrain(self.sample_prior(key))
 
     # Helpers.
+
+    def _logdensity(self, position: Mapping[str, Any]) -> jax.Array:
+        values, density = self._values_and_logprior(position)
+        prediction = self.predict(values)
+        for term in self.log_likelihood(prediction).values():
+            density += jnp.sum(term)
+        good = jnp.isfinite(density) & ~prediction.trajectory.failed
+        return jnp.where(good, density, -jnp.inf)
 
     def _values_and_logprior(
         self, position: Mapping[str, Any]
@@ -328,17 +333,29 @@ class Model:
             )
 
 
-@jax.custom_vjp
-def _finite_cotangent(x: jax.Array) -> jax.Array:
-    """x; a gradient that reaches it is made finite, so that −inf comes with zero and not NaN."""
-    return x
+@eqx.filter_custom_vjp
+def _guarded(position: Any, logdensity: Callable[[Any], jax.Array]) -> jax.Array:
+    """A log density whose gradient is zero, and not NaN, where it is −inf."""
+    return logdensity(position)
 
 
-def _finite_cotangent_bwd(_: None, cotangent: jax.Array) -> tuple[jax.Array]:
-    return (jnp.where(jnp.isfinite(cotangent), cotangent, 0.0),)
+@_guarded.def_fwd
+def _guarded_fwd(
+    perturbed: Any, position: Any, logdensity: Callable[[Any], jax.Array]
+) -> tuple[jax.Array, Any]:
+    moving, fixed = eqx.partition(position, perturbed)
+    density, reverse = eqx.filter_vjp(lambda moving: logdensity(eqx.combine(moving, fixed)), moving)
+    return density, (reverse, jnp.isfinite(density))
 
 
-_finite_cotangent.defvjp(lambda x: (x, None), _finite_cotangent_bwd)
+@_guarded.def_bwd
+def _guarded_bwd(
+    kept: Any, cotangent: Any, perturbed: Any, position: Any, logdensity: Callable[[Any], jax.Array]
+) -> Any:
+    del perturbed, position, logdensity
+    reverse, well = kept
+    (gradient,) = reverse(cotangent)
+    return jax.tree.map(lambda g: jnp.where(well | jnp.isfinite(g), g, 0.0), gradient)
 
 
 def _kept(trajectory: Trajectory, index: Any) -> tuple[jax.Array, Values]:

@@ -92,7 +92,7 @@ def _limit(axis: Any, values: np.ndarray) -> None:
 
 
 def plot_comparison(comparison: "xr.Dataset", path: str | Path | None = None) -> "Figure":
-    """Draw a comparison of adjoints: the error of a gradient against its time, a point a draw.
+    """Draw a comparison of adjoints: work against precision, and memory.
 
     Args:
         comparison: the result of `compare_adjoints`.
@@ -107,23 +107,31 @@ def plot_comparison(comparison: "xr.Dataset", path: str | Path | None = None) ->
     from matplotlib.figure import Figure
 
     target = None if path is None else check_output(path, ".png")
-    figure = Figure(figsize=(10.5, 4.0), layout="constrained")
-    scatter, bars = figure.subplots(1, 2, width_ratios=(2, 1))
+    figure = Figure(figsize=(11.0, 4.6), layout="constrained")
+    work, bars = figure.subplots(1, 2, width_ratios=(2, 1))
     names = [str(name) for name in comparison.adjoint.values]
     for i, name in enumerate(names):
         row = comparison.sel(adjoint=name)
-        errors = np.maximum(row.relative_error.values, 1e-16)
-        scatter.loglog(row.gradient_time * 1e6, errors, "o", color=f"C{i}", label=name, alpha=0.7)
-        bars.barh(name, float(row.peak_memory) / 1e3, color=f"C{i}")
-    scatter.set_xlabel("time of value and gradient (µs)")
-    scatter.set_ylabel("relative error of the gradient")
-    scatter.legend(frameon=False)
+        look = {"color": f"C{i % 10}", "marker": "os"[i // 10], "markersize": 4}
+        errors = np.maximum(row.relative_error, 1e-16).median("draw")
+        work.loglog(row.gradient_time.median("draw") * 1e6, errors, label=name, **look)
+        every = row.gradient_time.values.ravel() * 1e6, row.relative_error.values.ravel()
+        work.loglog(*every, ".", color=look["color"], alpha=0.15, markersize=4)
+        bars.barh(name, float(row.peak_memory) / 1e3, color=look["color"])
+    value = comparison.value_time.median("draw") * 1e6
+    for x in value.values:
+        work.axvline(x, color="0.8", linewidth=0.8, zorder=0)
+    work.set_xlabel("time of value and gradient (µs); grey: of the value alone")
+    work.set_ylabel("relative error of the gradient")
+    work.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     bars.set_xlabel("peak memory (kB)")
+    bars.set_xscale("log")
     bars.invert_yaxis()
-    for axis in (scatter, bars):
+    for axis in (work, bars):
         axis.spines[["top", "right"]].set_visible(False)
     system = comparison.attrs.get("system", "")
-    figure.suptitle(f"{system}: adjoints over {comparison.sizes['draw']} draws from the prior")
+    tolerances = ", ".join(f"{x:.0e}" for x in comparison.tolerance.values)
+    figure.suptitle(f"{system}: medians over {comparison.sizes['draw']} draws at rtol {tolerances}")
     if target is not None:
         figure.savefig(target, dpi=150)
     return figure

@@ -1,5 +1,6 @@
 """How a system is solved."""
 
+from copy import copy
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -49,6 +50,13 @@ class Solve:
     def forward_mode(self) -> bool:
         """Whether gradients are to be taken by forward mode, outside as well as inside a solve."""
         return isinstance(getattr(self.adjoint, "adjoint", None), diffrax.ForwardMode)
+
+    def scaled(self, factor: Any) -> "Solve":
+        """The same with both tolerances times a factor, which may be traced: it is not checked."""
+        other = copy(self)
+        object.__setattr__(other, "rtol", self.rtol * factor)
+        object.__setattr__(other, "atol", self.atol * factor)
+        return other
 
     def __post_init__(self) -> None:
         _check_solver(self.solver)

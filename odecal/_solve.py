@@ -46,7 +46,7 @@ def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solv
 
     Returns:
         The trajectory. It never raises for a failed solve: `failed` tells. The gradient through a
-        failed solve is zero, never NaN.
+        failed solve is zero; that of a successful one is NaN where the adjoint could not find it.
     """
     dtype = jax.dtypes.canonicalize_dtype(settings.dtype)
     pack, unpack = packing(system.declaration)
@@ -134,10 +134,10 @@ def packing(
 
 @eqx.filter_custom_vjp
 def _guarded(inputs: Any, solve: Callable[[Any], Any]) -> Any:
-    """A solve whose gradient is always finite.
+    """A solve whose gradient is zero where it failed.
 
     The reverse pass of a failed solve multiplies its zero cotangent by what overflowed, which is
-    NaN; that is zero here.
+    NaN; that is zero here. Where the solve succeeded and its gradient is NaN, it stays so.
     """
     return solve(inputs)
 
@@ -149,16 +149,18 @@ def _guarded_fwd(perturbed: Any, inputs: Any, solve: Callable[[Any], Any]) -> tu
     def solve_moving(moving: Any) -> Any:
         return solve(eqx.combine(moving, fixed))
 
-    ys, reverse, rest = eqx.filter_vjp(solve_moving, moving, has_aux=True)
-    return (ys, rest), reverse
+    ys, reverse, (num_steps, failed) = eqx.filter_vjp(solve_moving, moving, has_aux=True)
+    well = ~failed & jnp.all(jnp.isfinite(ys))
+    return (ys, (num_steps, failed)), (reverse, well)
 
 
 @_guarded.def_bwd
 def _guarded_bwd(
-    reverse: Any, cotangents: Any, perturbed: Any, inputs: Any, solve: Callable[[Any], Any]
+    kept: Any, cotangents: Any, perturbed: Any, inputs: Any, solve: Callable[[Any], Any]
 ) -> Any:
+    reverse, well = kept
     ys_cotangent, _ = cotangents
     if ys_cotangent is None:
         return jax.tree.map(jnp.zeros_like, eqx.filter(inputs, perturbed))
     (gradient,) = reverse(ys_cotangent)
-    return jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), gradient)
+    return jax.tree.map(lambda g: jnp.where(well | jnp.isfinite(g), g, 0.0), gradient)

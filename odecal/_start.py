@@ -41,7 +41,8 @@ class WarmStart:
         modes: the modes found, the highest first, of shape (mode, dim).
         mode_logdensities: the log density of each, of shape (mode,).
         mode_log_masses: the log of the mass of each, in Laplace's approximation, of shape (mode,).
-        num_failed: how many of the prior draws had no finite log density, and were replaced.
+        num_failed: how many of the prior draws had no finite log density or gradient, and were
+            replaced.
     """
 
     starts: Start
@@ -69,7 +70,7 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
         for `logdensity_fn`, and what NumPyro's `MCMC.run` takes as `init_params`.
 
     Raises:
-        SamplingError: if no prior draw has a finite log density.
+        SamplingError: if no prior draw has a finite log density and gradient.
     """
     with model.precision(), Compiler() as compiler:
         flat = flatten(model)
@@ -134,10 +135,18 @@ class StartFinder:
             The starting points, and what was found on the way.
 
         Raises:
-            SamplingError: if no candidate has a finite log density.
+            SamplingError: if no candidate has a finite log density and gradient.
         """
-        density, _ = self.evaluate(candidates)
-        finite = np.flatnonzero(np.isfinite(density))
+        density, gradient = self.evaluate(candidates)
+        solved = np.isfinite(density)
+        finite = np.flatnonzero(solved & np.isfinite(gradient).all(axis=1))
+        if solved.any() and not finite.size:
+            raise SamplingError(
+                f"The log density is finite at {solved.sum()} of {len(candidates)} draws from the "
+                "prior, and its gradient at none of them. Expected an adjoint that can "
+                "differentiate this solve. Take the default, Solve(adjoint=None), or compare: "
+                "odecal.compare_adjoints."
+            )
         if not finite.size:
             raise SamplingError(
                 f"None of {len(candidates)} draws from the prior has a finite log density, so "

@@ -198,7 +198,7 @@ MISTAKES = [
     ("calibrate lotka_volterra --out x.nc --sampler nut", "Did you mean `nuts`"),
     (
         "calibrate lotka_volterra --out x.nc --adjoint back",
-        "Expected one of: explicit-forward, forward",
+        "Expected one of: auto, explicit-forward",
     ),
     ("calibrate lotka_volterra --out x.nc --metric full", "Expected one of: diagonal, dense"),
     ("calibrate lotka_volterra --out x.nc --dtype half", "Expected one of: float64, float32"),
