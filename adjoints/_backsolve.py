@@ -23,8 +23,8 @@ class Backsolve(AbstractContinuous):
 
     What is damped forwards grows backwards, so it does not serve stiff systems, nor chaotic ones
     or long solves that are seldom saved. It notices: a backward solution that misses a saved
-    state by more than `max_drift`, or does not arrive within twice `max_steps`, gives a gradient
-    of NaN. The remedy is [`Gauss`][odecal.adjoints.Gauss] or an exact strategy.
+    state by more than `max_drift`, or does not arrive within ten times `max_steps`, gives a
+    gradient of NaN. The remedy is [`Gauss`][odecal.adjoints.Gauss] or an exact strategy.
 
     Source: Chen et al. (2018), https://arxiv.org/abs/1806.07366; Kidger (2021), chapter 5,
     https://arxiv.org/abs/2202.02435.

@@ -12,6 +12,10 @@ from odecal.adjoints._march import Arrive, Road, Visit, march
 from odecal.adjoints._problem import Problem, solve
 from odecal.adjoints._reverse import AbstractReverse, Flow
 
+# The way back may take this many times the steps of the way there: every saved state is a jump,
+# after which a stiff system passes through its fast transients again.
+_MORE = 10
+
 
 class AbstractContinuous(AbstractReverse):
     """A strategy that solves the adjoint equation backwards in time.
@@ -83,7 +87,7 @@ class AbstractContinuous(AbstractReverse):
             stops,
             arrive,
             visit,
-            None if most is None else 2 * most + len(stops),
+            None if most is None else _MORE * most,
         )
 
 

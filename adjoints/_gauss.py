@@ -24,7 +24,7 @@ class Gauss(AbstractContinuous):
     [`Interpolating`][odecal.adjoints.Interpolating], and cheaper for many of them. *Not* exact for
     the discrete solve: its error follows the tolerances, and the accuracy of the solver's
     interpolation. Memory: one step for each that `max_steps` provides for.
-    A gradient that cannot be found within twice `max_steps` is NaN.
+    A gradient that cannot be found within ten times `max_steps` is NaN.
 
     Source: Norcliffe and Deisenroth (2023), https://arxiv.org/abs/2308.10644.
 

@@ -32,7 +32,7 @@ class Interpolating(AbstractContinuous):
 
     With an implicit solver each step solves d + k linear equations; take
     [`Gauss`][odecal.adjoints.Gauss], which solves d, for more than a few parameters. A gradient
-    that cannot be found within twice `max_steps` is NaN.
+    that cannot be found within ten times `max_steps` is NaN.
 
     Source: Hindmarsh et al. (2005), SUNDIALS, https://doi.org/10.1145/1089014.1089020; Ma et al.
     (2021), https://doi.org/10.1109/HPEC49654.2021.9622796.

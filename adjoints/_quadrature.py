@@ -59,7 +59,7 @@ class Quadrature(AbstractContinuous):
     relative to the whole, is NaN. The most accurate integral of the continuous strategies, at the
     price of two dense solutions: memory for twice the steps that `max_steps` provides for. *Not*
     exact for the discrete solve. A gradient that cannot be found within
-    twice `max_steps` is NaN.
+    ten times `max_steps` is NaN.
 
     Source: Piessens et al. (1983), https://doi.org/10.1007/978-3-642-61786-7; Ma et al. (2021),
     https://doi.org/10.1109/HPEC49654.2021.9622796.

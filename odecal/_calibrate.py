@@ -3,6 +3,7 @@
 import time
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from odecal._journal import FileJournal
+    from odecal._model import Model
     from odecal._pipeline import Begun, Plan
     from odecal._system import System
 
@@ -83,7 +85,8 @@ def calibrate(
                 f"{system.declaration.name} has nothing to calibrate: every parameter and initial "
                 "value is fixed. Expected at least one prior. To solve it, use odecal.simulate."
             )
-        plan = Plan(model, sampler, run, int(seed))
+        model, note = _with_adjoint(model, int(seed), progress)
+        plan = Plan(model, sampler, run, int(seed), note)
         if journal is None or path is None:
             return _finish(plan, Begun(), began, progress)
         return _saved(plan, journal, Path(path), began, progress)
@@ -166,6 +169,17 @@ def shipped(system: "System") -> Any:
             "line), or a class attribute `data` with a path."
         )
     return system.data
+
+
+def _with_adjoint(model: "Model", seed: int, progress: bool) -> "tuple[Model, str]":
+    """The model with the adjoint in force, chosen by measurement unless it was asked for."""
+    from odecal._choose import choose_adjoint
+    from odecal._progress import Progress, shown_progress
+
+    with shown_progress() if progress else Progress() as shown:
+        choice = choose_adjoint(model, seed, shown)
+    solve = replace(model.solve, adjoint=choice.adjoint)
+    return replace(model, solve=solve), choice.note()
 
 
 def _finish(plan: "Plan", journal: "Begun", began: float, progress: bool) -> "xr.DataTree":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from odecal._calibrate import shipped
 from odecal._compile import as_system, compile  # noqa: A004
@@ -97,6 +98,7 @@ def compare_adjoints(
     solve: Solve | None = None,
     tolerances: Sequence[float] = (1e-2, 1.0, 1e2),
     num_draws: int = 8,
+    num_around_mode: int = 8,
     repeats: int = 10,
     batch_size: int = 16,
     seed: int = 0,
@@ -113,7 +115,8 @@ def compare_adjoints(
         adjoints: the strategies by the names to give them; None takes all that serve the solver.
         solve: the settings of a solve, whose adjoint is replaced by each; None takes the system's.
         tolerances: factors of the tolerances of the solve.
-        num_draws: how many draws from the prior, and how many around the mode.
+        num_draws: how many draws from the prior.
+        num_around_mode: how many draws around the mode; 0 spares the search for it.
         repeats: how many times each gradient is timed, all adjoints in turn; a short one is taken
             several times in one program, as a chain takes it.
         batch_size: how many gradients a batch computes at once; 0 leaves batches out.
@@ -146,13 +149,13 @@ def compare_adjoints(
     from odecal._progress import Progress, shown_progress
 
     system = as_system(system)
-    factors = _checked(tolerances, num_draws, repeats, batch_size)
+    factors = _checked(tolerances, (num_draws, repeats), (num_around_mode, batch_size))
     model = compile(system, shipped(system) if observations is None else observations, solve)
     chosen = default_adjoints(model.solve) if adjoints is None else dict(adjoints)
     for adjoint in chosen.values():  # each refused before anything is measured
         replace(model.solve, adjoint=adjoint)
     with model.precision(), shown_progress() if progress else Progress() as shown:
-        points = _points(model, factors, num_draws, seed, shown)
+        points = _points(model, factors, (num_draws, num_around_mode), seed, shown)
         value_times, measured = _measure(model, chosen, points, factors, repeats, batch_size, shown)
     return _dataset(model, chosen, points, factors, value_times, measured)
 
@@ -174,7 +177,7 @@ def _snake(name: str) -> str:
 
 
 def _checked(
-    tolerances: Sequence[float], num_draws: int, repeats: int, batch_size: int
+    tolerances: Sequence[float], positive: tuple[int, int], others: tuple[int, int]
 ) -> np.ndarray:
     factors = np.sort(np.asarray(tolerances, float).ravel())
     if not factors.size or not (np.isfinite(factors) & (factors > 0)).all():
@@ -182,35 +185,35 @@ def _checked(
             "compare_adjoints(tolerances=...) expects positive factors of the tolerances of the "
             f"solve, such as (0.01, 1, 100). Got {tolerances!r}."
         )
-    if num_draws < 1 or repeats < 1 or batch_size < 0:
+    if min(positive) < 1 or min(others) < 0:
         raise SettingsError(
-            "compare_adjoints expects num_draws and repeats of at least 1, and batch_size of at "
-            f"least 0. Got {num_draws}, {repeats} and {batch_size}."
+            "compare_adjoints expects num_draws and repeats of at least 1, num_around_mode and "
+            f"batch_size of at least 0. Got {positive[0]}, {positive[1]}, {others[0]} and "
+            f"{others[1]}."
         )
     return factors
 
 
 def _points(
-    model: Model, factors: np.ndarray, num_draws: int, seed: int, shown: "Progress"
+    model: Model, factors: np.ndarray, counts: tuple[int, int], seed: int, shown: "Progress"
 ) -> _Points:
     """Draws from the prior and around the best mode, with their reference gradients."""
     stream = streams(seed)
-    shown.say("Looking for the mode")
 
     def draw(words: jax.Array) -> jax.Array:
         keys = jax.random.split(key_of(words), NUM_CANDIDATES)
-        return jax.vmap(flat.sample_prior)(keys)
+        return jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0])(keys)
 
-    with Compiler() as compiler:
-        flat = flatten(model)
-        finder = StartFinder(flat, compiler)
-        prior = np.asarray(jax.jit(draw)(stream.prior))
-        around = finder(prior, stream.starts, num_draws).starts.position
-    positions = np.concatenate([np.resize(prior, (num_draws, flat.dim)), np.asarray(around)])
+    prior = np.asarray(jax.jit(draw)(stream.prior))
+    positions = np.resize(prior, (counts[0], prior.shape[1]))
+    if counts[1]:
+        shown.say("Looking for the mode")
+        with Compiler() as compiler:
+            found = StartFinder(flatten(model), compiler)(prior, stream.starts, counts[1])
+        positions = np.concatenate([positions, np.asarray(found.starts.position)])
     shown.say("Reference gradients")
     gradients, mistrust, failed = _reference(model, positions, factors[0], seed)
-    places = np.repeat(["prior", "mode"], num_draws)
-    return _Points(positions, places, gradients, mistrust, failed)
+    return _Points(positions, np.repeat(["prior", "mode"], counts), gradients, mistrust, failed)
 
 
 def _reference(

@@ -137,3 +137,7 @@ class Clock:
     def median(self, key: Any) -> float:
         """The median time under a key, not a number where there is none."""
         return float(np.median(self.ticks[key])) if key in self.ticks else float("nan")
+
+    def typical(self) -> float:
+        """The median over keys of their median times, not a number where there are none."""
+        return float(np.median([np.median(ticks) for ticks in self.ticks.values()] or [np.nan]))

@@ -35,12 +35,14 @@ class Plan:
         sampler: the sampler.
         run: the size of the run.
         seed: the random seed.
+        adjoint_choice: how the adjoint was chosen, as JSON.
     """
 
     model: Model
     sampler: AbstractSampler
     run: Run
     seed: int
+    adjoint_choice: str = ""
 
 
 @dataclass(frozen=True, eq=False)

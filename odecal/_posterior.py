@@ -78,6 +78,7 @@ def _attrs(result: Result) -> dict[str, Any]:
         {
             "t0": plan.model.experiment.t0,
             "seed": plan.seed,
+            "adjoint_choice": plan.adjoint_choice,
             "num_chains": plan.run.num_chains,
             "num_warmup": plan.run.num_warmup,
             "num_samples": plan.run.num_samples,

@@ -49,6 +49,7 @@ def plan_to_bytes(plan: "Plan") -> bytes:
         "sampler": _described(plan.sampler),
         "run": list(plan.run),
         "seed": int(plan.seed),
+        "adjoint_choice": plan.adjoint_choice,
         "t0": experiment.t0,
         "observables": list(experiment.series),
     }
@@ -101,6 +102,7 @@ def plan_from_bytes(data: bytes, where: Path, system: "System | None", more: int
         _made(header["sampler"], "sampler", where),
         Run(num_chains, num_warmup, num_samples + more),
         header["seed"],
+        header.get("adjoint_choice", ""),
     )
 
 

@@ -1,0 +1,1 @@
+"""Systems that gradients are measured on, from three parameters to four hundred."""

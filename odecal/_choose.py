@@ -1,0 +1,221 @@
+"""The adjoint chosen by measurement, on the user's own problem and device."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from odecal._gradients import Clock, again, compiled, gradient_of
+from odecal._model import Model
+from odecal._progress import Progress
+from odecal._provenance import environment_attrs, solve_attrs, system_attrs
+from odecal._streams import key_of, streams
+from odecal.adjoints import (
+    AbstractAdjoint,
+    ExplicitForward,
+    ExplicitReverse,
+    Forward,
+    RecursiveCheckpoint,
+)
+
+# Forward mode was the best, or within 1.2 times of it, below this many numbers carried by explicit
+# sensitivities, and this many parameters with an implicit solver, whose factorisations the
+# sensitivities share: benchmarks/results/gradients.csv.
+_FEW_CARRIED, _FEW_PARAMETERS = 512, 40
+# Gradients of a calibration one after the other, about; and how much of one another strategy may
+# save, about: it is not tried if trying takes longer than it may save.
+_GRADIENTS, _SAVING = 20_000, 0.7
+# Draws from the prior that gradients are timed at, and seconds that one strategy may take.
+_NUM_DRAWS, _BUDGET = 8, 1.0
+# The relative error of a gradient against an exact one that a sampler does not feel.
+_ERROR = 1e-3
+# What another strategy must gain to be preferred, so that noise does not decide.
+_GAIN = 1.1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One strategy as it was measured.
+
+    Args:
+        seconds: for value and gradient, the median over draws from the prior.
+        error: the largest relative error against an exact strategy; 0 for those.
+        compile_seconds: for how long it was compiled.
+    """
+
+    seconds: float
+    error: float
+    compile_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The strategy chosen.
+
+    Args:
+        adjoint: the strategy.
+        reason: why.
+        trials: what was measured, by name.
+    """
+
+    adjoint: AbstractAdjoint
+    reason: str
+    trials: Mapping[str, Trial]
+
+    def note(self) -> str:
+        """For the file of results, as JSON."""
+        trials = {name: asdict(trial) for name, trial in self.trials.items()}
+        return json.dumps({"reason": self.reason, "trials": trials})
+
+
+def choose_adjoint(model: Model, seed: int, progress: Progress) -> Choice:
+    """The adjoint that gives gradients of a model fastest, among those that give them right.
+
+    Small problems are not measured: there forward mode wins, and measuring costs more than it can
+    save. For others a few candidates are compiled and timed at draws from the prior, the usual one
+    first, as long as another may save more than trying it costs. One that is not exact for the
+    discrete solve must agree with one that is. What was found is kept in the user's cache folder,
+    by problem, device and versions.
+
+    Args:
+        model: the model; to be called outside its precision.
+        seed: of the draws.
+        progress: where progress is shown.
+
+    Returns:
+        The choice.
+    """
+    solve = model.solve
+    if solve.adjoint is not None:
+        return Choice(solve.strategy, "as asked for", {})
+    carried, parameters = _carried(model)
+    explicit = ExplicitForward.serves(solve.solver)
+    if carried <= _FEW_CARRIED if explicit else parameters <= _FEW_PARAMETERS:
+        return Choice(solve.strategy, "a small problem, where forward mode is fastest", {})
+    candidates = _candidates(explicit)
+    file = _cache_file(model)
+    trials = _cached(file, candidates)
+    if trials is None:
+        trials = _measured(model, candidates, seed, progress)
+        _keep(file, trials)
+    sound = {name: t.seconds for name, t in trials.items() if t.error <= _ERROR}
+    if not sound:
+        return Choice(solve.strategy, "no candidate could be measured", trials)
+    best = min(sound, key=sound.__getitem__)
+    usual = type(solve.strategy).__name__
+    if usual in sound and sound[usual] <= _GAIN * sound[best]:
+        best = usual
+    return Choice(candidates[best], "the fastest as measured", trials)
+
+
+def _carried(model: Model) -> tuple[int, int]:
+    """The numbers that forward sensitivities carry, and the parameters; each at most."""
+    declaration = model.system.declaration
+    states = sum(int(np.prod(declaration.shape(name))) for name in declaration.states)
+    sites = sum(int(np.prod(s.shape)) for s in model.site_shapes.values())
+    return states * (1 + states + sites), sites
+
+
+def _candidates(explicit: bool) -> dict[str, AbstractAdjoint]:
+    """A few strategies that may be the fastest, by size."""
+    if explicit:
+        found: tuple[AbstractAdjoint, ...] = (ExplicitForward(), ExplicitReverse())
+    else:
+        found = (Forward(), RecursiveCheckpoint())
+    return {type(adjoint).__name__: adjoint for adjoint in found}
+
+
+def _measured(
+    model: Model, candidates: Mapping[str, AbstractAdjoint], seed: int, progress: Progress
+) -> dict[str, Trial]:
+    """Compile and time the candidates, as long as that pays."""
+    with model.precision():
+        words = streams(seed).prior
+
+        def draw(key: jax.Array) -> jax.Array:
+            return ravel_pytree(model.init_position(key))[0]
+
+        keys = jax.random.split(key_of(words), _NUM_DRAWS)
+        positions = np.asarray(jax.jit(jax.vmap(draw))(keys))
+        found: dict[str, dict[int, np.ndarray]] = {}
+        clocks, compile_seconds = {}, {}
+        for name, adjoint in candidates.items():
+            if _idle(clocks, compile_seconds):
+                break
+            progress.say(f"Measuring adjoints: {name}")
+            program = compiled(again(gradient_of(model, adjoint)), positions[0], 1.0, 1, 0.0)
+            clocks[name], compile_seconds[name], found[name] = Clock(_BUDGET), program.seconds, {}
+            for i, position in enumerate(positions):
+                result = clocks[name].repeat(i, program.program, position, 1.0, 3)
+                if result is not None and np.isfinite(result[0]):
+                    found[name][i] = np.asarray(result[1])
+    exact = next(name for name, a in candidates.items() if a.properties and a.properties.exact)
+    trials = {}
+    for name, gradients in found.items():
+        common = sorted(set(gradients) & set(found[exact]))
+        seconds = [clocks[name].median(i) for i in common]
+        trusted = bool(candidates[name].properties and candidates[name].properties.exact)
+        errors = [0.0 if trusted else _error(gradients[i], found[exact][i]) for i in common]
+        if common:
+            trials[name] = Trial(float(np.median(seconds)), max(errors), compile_seconds[name])
+    return trials
+
+
+def _idle(clocks: Mapping[str, Clock], compile_seconds: Mapping[str, float]) -> bool:
+    """Whether trying a further strategy takes longer than it may save."""
+    if not clocks:
+        return False
+    seconds = min(clock.typical() for clock in clocks.values())
+    return _SAVING * _GRADIENTS * seconds < max(compile_seconds.values())
+
+
+def _error(gradient: np.ndarray, exact: np.ndarray) -> float:
+    """The relative error; infinite where there is no gradient."""
+    error = float(np.linalg.norm(gradient - exact) / max(np.linalg.norm(exact), 1e-300))
+    return error if np.isfinite(error) else float("inf")
+
+
+def _cache_file(model: Model) -> Path:
+    """Where the choice for a problem like this is kept."""
+    from platformdirs import user_cache_path
+
+    environment = environment_attrs()
+    environment.pop("created_at")
+    experiment = model.experiment
+    parts = {
+        "sites": {name: str(s) for name, s in model.site_shapes.items()},
+        "times": [experiment.t0, len(experiment.ts), float(experiment.ts[-1])],
+        "solve": solve_attrs(model.solve),
+        "cores": os.cpu_count(),
+        **system_attrs(model.system),
+        **environment,
+    }
+    digest = hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()
+    return user_cache_path("odecal") / "adjoints" / f"{digest[:32]}.json"
+
+
+def _cached(file: Path, candidates: Mapping[str, Any]) -> dict[str, Trial] | None:
+    """What was measured before, if it was."""
+    try:
+        trials = json.loads(file.read_text())
+        return {name: Trial(**trials[name]) for name in candidates if name in trials} or None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _keep(file: Path, trials: Mapping[str, Trial]) -> None:
+    """Keep what was measured; a cache that cannot be written is done without."""
+    partial = file.with_suffix(f".{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({name: asdict(trial) for name, trial in trials.items()}))
+        partial.replace(file)
+    except OSError:
+        pass
