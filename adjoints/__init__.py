@@ -24,10 +24,12 @@ from odecal.adjoints._properties import Properties as Properties
 from odecal.adjoints._properties import Size as Size
 from odecal.adjoints._quadrature import Quadrature as Quadrature
 from odecal.adjoints._recursive_checkpoint import RecursiveCheckpoint as RecursiveCheckpoint
+from odecal.adjoints._sensitivities import AbstractSensitivities as AbstractSensitivities
 from odecal.adjoints._steady_state import SteadyState as SteadyState
 
 __all__ = [
     "AbstractAdjoint",
+    "AbstractSensitivities",
     "Backsolve",
     "DiffraxAdjoint",
     "Direct",

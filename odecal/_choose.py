@@ -19,16 +19,19 @@ from odecal._provenance import environment_attrs, solve_attrs, system_attrs
 from odecal._streams import key_of, streams
 from odecal.adjoints import (
     AbstractAdjoint,
+    AbstractSensitivities,
     ExplicitForward,
     ExplicitReverse,
     Forward,
     RecursiveCheckpoint,
 )
 
-# Forward mode was the best, or within 1.2 times of it, below this many numbers carried by explicit
-# sensitivities, and this many parameters with an implicit solver, whose factorisations the
-# sensitivities share: benchmarks/results/gradients.csv.
-_FEW_CARRIED, _FEW_PARAMETERS = 512, 40
+# Measured in benchmarks/results/gradients.csv. With an explicit solver forward mode is best up to
+# the first of these numbers of sensitivities (states times one more than the numbers
+# differentiated by), reverse mode is best or nearly so above it, and measuring begins to pay at the
+# second. An implicit solver's factorisations are shared by all sensitivities: up to so many
+# numbers differentiated by, forward mode is best.
+_FORWARD_UP_TO, _CHEAP_UP_TO, _IMPLICIT_UP_TO = 30, 512, 40
 # Gradients of a calibration one after the other, about; and how much of one another strategy may
 # save, about: it is not tried if trying takes longer than it may save.
 _GRADIENTS, _SAVING = 20_000, 0.7
@@ -78,11 +81,11 @@ class Choice:
 def choose_adjoint(model: Model, seed: int, progress: Progress) -> Choice:
     """The adjoint that gives gradients of a model fastest, among those that give them right.
 
-    Small problems are not measured: there forward mode wins, and measuring costs more than it can
-    save. For others a few candidates are compiled and timed at draws from the prior, the usual one
-    first, as long as another may save more than trying it costs. One that is not exact for the
-    discrete solve must agree with one that is. What was found is kept in the user's cache folder,
-    by problem, device and versions.
+    Small problems are not measured: it is known what is fastest there, and measuring costs more
+    than it can save. For others a few candidates are compiled and timed at draws from the prior,
+    the usual one first, as long as another may save more than trying it costs. One that is not
+    exact for the discrete solve must agree with one that is. What was found is kept in the user's
+    cache folder, by problem, device and versions.
 
     Args:
         model: the model; to be called outside its precision.
@@ -95,10 +98,14 @@ def choose_adjoint(model: Model, seed: int, progress: Progress) -> Choice:
     solve = model.solve
     if solve.adjoint is not None:
         return Choice(solve.strategy, "as asked for", {})
-    carried, parameters = _carried(model)
+    states, moving = _size(model)
     explicit = ExplicitForward.serves(solve.solver)
-    if carried <= _FEW_CARRIED if explicit else parameters <= _FEW_PARAMETERS:
-        return Choice(solve.strategy, "a small problem, where forward mode is fastest", {})
+    carried = states * (1 + moving)
+    if carried <= _FORWARD_UP_TO if explicit else moving <= _IMPLICIT_UP_TO:
+        return Choice(solve.strategy, "forward mode is the fastest on problems so small", {})
+    if explicit and carried <= _CHEAP_UP_TO:
+        reason = "reverse mode is the fastest on problems of this size"
+        return Choice(ExplicitReverse(), reason, {})
     candidates = _candidates(explicit)
     file = _cache_file(model)
     trials = _cached(file, candidates)
@@ -109,24 +116,46 @@ def choose_adjoint(model: Model, seed: int, progress: Progress) -> Choice:
     if not sound:
         return Choice(solve.strategy, "no candidate could be measured", trials)
     best = min(sound, key=sound.__getitem__)
-    usual = type(solve.strategy).__name__
+    usual = next(iter(candidates))
     if usual in sound and sound[usual] <= _GAIN * sound[best]:
         best = usual
     return Choice(candidates[best], "the fastest as measured", trials)
 
 
-def _carried(model: Model) -> tuple[int, int]:
-    """The numbers that forward sensitivities carry, and the parameters; each at most."""
+class _Found(Exception):  # noqa: N818
+    """Carries a size out of a trace."""
+
+
+class _Probe(AbstractSensitivities):
+    """Traces as far as the solve, and tells what is differentiated there."""
+
+    def solution(self, problem: Any, y0__args: Any) -> Any:
+        """Not differentiated at all."""
+        raise _Found(0)
+
+    def jacobian(self, problem: Any, moving: Any, fixed: Any) -> Any:
+        """The numbers to differentiate by."""
+        raise _Found(sum(leaf.size for leaf in jax.tree.leaves(moving)))
+
+
+def _size(model: Model) -> tuple[int, int]:
+    """The elements of the state, and the numbers that a solve is differentiated by."""
     declaration = model.system.declaration
     states = sum(int(np.prod(declaration.shape(name))) for name in declaration.states)
-    sites = sum(int(np.prod(s.shape)) for s in model.site_shapes.values())
-    return states * (1 + states + sites), sites
+    with model.precision():
+        sites = jax.eval_shape(model.unconstrain, model.site_shapes)
+        position = jax.ShapeDtypeStruct((sum(s.size for s in sites.values()),), model.dtype)
+        try:
+            jax.eval_shape(gradient_of(model, _Probe()), position, 1.0)
+        except _Found as found:
+            return states, found.args[0]
+    return states, 0
 
 
 def _candidates(explicit: bool) -> dict[str, AbstractAdjoint]:
     """A few strategies that may be the fastest, by size."""
     if explicit:
-        found: tuple[AbstractAdjoint, ...] = (ExplicitForward(), ExplicitReverse())
+        found: tuple[AbstractAdjoint, ...] = (ExplicitReverse(), ExplicitForward())
     else:
         found = (Forward(), RecursiveCheckpoint())
     return {type(adjoint).__name__: adjoint for adjoint in found}
@@ -160,10 +189,11 @@ def _measured(
     trials = {}
     for name, gradients in found.items():
         common = sorted(set(gradients) & set(found[exact]))
-        seconds = [clocks[name].median(i) for i in common]
+        timed = [clocks[name].median(i) for i in common]
+        seconds = [one for one in timed if np.isfinite(one)]
         trusted = bool(candidates[name].properties and candidates[name].properties.exact)
         errors = [0.0 if trusted else _error(gradients[i], found[exact][i]) for i in common]
-        if common:
+        if seconds:
             trials[name] = Trial(float(np.median(seconds)), max(errors), compile_seconds[name])
     return trials
 
