@@ -57,7 +57,8 @@ class AbstractContinuous(AbstractReverse):
 
     def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
         """Solve by `diffrax.diffeqsolve`."""
-        return solve(problem, *y0__args, diffrax.ForwardMode())
+        y0, args = y0__args
+        return solve(problem, y0, args, diffrax.ForwardMode())
 
     def way_back(
         self,

@@ -146,7 +146,7 @@ def _kept_back(
 
     def pull(found: Any) -> Any:
         i, bars = found
-        _, reverse = jax.vjp(lambda *point: state(*point, row(ts, i - 1)), *point)
+        _, reverse = jax.vjp(lambda y, y1, k: state(y, y1, k, row(ts, i - 1)), *point)
         return i - 1, jax.tree.map(jnp.add, bars, reverse(row(cotangents, i - 1)))
 
     bars = (jnp.zeros_like(point[0]), back.y_bar, jnp.zeros_like(point[2]))

@@ -49,7 +49,8 @@ class ForwardSensitivity(AbstractSensitivities):
     def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
         """Solve the state alone."""
         require_times_alone(self, problem.terms, problem.saveat)
-        return solve(problem, *y0__args, diffrax.ForwardMode())
+        y0, args = y0__args
+        return solve(problem, y0, args, diffrax.ForwardMode())
 
     def jacobian(
         self, problem: Problem, moving: Any, fixed: Any

@@ -1,6 +1,7 @@
 """Adaptive steps of any Diffrax solver from stop to stop, watched on the way."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import diffrax
@@ -194,9 +195,6 @@ def _resolved(
     for name in ("rtol", "atol", "norm"):
         value = getattr(root_finder, name, 0.0)
         if not (callable(value) or eqx.is_array_like(value)):  # to be taken from the controller
-            solver = eqx.tree_at(
-                lambda s, name=name: getattr(s.root_finder, name),
-                solver,
-                getattr(controller, name),
-            )
+            where = attrgetter(f"root_finder.{name}")
+            solver = eqx.tree_at(where, solver, getattr(controller, name))
     return solver

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from odecal.adjoints._continuous import AbstractContinuous, dense, pull, unit
-from odecal.adjoints._march import dense_shape, march
+from odecal.adjoints._march import Road, dense_shape, march
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._reverse import Flow
@@ -105,7 +105,7 @@ class Quadrature(AbstractContinuous):
         lam = jnp.zeros_like(flow.y0)
         info = dense_shape(road, lam)
         blank = jax.tree.map(
-            lambda leaf: jnp.zeros((road.max_steps + 1, *leaf.shape), leaf.dtype),
+            lambda leaf: jnp.zeros((_rows(road), *leaf.shape), leaf.dtype),
             (road.stops[0], road.stops[0], info),
         )
         lam, (tape, num_steps), failed = march(
@@ -121,6 +121,12 @@ class Quadrature(AbstractContinuous):
         bad = failed | (error > jnp.sqrt(tolerance) * largest)
         factor = jnp.where(bad, jnp.nan, scale)
         return lam * factor, total * factor
+
+
+def _rows(road: Road) -> int:
+    """How many steps to provide for, and one row for what does not count."""
+    assert road.max_steps is not None
+    return road.max_steps + 1
 
 
 def _integral(

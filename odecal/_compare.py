@@ -47,7 +47,7 @@ _BUDGET = 20.0
 # The step of the differences that check the reference, in unconstrained space.
 _STEP = 1e-4
 
-_MENU = (
+_MENU: tuple[AbstractAdjoint, ...] = (
     ExplicitForward(),
     ExplicitReverse(),
     Forward(),
@@ -162,7 +162,7 @@ def compare_adjoints(
 
 def default_adjoints(solve: Solve) -> dict[str, AbstractAdjoint]:
     """The strategies that serve the solver of a solve, by their names."""
-    served = {}
+    served: dict[str, AbstractAdjoint] = {}
     for adjoint in _MENU:
         try:
             adjoint.check(solve.solver, solve.max_steps)
@@ -278,7 +278,9 @@ def _measure(
                 for name, clock in clocks.items():
                     found = clock.repeat((i, j), alone[name].program, position, factor, 1)
                     if n == 0 and found is not None:
-                        errors[name][i, j] = _relative_error(*found, points.gradients[j])
+                        errors[name][i, j] = _relative_error(
+                            found[0], found[1], points.gradients[j]
+                        )
         for _ in range(repeats if batch_size else 0):
             for name, clock in clocks.items():
                 clock.run(i, batched[name], batch, factor, parts=batch_size)

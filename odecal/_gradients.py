@@ -140,4 +140,5 @@ class Clock:
 
     def typical(self) -> float:
         """The median over keys of their median times, not a number where there are none."""
-        return float(np.median([np.median(ticks) for ticks in self.ticks.values()] or [np.nan]))
+        medians = [float(np.median(ticks)) for ticks in self.ticks.values()]
+        return float(np.median(medians)) if medians else float("nan")

@@ -1,5 +1,6 @@
 """Posteriors against published references and against quadrature."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import arviz_stats
@@ -9,6 +10,7 @@ import pytest
 
 import odecal
 from odecal import samplers, systems
+from odecal._compare import default_adjoints
 
 REFERENCES = Path(__file__).parent / "references"
 SAMPLERS = [samplers.NUTS(), samplers.NumPyroNUTS()]
@@ -50,6 +52,18 @@ def test_hudson_bay(sampler):
     posterior = calibrated(systems.LotkaVolterra(), sampler, 1500)
     assert_like_hudson_bay(posterior)
     assert posterior["sample_stats"]["diverging"].sum() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", default_adjoints(systems.LotkaVolterra.solve))
+@both_samplers
+def test_hudson_bay_by_every_adjoint(sampler, name):
+    system = systems.LotkaVolterra()
+    solve = replace(system.solve, adjoint=default_adjoints(system.solve)[name])
+    posterior = odecal.calibrate(
+        system, sampler=sampler, solve=solve, num_samples=1500, seed=1, progress=False
+    )
+    assert_like_hudson_bay(posterior)
 
 
 @pytest.mark.slow
