@@ -177,10 +177,15 @@ def compare_adjoints(
     time: TimeOption = None,
     ignore: IgnoreOption = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="A PNG picture to write.")] = None,
+    adjoint: Annotated[
+        list[str] | None,
+        typer.Option("--adjoint", help="A strategy to compare; repeat for several. Default: all."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Compare gradient strategies on a system: time, memory, error."""
     import odecal
+    from odecal._cli_settings import make_adjoint
     from odecal._plot import plot_comparison
     from odecal._save import check_output
 
@@ -189,7 +194,8 @@ def compare_adjoints(
         check_output(figure, ".png")
     target = find_system(system)
     observations = _observations(target, data, time, ignore)
-    comparison = odecal.compare_adjoints(target, observations, seed=seed)
+    chosen = {name.replace("-", "_"): make_adjoint(name) for name in adjoint or ()} or None
+    comparison = odecal.compare_adjoints(target, observations, adjoints=chosen, seed=seed)
     odecal.save(comparison, out)
     show_comparison(comparison)
     say(f"Saved {out}")

@@ -82,10 +82,27 @@ def change_solve(solve: Any, adjoint: str | None, dtype: str | None) -> Any:
     """
     from dataclasses import replace
 
+    if adjoint is not None:
+        solve = replace(solve, adjoint=None if adjoint == "auto" else make_adjoint(adjoint, "auto"))
+    if dtype is not None:
+        types = {"float64": "float64", "float32": "float32"}
+        solve = replace(solve, dtype=choose("--dtype", dtype, types))
+    return solve
+
+
+def make_adjoint(name: str, *others: str) -> Any:
+    """The adjoint of a name.
+
+    Args:
+        name: such as `recursive-checkpoint`.
+        others: further names that may be given, for the message.
+
+    Raises:
+        SettingsError: if the name is unknown.
+    """
     from odecal import adjoints
 
-    known = {
-        "auto": lambda: None,
+    known: dict[str, Any] = dict.fromkeys(others) | {
         "explicit-forward": adjoints.ExplicitForward,
         "explicit-reverse": adjoints.ExplicitReverse,
         "forward": adjoints.Forward,
@@ -98,12 +115,7 @@ def change_solve(solve: Any, adjoint: str | None, dtype: str | None) -> Any:
         "direct": adjoints.Direct,
         "steady-state": adjoints.SteadyState,
     }
-    if adjoint is not None:
-        solve = replace(solve, adjoint=choose("--adjoint", adjoint.replace("_", "-"), known)())
-    if dtype is not None:
-        types = {"float64": "float64", "float32": "float32"}
-        solve = replace(solve, dtype=choose("--dtype", dtype, types))
-    return solve
+    return choose("--adjoint", name.replace("_", "-"), known)()
 
 
 def choose(option: str, name: str, known: dict[str, Any]) -> Any:

@@ -126,6 +126,28 @@ def test_an_order_is_a_sum_of_products():
     assert str(adjoints.Order(terms)) == "O(n d² + √N)"
 
 
+@pytest.mark.parametrize(
+    ("adjoint", "growth"),
+    [
+        (adjoints.ExplicitForward(), (1.0, 1.1)),
+        (adjoints.Backsolve(), (1.0, 1.1)),
+        (adjoints.RecursiveCheckpoint(), (1.5, 5.0)),
+        (adjoints.ExplicitReverse(), (10.0, 17.0)),
+        (adjoints.Gauss(), (10.0, 17.0)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_memory_grows_with_the_steps_as_declared(adjoint, growth, inputs):
+    """XLA's own analysis, from 512 to 8192 steps: constant, as a root, or in proportion."""
+
+    def memory(max_steps):
+        gradient = jax.grad(lambda y0: loss(solve(adjoint, y0, inputs[1], max_steps=max_steps).ys))
+        analysis = jax.jit(gradient).lower(inputs[0]).compile().memory_analysis()
+        return max(analysis.temp_size_in_bytes, getattr(analysis, "peak_memory_in_bytes", 0))
+
+    assert growth[0] <= memory(8192) / memory(512) <= growth[1]
+
+
 @every_strategy
 def test_second_derivatives_are_right_where_declared(adjoint, inputs):
     if adjoint.properties is None or not adjoint.properties.hessian:
