@@ -36,7 +36,7 @@ def to_plain(value: Any) -> Any:
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         return {"array": array.tolist(), "dtype": array.dtype.name}
-    raise TypeError(f"{value!r} cannot be described")
+    return {"name": _name_of_constant(value)}
 
 
 def from_plain(plain: Any) -> Any:
@@ -87,6 +87,18 @@ def _name(thing: Any) -> str:
     if not same:
         raise TypeError(f"{thing!r} cannot be found by a name")
     return name
+
+
+def _name_of_constant(value: Any) -> str:
+    """The name of a constant of the module that declares its class.
+
+    Such as Diffrax's stand-in for the tolerances of the step-size controller.
+    """
+    module = type(value).__module__
+    for name, known in vars(importlib.import_module(module)).items():
+        if known is value:
+            return f"{module}:{name}"
+    raise TypeError(f"{value!r} cannot be described")
 
 
 def _found(name: str) -> Any:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import diffrax
 import numpy as np
 import pytest
 import xarray as xr
@@ -248,6 +249,9 @@ SETTINGS = [
     replace(LotkaVolterra().solve, max_steps=100),
     samplers.NUTS(metric=samplers.LowRankMetric(max_rank=3)),
     samplers.TemperedSMC(num_moves=3),
+    odecal.Solve(solver=diffrax.Kvaerno5()),  # with Diffrax's stand-ins for tolerances
+    odecal.Solve(adjoint=odecal.adjoints.Gauss(1e-7, 1e-9, diffrax.Kvaerno5(), points=4)),
+    odecal.Solve(adjoint=odecal.adjoints.Backsolve(max_drift=0.1)),
 ]
 
 
@@ -265,6 +269,11 @@ def test_settings_survive_a_file(index):
     again = from_plain(json.loads(json.dumps(to_plain(settings))))
     assert type(again) is type(settings)
     assert to_plain(again) == to_plain(settings)
+
+
+def test_constants_are_found_again():
+    solver = diffrax.Kvaerno5()
+    assert from_plain(to_plain(solver)).root_finder.rtol is solver.root_finder.rtol
 
 
 def test_what_has_no_name_is_not_described():
