@@ -98,11 +98,15 @@ def choose_adjoint(model: Model, seed: int, progress: Progress) -> Choice:
     solve = model.solve
     if solve.adjoint is not None:
         return Choice(solve.strategy, "as asked for", {})
-    states, moving = _size(model)
     explicit = ExplicitForward.serves(solve.solver)
-    carried = states * (1 + moving)
-    if carried <= _FORWARD_UP_TO if explicit else moving <= _IMPLICIT_UP_TO:
-        return Choice(solve.strategy, "forward mode is the fastest on problems so small", {})
+    # What can be at most first, which needs no trace.
+    for size in (_largest_size, _size):
+        states, moving = size(model)
+        carried = states * (1 + moving)
+        small = carried <= _FORWARD_UP_TO if explicit else moving <= _IMPLICIT_UP_TO
+        if small:
+            reason = "forward mode is the fastest on problems so small"
+            return Choice(solve.strategy, reason, {})
     if explicit and carried <= _CHEAP_UP_TO:
         reason = "reverse mode is the fastest on problems of this size"
         return Choice(ExplicitReverse(), reason, {})
@@ -138,10 +142,16 @@ class _Probe(AbstractSensitivities):
         raise _Found(sum(leaf.size for leaf in jax.tree.leaves(moving)))
 
 
-def _size(model: Model) -> tuple[int, int]:
-    """The elements of the state, and the numbers that a solve is differentiated by."""
+def _largest_size(model: Model) -> tuple[int, int]:
+    """The elements of the state, and the numbers that a solve may be differentiated by at most."""
     declaration = model.system.declaration
     states = sum(int(np.prod(declaration.shape(name))) for name in declaration.states)
+    return states, states + sum(int(np.prod(s.shape)) for s in model.site_shapes.values())
+
+
+def _size(model: Model) -> tuple[int, int]:
+    """The elements of the state, and the numbers that a solve is differentiated by."""
+    states, _ = _largest_size(model)
     with model.precision():
         sites = jax.eval_shape(model.unconstrain, model.site_shapes)
         position = jax.ShapeDtypeStruct((sum(s.size for s in sites.values()),), model.dtype)
