@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from math import log
 
 
 class Mode(Enum):
@@ -42,19 +43,21 @@ class Monomial:
         states: the power of the number of elements of the state.
         parameters: the power of the number of parameters.
         max_steps: the power of the largest number of steps.
+        log_max_steps: the power of its logarithm.
     """
 
     steps: float = 0
     states: float = 0
     parameters: float = 0
     max_steps: float = 0
+    log_max_steps: float = 0
 
     def __call__(self, size: Size) -> float:
         """Its value at one size."""
         value = 1.0
         for name in ("steps", "states", "parameters", "max_steps"):
             value *= getattr(size, name) ** getattr(self, name)
-        return value
+        return value * log(size.max_steps) ** self.log_max_steps
 
     def __str__(self) -> str:
         powers = {0.5: "√{}", 1: "{}", 2: "{}²", 3: "{}³"}
@@ -64,6 +67,8 @@ class Monomial:
             for name, letter in letters.items()
             if getattr(self, name)
         ]
+        if self.log_max_steps:
+            parts.append(powers[self.log_max_steps].format("log N"))
         return " ".join(parts) or "1"
 
 

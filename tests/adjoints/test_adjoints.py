@@ -124,6 +124,9 @@ def test_an_order_is_a_sum_of_products():
     terms = (adjoints.Monomial(steps=1, states=2), adjoints.Monomial(max_steps=0.5))
     assert adjoints.Order(terms)(size) == 2 * 9 + 7
     assert str(adjoints.Order(terms)) == "O(n d² + √N)"
+    logarithm = adjoints.Monomial(parameters=1, log_max_steps=1)
+    assert logarithm(size) == pytest.approx(5 * np.log(49))
+    assert str(logarithm) == "k log N"
 
 
 @pytest.mark.parametrize(
