@@ -122,6 +122,7 @@ def by_rule(row: pd.Series) -> bool:
 def draw(table: pd.DataFrame, path: Path) -> None:
     """Ratios to the forward solve, and memory, against the number of parameters."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     panels = (
         ("brusselator", "ratio_to_value", "gradient, in forward solves"),
@@ -135,6 +136,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             look = {"color": f"C{i}", "label": name, "markersize": 3}
             axis.loglog(rows.parameters, rows[column], "o-", **look)
         axis.set(title=family, xlabel="parameters", ylabel=label)
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.spines[["top", "right"]].set_visible(False)
     handles = axis.get_legend_handles_labels()
     figure.legend(*handles, frameon=False, fontsize="small", loc="outside right center")
