@@ -84,6 +84,34 @@ def test_a_batch_is_as_each_alone(adjoint, inputs):
 
 
 @every_strategy
+@pytest.mark.parametrize("ts", [[0.0], [0.0, 1.0, 1.0]], ids=["at the start", "twice"])
+def test_times_may_coincide(adjoint, ts, inputs):
+    y0, args = inputs
+
+    def total(y0):
+        return solve(adjoint, y0, args, saveat=diffrax.SaveAt(ts=jnp.array(ts))).ys.sum()
+
+    expected = np.exp(-float(args["k"]) * np.array(ts)).sum()
+    np.testing.assert_allclose(jax.grad(total)(y0), expected, rtol=1e-6)
+
+
+@every_strategy
+def test_single_precision_is_kept(adjoint):
+    with jax.enable_x64(False):
+        y0, args = jnp.array([1.5, -0.3]), {"k": jnp.array(0.7), "c": jnp.array([0.2, 0.1])}
+        loose = diffrax.PIDController(rtol=1e-4, atol=1e-5)
+
+        def total(y0, args):
+            return loss(solve(adjoint, y0, args, stepsize_controller=loose).ys)
+
+        got = jax.jit(jax.grad(total, (0, 1)))(y0, args)
+        expected = jax.grad(lambda y0, args: loss(closed_form(y0, args)), (0, 1))(y0, args)
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, other, rtol=1e-2)
+
+
+@every_strategy
 def test_a_failed_solve_can_be_silent(adjoint, inputs):
     solution = solve(adjoint, *inputs, max_steps=2, throw=False)
     assert solution.result != diffrax.RESULTS.successful
