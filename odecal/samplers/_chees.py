@@ -57,112 +57,127 @@ class ChEES(AbstractSampler):
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
+        ensemble = _Ensemble(self, target, run)
+        return Kernel(ensemble.init, ensemble.step, ensemble.learnt)
+
+
+class _Ensemble:
+    """All chains of one run."""
+
+    def __init__(self, settings: ChEES, target: Target, run: Run) -> None:
         import optax
         from blackjax.adaptation.chees_adaptation import base
         from blackjax.mcmc import dynamic_hmc
+
+        self.target = target
+        self.run = run
+        self.state_type = dynamic_hmc.DynamicHMCState
 
         def jitter(i: jax.Array) -> jax.Array:
             return dynamic_hmc.halton_sequence(i, _DIGITS)
 
         def num_steps(i: jax.Array, length: jax.Array) -> jax.Array:
             steps = jnp.ceil(jitter(i) * length)
-            return jnp.clip(steps, 1, self.max_integration_steps).astype(jnp.int32)
+            return jnp.clip(steps, 1, settings.max_integration_steps).astype(jnp.int32)
 
-        chees_init, chees_update = base(
+        self.chees_init, self.chees_update = base(
             jitter,
             lambda i: i + 1,
-            optax.adam(self.learning_rate),
-            self.target_acceptance_rate,
+            optax.adam(settings.learning_rate),
+            settings.target_acceptance_rate,
             0.5,  # the weight of recent iterations, BlackJAX's default
-            self.max_integration_steps,
+            settings.max_integration_steps,
         )
-        transition = dynamic_hmc.build_kernel(
+        self.transition = dynamic_hmc.build_kernel(
             next_random_arg_fn=lambda i: i + 1, integration_steps_fn=num_steps
         )
 
-        def init(key: jax.Array, start: Start) -> _State:
-            del key
-            count = jnp.zeros(len(start.position), jnp.int32)
-            rounding = Rounding.of(start.covariance)
-            chains = dynamic_hmc.DynamicHMCState(
-                rounding.round(start.position),
-                start.logdensity,
-                rounding.gradient(start.gradient),
-                count,
-            )
-            variance = jnp.ones(target.dim, start.position.dtype)
-            step_size = jnp.asarray(0.5 / target.dim**0.25, variance.dtype)
-            adapted = chees_init(jnp.asarray(0, jnp.int32), step_size)._replace(
-                log_step_size_moving_average=jnp.log(step_size),
-                log_trajectory_length_moving_average=0 * step_size,
-            )
-            adapted = with_definite_types(adapted)
-            zero = jnp.zeros_like(variance)
-            return _State(chains, adapted, variance, _Moments(zero[0], zero, zero), rounding)
+    def init(self, key: jax.Array, start: Start) -> "_State":
+        """Chains at their starts, in coordinates in which the guessed covariance is round."""
+        del key
+        rounding = Rounding.of(start.covariance)
+        chains = self.state_type(
+            rounding.round(start.position),
+            start.logdensity,
+            rounding.gradient(start.gradient),
+            jnp.zeros(len(start.position), jnp.int32),
+        )
+        variance = jnp.ones(self.target.dim, start.position.dtype)
+        step_size = jnp.asarray(0.5 / self.target.dim**0.25, variance.dtype)
+        adapted = self.chees_init(jnp.asarray(0, jnp.int32), step_size)._replace(
+            log_step_size_moving_average=jnp.log(step_size),
+            log_trajectory_length_moving_average=0 * step_size,
+        )
+        zero = jnp.zeros_like(variance)
+        moments = _Moments(zero[0], zero, zero)
+        return _State(chains, with_definite_types(adapted), variance, moments, rounding)
 
-        def adapt(state: _State, old: Any, info: Any, index: jax.Array) -> _State:
-            adapted = chees_update(
-                state.adapted,
-                info.proposal.position,
-                info.proposal.momentum,
-                old.position,
-                info.acceptance_rate,
-                info.is_divergent,
-                state.variance,
-            )
-            adapted = jax.tree.map(lambda x, new: jnp.asarray(new, x.dtype), state.adapted, adapted)
-            start, end = run.num_warmup // 4, run.num_warmup // 2
-            moments = jax.lax.cond(
-                (index >= start) & (index < end),
-                lambda: state.moments.take(state.chains.position),
-                lambda: state.moments,
-            )
-            variance = jnp.where(index == end - 1, moments.variance(), state.variance)
-            return state._replace(adapted=adapted, variance=variance, moments=moments)
+    def step(self, key: jax.Array, state: "_State", index: jax.Array) -> tuple["_State", Draw]:
+        """Move every chain by a trajectory of one length; in warm-up, adapt."""
+        old, warming = state.chains, index < self.run.num_warmup
+        step_size, length = self._step_size_and_length(state.adapted, warming)
+        density = state.rounding.density(self.target.logdensity_fn)
 
-        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
-            adapted, old = state.adapted, state.chains
-            density = state.rounding.density(target.logdensity_fn)
-            warming = index < run.num_warmup
-            step_size = jnp.where(
-                warming, adapted.step_size, jnp.exp(adapted.log_step_size_moving_average)
-            )
-            length = jnp.where(
-                warming,
-                adapted.trajectory_length,
-                jnp.exp(adapted.log_trajectory_length_moving_average),
-            )
-            move = jax.vmap(
-                lambda key, chain: transition(
-                    key,
-                    chain,
-                    density,
-                    step_size,
-                    state.variance,
-                    (length / step_size,),
-                )
-            )
-            chains, info = move(jax.random.split(key, run.num_chains), old)
-            state = state._replace(chains=chains)
-            state = jax.lax.cond(warming, lambda: adapt(state, old, info, index), lambda: state)
-            stats = {
-                "lp": chains.logdensity,
-                "energy": info.energy,
-                "acceptance_rate": info.acceptance_rate,
-                "accepted": info.is_accepted,
-                "step_size": jnp.broadcast_to(step_size, chains.logdensity.shape),
-                "n_steps": info.num_integration_steps,
-                "diverging": info.is_divergent,
-                "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
-            }
-            return state, Draw(state.rounding.unround(chains.position), stats)
+        def move(key: jax.Array, chain: Any) -> Any:
+            how = (step_size, state.variance, (length / step_size,))
+            return self.transition(key, chain, density, *how)
 
-        def learnt(state: _State) -> dict[str, jax.Array]:
-            length = jnp.exp(state.adapted.log_trajectory_length_moving_average)
-            matrix = state.rounding.factor * state.variance @ state.rounding.factor.T
-            return {"inverse_mass_matrix": matrix, "trajectory_length": length}
+        chains, info = jax.vmap(move)(jax.random.split(key, self.run.num_chains), old)
+        state = state._replace(chains=chains)
+        state = jax.lax.cond(warming, lambda: self._adapt(state, old, info, index), lambda: state)
+        stats = {
+            "lp": chains.logdensity,
+            "energy": info.energy,
+            "acceptance_rate": info.acceptance_rate,
+            "accepted": info.is_accepted,
+            "step_size": jnp.broadcast_to(step_size, chains.logdensity.shape),
+            "n_steps": info.num_integration_steps,
+            "diverging": info.is_divergent,
+            "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
+        }
+        return state, Draw(state.rounding.unround(chains.position), stats)
 
-        return Kernel(init, step, learnt)
+    def learnt(self, state: "_State") -> dict[str, jax.Array]:
+        """The metric in the target's own coordinates, and the length of trajectories."""
+        length = jnp.exp(state.adapted.log_trajectory_length_moving_average)
+        matrix = state.rounding.factor * state.variance @ state.rounding.factor.T
+        return {"inverse_mass_matrix": matrix, "trajectory_length": length}
+
+    def _step_size_and_length(
+        self, adapted: Any, warming: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Those of the moment in warm-up, and their averages after it."""
+        averages = (
+            adapted.log_step_size_moving_average,
+            adapted.log_trajectory_length_moving_average,
+        )
+        now = (adapted.step_size, adapted.trajectory_length)
+        step_size, length = (
+            jnp.where(warming, one, jnp.exp(average))
+            for one, average in zip(now, averages, strict=True)
+        )
+        return step_size, length
+
+    def _adapt(self, state: "_State", old: Any, info: Any, index: jax.Array) -> "_State":
+        """Adapt step size and length; and the variances, over the second quarter of warm-up."""
+        adapted = self.chees_update(
+            state.adapted,
+            info.proposal.position,
+            info.proposal.momentum,
+            old.position,
+            info.acceptance_rate,
+            info.is_divergent,
+            state.variance,
+        )
+        adapted = jax.tree.map(lambda x, new: jnp.asarray(new, x.dtype), state.adapted, adapted)
+        start, end = self.run.num_warmup // 4, self.run.num_warmup // 2
+        moments = jax.lax.cond(
+            (index >= start) & (index < end),
+            lambda: state.moments.take(state.chains.position),
+            lambda: state.moments,
+        )
+        variance = jnp.where(index == end - 1, moments.variance(), state.variance)
+        return state._replace(adapted=adapted, variance=variance, moments=moments)
 
 
 class _Moments(NamedTuple):

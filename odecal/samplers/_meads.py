@@ -52,94 +52,113 @@ class MEADS(AbstractSampler):
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
+        ensemble = _Ensemble(self, target, run)
+        return Kernel(ensemble.init, ensemble.step, ensemble.learnt)
+
+
+class _Ensemble:
+    """All chains of one run, in folds."""
+
+    def __init__(self, settings: MEADS, target: Target, run: Run) -> None:
         from blackjax.adaptation.meads_adaptation import base
         from blackjax.mcmc import ghmc
 
-        folds = self.num_folds
-        size = run.num_chains // folds
-        meads_init, meads_update = base(folds, self.step_size_multiplier)
-        transition = ghmc.build_kernel()
+        self.settings = settings
+        self.target = target
+        self.run = run
+        self.size = run.num_chains // settings.num_folds
+        self.state_type = ghmc.GHMCState
+        self.transition = ghmc.build_kernel()
+        self.meads_init, self.meads_update = base(settings.num_folds, settings.step_size_multiplier)
 
-        def init(key: jax.Array, start: Start) -> _State:
-            key_momentum, key_slice = jax.random.split(key)
-            rounding = Rounding.of(start.covariance)
-            position, gradient = rounding.round(start.position), rounding.gradient(start.gradient)
-            shape, dtype = position.shape, position.dtype
-            chains = ghmc.GHMCState(
-                position,
-                jax.random.normal(key_momentum, shape, dtype),
-                start.logdensity,
-                gradient,
-                jax.random.uniform(key_slice, shape[:1], dtype, minval=-1.0),
+    def init(self, key: jax.Array, start: Start) -> "_State":
+        """Chains at their starts, in coordinates in which the guessed covariance is round."""
+        key_momentum, key_slice = jax.random.split(key)
+        rounding = Rounding.of(start.covariance)
+        position, gradient = rounding.round(start.position), rounding.gradient(start.gradient)
+        shape, dtype = position.shape, position.dtype
+        chains = self.state_type(
+            position,
+            jax.random.normal(key_momentum, shape, dtype),
+            start.logdensity,
+            gradient,
+            jax.random.uniform(key_slice, shape[:1], dtype, minval=-1.0),
+        )
+        adapted = self.meads_init(position, gradient)
+        return _State(chains, adapted._replace(current_iteration=jnp.asarray(0)), rounding)
+
+    def step(self, key: jax.Array, state: "_State", index: jax.Array) -> tuple["_State", Draw]:
+        """Move every chain by some leapfrog steps; in warm-up, adapt."""
+        warming, num_steps = index < self.run.num_warmup, self.settings.steps_per_draw
+        key_fold, key_moves = jax.random.split(key)
+        how = self._how(state.adapted, warming)
+        chains, total = self._moved(key_moves, state, how)
+        stats = {
+            "lp": chains.logdensity,
+            "acceptance_rate": total.accepted / num_steps,
+            "step_size": how[0],
+            "n_steps": jnp.full(self.run.num_chains, num_steps, jnp.int32),
+            "diverging": total.diverging,
+            "failed_solves": total.failed,
+        }
+        draw = Draw(state.rounding.unround(chains.position), stats)
+        state = state._replace(chains=chains)
+        state = jax.lax.cond(warming, lambda: self._adapt(key_fold, state, index), lambda: state)
+        return state, draw
+
+    def learnt(self, state: "_State") -> dict[str, jax.Array]:
+        """The metric in the target's own coordinates, and the damping."""
+        sigma = state.adapted.position_sigma.mean(axis=0)
+        matrix = state.rounding.factor * sigma**2 @ state.rounding.factor.T
+        return {"inverse_mass_matrix": matrix, "damping": state.adapted.alpha.mean()}
+
+    def _how(self, adapted: Any, warming: jax.Array) -> tuple[jax.Array, ...]:
+        """Step size, scales, damping and slice of every chain."""
+        fields = (adapted.step_size, adapted.position_sigma, adapted.alpha, adapted.delta)
+        return tuple(
+            jnp.repeat(jnp.where(warming, x, x.mean(axis=0, keepdims=True)), self.size, axis=0)
+            for x in fields
+        )
+
+    def _moved(
+        self, key: jax.Array, state: "_State", how: tuple[jax.Array, ...]
+    ) -> tuple[Any, "_Total"]:
+        """All chains after the leapfrog steps of one draw."""
+        num_chains = self.run.num_chains
+        density = state.rounding.density(self.target.logdensity_fn)
+        move = jax.vmap(lambda key, chain, *how: self.transition(key, chain, density, *how))
+
+        def one(i: jax.Array, carry: Any) -> Any:
+            chains, total = carry
+            keys = jax.random.split(jax.random.fold_in(key, i), num_chains)
+            chains, info = move(keys, chains, *how)
+            failed = jnp.isneginf(info.proposal.logdensity).astype(jnp.int32)
+            return chains, _Total(
+                total.accepted + info.acceptance_rate,
+                total.diverging | info.is_divergent,
+                total.failed + failed,
             )
-            adapted = meads_init(position, gradient)
-            adapted = adapted._replace(current_iteration=jnp.asarray(0))
-            return _State(chains, adapted, rounding)
 
-        def settings(adapted: Any, warming: jax.Array) -> tuple[jax.Array, ...]:
-            """Step size, scales, damping and slice of every chain."""
-            fields = (adapted.step_size, adapted.position_sigma, adapted.alpha, adapted.delta)
-            return tuple(
-                jnp.repeat(jnp.where(warming, x, x.mean(axis=0, keepdims=True)), size, axis=0)
-                for x in fields
-            )
+        none = jnp.zeros(num_chains, state.chains.position.dtype)
+        total = _Total(none, none > 0, jnp.zeros(num_chains, jnp.int32))
+        return jax.lax.fori_loop(0, self.settings.steps_per_draw, one, (state.chains, total))
 
-        def adapt(key: jax.Array, state: _State, index: jax.Array) -> _State:
-            fold = index % folds
-            own = jax.tree.map(
-                lambda x: x.reshape(folds, size, *x.shape[1:])[fold],
-                (state.chains.position, state.chains.logdensity_grad),
-            )
-            adapted = meads_update(state.adapted, *own, fold)
-            order = jnp.where(
-                fold == folds - 1,
-                jax.random.permutation(key, run.num_chains),
-                jnp.arange(run.num_chains),
-            )
-            chains = jax.tree.map(lambda x: x[order], state.chains)
-            return _State(chains, adapted, state.rounding)
-
-        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
-            warming = index < run.num_warmup
-            density = state.rounding.density(target.logdensity_fn)
-            step_size, sigma, alpha, delta = settings(state.adapted, warming)
-            move = jax.vmap(lambda key, chain, *how: transition(key, chain, density, *how))
-            key_fold, key_moves = jax.random.split(key)
-
-            def one(i: jax.Array, carry: Any) -> Any:
-                chains, total = carry
-                keys = jax.random.split(jax.random.fold_in(key_moves, i), run.num_chains)
-                chains, info = move(keys, chains, step_size, sigma, alpha, delta)
-                failed = jnp.isneginf(info.proposal.logdensity).astype(jnp.int32)
-                return chains, _Total(
-                    total.accepted + info.acceptance_rate,
-                    total.diverging | info.is_divergent,
-                    total.failed + failed,
-                )
-
-            none = jnp.zeros(run.num_chains, state.chains.position.dtype)
-            total = _Total(none, none > 0, jnp.zeros(run.num_chains, jnp.int32))
-            chains, total = jax.lax.fori_loop(0, self.steps_per_draw, one, (state.chains, total))
-            stats = {
-                "lp": chains.logdensity,
-                "acceptance_rate": total.accepted / self.steps_per_draw,
-                "step_size": step_size,
-                "n_steps": jnp.full(run.num_chains, self.steps_per_draw, jnp.int32),
-                "diverging": total.diverging,
-                "failed_solves": total.failed,
-            }
-            draw = Draw(state.rounding.unround(chains.position), stats)
-            state = state._replace(chains=chains)
-            state = jax.lax.cond(warming, lambda: adapt(key_fold, state, index), lambda: state)
-            return state, draw
-
-        def learnt(state: _State) -> dict[str, jax.Array]:
-            sigma = state.adapted.position_sigma.mean(axis=0)
-            damping = state.adapted.alpha.mean()
-            matrix = state.rounding.factor * sigma**2 @ state.rounding.factor.T
-            return {"inverse_mass_matrix": matrix, "damping": damping}
-
-        return Kernel(init, step, learnt)
+    def _adapt(self, key: jax.Array, state: "_State", index: jax.Array) -> "_State":
+        """Adapt one fold to the others; shuffle all after the last."""
+        folds = self.settings.num_folds
+        fold = index % folds
+        own = jax.tree.map(
+            lambda x: x.reshape(folds, self.size, *x.shape[1:])[fold],
+            (state.chains.position, state.chains.logdensity_grad),
+        )
+        adapted = self.meads_update(state.adapted, *own, fold)
+        order = jnp.where(
+            fold == folds - 1,
+            jax.random.permutation(key, self.run.num_chains),
+            jnp.arange(self.run.num_chains),
+        )
+        chains = jax.tree.map(lambda x: x[order], state.chains)
+        return _State(chains, adapted, state.rounding)
 
 
 class _Total(NamedTuple):
