@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from odecal.adjoints._quadrature import gauss_kronrod
 
 
