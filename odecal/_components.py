@@ -18,6 +18,11 @@ def _as_dims(dims: Any) -> Dims:
         raise DeclarationError(
             f"dims=... expects the name of a dimension, or a tuple of names. Got {_shown(dims)}."
         )
+    if len(set(names)) < len(names):
+        raise DeclarationError(
+            f"dims=... expects different names. Got {_shown(dims)}. For a dimension against itself "
+            "give the second one a name of its own, with the same labels in `coords`."
+        )
     return tuple(names)
 
 

@@ -159,6 +159,11 @@ class Declaration:
                 "continuous one, since gradients are taken. Sum over the discrete values in the "
                 "observable, or use a continuous relaxation."
             )
+        if _is_point(prior):
+            raise DeclarationError(
+                f"The prior of {self.name}.{name} is a single point ({type(prior).__name__}). "
+                "Expected a distribution to draw from. For a known value use Constant(value)."
+            )
         shape = self.shape(name)
         if prior.shape() == shape:
             return prior
@@ -174,6 +179,13 @@ class Declaration:
 def initial_name(state: str) -> str:
     """The name of the initial value of a state: `hare0`, or `x1_0` after a digit."""
     return f"{state}_0" if state[-1].isdigit() else f"{state}0"
+
+
+def _is_point(prior: dist.Distribution) -> bool:
+    """Whether a prior has no spread, beneath whatever reshapes it."""
+    while hasattr(prior, "base_dist"):
+        prior = prior.base_dist
+    return isinstance(prior, dist.Delta)
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

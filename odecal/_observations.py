@@ -97,7 +97,7 @@ def read_experiment(data: Any, system: "System") -> Experiment:
             f"{declaration.name} has no observable. Expected at least one, such as "
             "Observable(lambda t, y, p: odecal.noise.Normal(y.amount, p.sigma))."
         )
-    layout = Layout(source.time, system.time_column, ignore)
+    layout = Layout(source.time, system.time_column, ignore, source.ignore)
     rows = read_rows(source.data, declaration, layout)
     for name, row in rows.items():
         _check_times(row.times, name)

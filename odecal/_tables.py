@@ -31,12 +31,14 @@ class Layout:
     Args:
         time: the name of the time column, which must be there; None finds it.
         usual_time: its usual name, taken where it is there.
-        ignore: columns to leave out.
+        ignore: columns to leave out, where they are.
+        asked: those of them that the user asked for with this table, which must be there.
     """
 
     time: str | None
     usual_time: str | None
     ignore: Sequence[str]
+    asked: Sequence[str] = ()
 
 
 def read_rows(data: Any, declaration: Declaration, layout: Layout) -> dict[str, Rows]:
@@ -159,6 +161,7 @@ def _time_column(
 ) -> str:
     """The name of the time column; refuses unknown and missing columns on the way."""
     time = layout.time
+    _check_ignored(names, layout)
     claimed = [part for parts in columns.values() for part in parts]
     spare = [name for name in names if name not in claimed and name not in layout.ignore]
     missing = [name for name in claimed if name not in names]
@@ -230,6 +233,16 @@ def _check_finite(values: np.ndarray, name: str) -> None:
         )
 
 
+def _check_ignored(names: list[str], layout: Layout) -> None:
+    """Refuse to leave out what is not there: it is a slip of the pen."""
+    absent = [name for name in layout.asked if name not in names]
+    if absent:
+        raise ObservationError(
+            f"ignore names `{absent[0]}`, which the table does not have. Got the columns: "
+            f"{listed(names)}." + suggestion(absent[0], names)
+        )
+
+
 def _from_dataset(data: "xr.Dataset", declaration: Declaration, layout: Layout) -> dict[str, Rows]:
     names = [str(name) for name in data.data_vars]
     missing = [name for name in declaration.observables if name not in names]
@@ -239,6 +252,7 @@ def _from_dataset(data: "xr.Dataset", declaration: Declaration, layout: Layout) 
             f"Got: {listed(names)}." + suggestion(missing[0], names) + " Add or rename it, or leave"
             f" the observable out with {declaration.name}({missing[0]}=None)."
         )
+    _check_ignored([*names, *map(str, data.coords)], layout)
     unknown = [n for n in names if n not in declaration.observables and n not in layout.ignore]
     if unknown:
         raise ObservationError(

@@ -129,6 +129,12 @@ def test_class_names_the_time_column_and_ignored_columns():
     assert read_experiment(data, Weekly()).t0 == 0.5
 
 
+def test_only_what_is_there_can_be_ignored():
+    source = Observations(table(), ignore=["cuont"])
+    with pytest.raises(ObservationError, match=r"ignore names `cuont`.*Did you mean `count`"):
+        read_experiment(source, Two())
+
+
 def test_observations_name_the_time_column_and_ignored_columns():
     data = table(note="x", week=[1.0, 2.0, 3.0], remark="y")
     source = Observations(data, time="time", ignore=["week", "remark"])

@@ -358,6 +358,19 @@ def test_prior_of_a_vector_is_scalar_or_of_its_shape(prior):
     assert Compartments(k=prior).declaration.sites["k"].prior.shape() == (3,)
 
 
+@pytest.mark.parametrize("prior", [dist.Delta(1.0), dist.Delta(jnp.ones(3)).to_event(1)])
+def test_a_single_point_is_no_prior(prior):
+    with pytest.raises(
+        DeclarationError, match=r"Compartments\.k is a single point.*Constant\(value\)"
+    ):
+        Compartments(k=prior)
+
+
+def test_a_dimension_is_named_once():
+    with pytest.raises(DeclarationError, match=r"different names. Got \('age', 'age'\).*coords"):
+        Constant([[1.0]], dims=("age", "age"))
+
+
 @pytest.mark.parametrize("key", ["rate", "amount"])
 def test_discrete_prior_is_refused(key):
     with pytest.raises(
