@@ -25,7 +25,8 @@ class Solve:
             value of a state that matters.
         max_steps: the largest number of steps; a solve that needs more has failed.
         adjoint: the gradient strategy: one of `odecal.adjoints`, or any `diffrax.AbstractAdjoint`.
-            None takes `ExplicitForward` where it serves the solver, and `Forward` elsewhere.
+            None leaves the choice to [`calibrate`][odecal.calibrate]; elsewhere it is
+            `ExplicitForward` where that serves the solver, and `Forward` where it does not.
         dtype: `jnp.float64` or `jnp.float32`.
 
     Raises:
