@@ -147,7 +147,7 @@ class LowRankMetric(AbstractMetric):
 
 def default_metric(dim: int) -> AbstractMetric:
     """The metric that is taken where none is asked for: by measurement, see the documentation."""
-    return DenseMetric() if dim <= 25 else ShrunkMetric()
+    return DenseMetric() if dim <= 100 else ShrunkMetric()
 
 
 def _welford(dim: int, diagonal: bool) -> Estimator:
