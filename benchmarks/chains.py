@@ -85,11 +85,15 @@ def measure(name: str, num_chains: int, dtype: type, num_samples: int) -> dict:
 
 def draw(table: pd.DataFrame, path: Path) -> None:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for (device, sampler, dtype), rows in table.groupby(["device", "sampler", "dtype"]):
         speed = rows.groupby("chains").ess_per_second.median()
         axes.loglog(speed.index, speed, "o-", label=f"{sampler}, {dtype}, {device}", ms=4)
+    axes.set_xticks(sorted(set(table.chains)), minor=False)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="chains", ylabel="smallest bulk ESS a second", title="Hudson Bay")
     axes.legend(fontsize=7)
     figure.savefig(path, dpi=120)
