@@ -1,6 +1,7 @@
 """The adjoint equation solved backwards: what the continuous strategies share."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import diffrax
@@ -83,13 +84,26 @@ class AbstractContinuous(AbstractReverse):
         most = problem.max_steps
         return Road(
             diffrax.ODETerm(lambda s, z, args: field(s, z)),
-            problem.solver if self.solver is None else self.solver,
+            _for_linear_equations(problem.solver if self.solver is None else self.solver),
             controller,
             stops,
             arrive,
             visit,
             None if most is None else _MORE * most,
         )
+
+
+def _for_linear_equations(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
+    """The solver without the test by which Newton's method gives up where it does not converge.
+
+    The adjoint equation is linear: the method arrives at its first iteration, and what it sees of
+    its rate of convergence after that is rounding, which on stiff systems looks like divergence.
+    """
+    root_finder = getattr(solver, "root_finder", None)
+    if not getattr(root_finder, "cauchy_termination", False):
+        return solver
+    patient: Any = replace(root_finder, cauchy_termination=False)
+    return replace(solver, root_finder=patient)
 
 
 class Path(eqx.Module):
