@@ -5,6 +5,8 @@ Writes `benchmarks/results/gradients.csv`, a row for each problem and adjoint, a
 forward solve (`value_us`, the log density alone), not seconds. `chosen` marks what `Solve(adjoint=
 None)` chooses in a calibration, by a measurement of its own at other draws.
 
+POLLU begins at 0; the initial values of the other simulated systems hold at the first observation.
+
 Printed at the end: how far the choice is from the best sound adjoint on every problem, and in
 total; and the same for the size rule "forward below 100 states and parameters, reverse above".
 """

@@ -65,6 +65,7 @@ class Pollu(System):
         "reaction": [f"k{j}" for j in range(1, 26)],
     }
     time_unit = "min"
+    t0 = 0.0
     solve = Solve(
         solver=diffrax.Kvaerno5(root_finder=optimistix.Newton(rtol=1e-8, atol=1e-12)),
         rtol=1e-6,
