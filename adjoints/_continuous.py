@@ -99,11 +99,12 @@ def _for_linear_equations(solver: diffrax.AbstractSolver) -> diffrax.AbstractSol
     The adjoint equation is linear: the method arrives at its first iteration, and what it sees of
     its rate of convergence after that is rounding, which on stiff systems looks like divergence.
     """
-    root_finder = getattr(solver, "root_finder", None)
+    root_finder: Any = getattr(solver, "root_finder", None)
     if not getattr(root_finder, "cauchy_termination", False):
         return solver
-    patient: Any = replace(root_finder, cauchy_termination=False)
-    return replace(solver, root_finder=patient)
+    implicit: Any = solver
+    patient = replace(root_finder, cauchy_termination=False)
+    return replace(implicit, root_finder=patient)
 
 
 class Path(eqx.Module):
