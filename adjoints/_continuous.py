@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from odecal.adjoints._march import Arrive, Road, Visit, march
 from odecal.adjoints._problem import Problem, solve
+from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._reverse import AbstractReverse, Flow
 
 # The way back may take this many times the steps of the way there: every saved state is a jump,
@@ -27,6 +28,16 @@ class AbstractContinuous(AbstractReverse):
 
     The cotangents are scaled to one before, so that tolerances are relative to the largest.
     """
+
+    properties: ClassVar[Properties | None] = Properties(
+        mode=Mode.REVERSE,
+        exact=False,
+        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
+        memory=order(Monomial(max_steps=1, states=1), Monomial(parameters=1)),
+        stiff=True,
+        chaotic=True,
+        hessian=True,
+    )
 
     rtol: float | None = None
     atol: float | None = None
@@ -60,6 +71,10 @@ class AbstractContinuous(AbstractReverse):
         """Solve by `diffrax.diffeqsolve`."""
         y0, args = y0__args
         return solve(problem, y0, args, diffrax.ForwardMode())
+
+    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
+        """Solve, keeping the solution at all times."""
+        return dense(problem, flow, args)
 
     def way_back(
         self,

@@ -6,7 +6,6 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from odecal.adjoints._explicit_loop import Lanes
 from odecal.adjoints._explicit_solve import (
     as_solution,
@@ -18,7 +17,7 @@ from odecal.adjoints._explicit_solve import (
 )
 from odecal.adjoints._problem import Problem, require_times_alone
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
-from odecal.adjoints._sensitivities import AbstractSensitivities
+from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
 
 
 class ExplicitForward(AbstractSensitivities):
@@ -72,19 +71,7 @@ class ExplicitForward(AbstractSensitivities):
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve with one lane more for every moving number."""
         require_times_alone(self, problem.terms, problem.saveat)
-        x, unravel_x = ravel_pytree(moving)
-        y0, args = eqx.combine(moving, fixed)
-        flat, unravel = ravel_pytree(y0)
-        inexact, rest = eqx.partition(args, eqx.is_inexact_array)
-
-        def inputs(x: jax.Array) -> tuple[jax.Array, Any]:
-            y0, args = eqx.combine(unravel_x(x), fixed)
-            return ravel_pytree(y0)[0], eqx.filter(args, eqx.is_inexact_array)
-
-        def tangents(unit: jax.Array) -> Any:
-            return jax.jvp(inputs, (x,), (unit,))[1]
-
-        y0_tangents, args_tangents = jax.vmap(tangents)(jnp.eye(x.size, dtype=x.dtype))
+        y0, args, flat, unravel, inexact, rest, y0_tangents, args_tangents = seeds(moving, fixed)
 
         def field(t: jax.Array, z: Lanes) -> Lanes:
             def slope(y: jax.Array, inexact: Any) -> jax.Array:

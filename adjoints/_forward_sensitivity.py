@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 import diffrax
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from odecal.adjoints._problem import Problem, require_times_alone, solve
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
-from odecal.adjoints._sensitivities import AbstractSensitivities
+from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
 
 
 class ForwardSensitivity(AbstractSensitivities):
@@ -57,19 +56,7 @@ class ForwardSensitivity(AbstractSensitivities):
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve the state and all sensitivities."""
         require_times_alone(self, problem.terms, problem.saveat)
-        x, unravel_x = ravel_pytree(moving)
-        y0, args = eqx.combine(moving, fixed)
-        flat, unravel = ravel_pytree(y0)
-        inexact, rest = eqx.partition(args, eqx.is_inexact_array)
-
-        def inputs(x: jax.Array) -> tuple[jax.Array, Any]:
-            y0, args = eqx.combine(unravel_x(x), fixed)
-            return ravel_pytree(y0)[0], eqx.filter(args, eqx.is_inexact_array)
-
-        def tangents(unit: jax.Array) -> Any:
-            return jax.jvp(inputs, (x,), (unit,))[1]
-
-        y0_tangents, args_tangents = jax.vmap(tangents)(jnp.eye(x.size, dtype=x.dtype))
+        _, _, flat, unravel, inexact, rest, y0_tangents, args_tangents = seeds(moving, fixed)
 
         def field(t: Any, z: Any, given: Any) -> Any:
             y, s = z

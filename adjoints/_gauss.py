@@ -1,14 +1,12 @@
 """The adjoint equation, with the parameters' integral summed on the way back."""
 
-from typing import Any, ClassVar
+from typing import Any
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from odecal.adjoints._continuous import AbstractContinuous, begin, dense, pull, unit
+from odecal.adjoints._continuous import AbstractContinuous, begin, pull, unit
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._reverse import Flow
 
 
@@ -35,25 +33,11 @@ class Gauss(AbstractContinuous):
         points: the number of Gauss points on a step.
     """
 
-    properties: ClassVar[Properties | None] = Properties(
-        mode=Mode.REVERSE,
-        exact=False,
-        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
-        memory=order(Monomial(max_steps=1, states=1), Monomial(parameters=1)),
-        stiff=True,
-        chaotic=True,
-        hessian=True,
-    )
-
     points: int = 3
 
     def __check_init__(self) -> None:
         if self.points < 1:
             raise ValueError(f"Gauss expects points of at least 1. Got {self.points}.")
-
-    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, keeping the solution at all times."""
-        return dense(problem, flow, args)
 
     def pulled_back(
         self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array

@@ -1,20 +1,17 @@
 """The adjoint equation along the dense forward solution."""
 
-from typing import Any, ClassVar
+from typing import Any
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from odecal.adjoints._continuous import (
     AbstractContinuous,
     begin,
-    dense,
     nothing_seen,
     pull,
     unit,
 )
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._reverse import Flow
 
 
@@ -42,20 +39,6 @@ class Interpolating(AbstractContinuous):
         atol: absolute tolerance of the backward solve, of cotangents of which the largest is one.
         solver: solver of the backward solve; None takes the forward one.
     """
-
-    properties: ClassVar[Properties | None] = Properties(
-        mode=Mode.REVERSE,
-        exact=False,
-        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
-        memory=order(Monomial(max_steps=1, states=1), Monomial(parameters=1)),
-        stiff=True,
-        chaotic=True,
-        hessian=True,
-    )
-
-    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, keeping the solution at all times."""
-        return dense(problem, flow, args)
 
     def pulled_back(
         self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array

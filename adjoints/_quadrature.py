@@ -1,16 +1,15 @@
 """The adjoint equation first, the parameters' integral after it."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from odecal.adjoints._continuous import AbstractContinuous, dense, pull, unit
+from odecal.adjoints._continuous import AbstractContinuous, pull, unit
 from odecal.adjoints._march import Road, dense_shape, march
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._reverse import Flow
 from odecal.adjoints._runge_kutta import row
 from odecal.adjoints._tape import written
@@ -69,20 +68,6 @@ class Quadrature(AbstractContinuous):
         atol: absolute tolerance of the backward solve, of cotangents of which the largest is one.
         solver: solver of the backward solve; None takes the forward one.
     """
-
-    properties: ClassVar[Properties | None] = Properties(
-        mode=Mode.REVERSE,
-        exact=False,
-        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
-        memory=order(Monomial(max_steps=1, states=1), Monomial(parameters=1)),
-        stiff=True,
-        chaotic=True,
-        hessian=True,
-    )
-
-    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, keeping the solution at all times."""
-        return dense(problem, flow, args)
 
     def pulled_back(
         self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array

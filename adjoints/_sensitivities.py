@@ -1,7 +1,8 @@
 """Forward sensitivities of a solve, seen from outside as reverse mode."""
 
 import abc
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -69,6 +70,48 @@ class AbstractSensitivities(AbstractAdjoint):
         problem = Problem(terms, solver, t0, t1, dt0, saveat, stepsize_controller, max_steps)
         ys, rest = _solve((y0, args), (self, problem), throw)
         return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
+
+
+class Seeds(NamedTuple):
+    """Where sensitivities start, and what they are of.
+
+    Args:
+        y0: the initial state as it was given.
+        args: the parameters as they were given.
+        flat: the initial state as a vector, of shape (d,).
+        unravel: from such a vector to the state as it was given.
+        inexact: the parameters that are floating-point arrays.
+        rest: all that they hold beside those.
+        y0_tangents: of the initial state, of shape (k, d).
+        args_tangents: of `inexact`, with a leading axis of k.
+    """
+
+    y0: Any
+    args: Any
+    flat: jax.Array
+    unravel: Callable[[jax.Array], Any]
+    inexact: Any
+    rest: Any
+    y0_tangents: jax.Array
+    args_tangents: Any
+
+
+def seeds(moving: Any, fixed: Any) -> Seeds:
+    """The seeds of one sensitivity for each moving number."""
+    x, unravel_x = ravel_pytree(moving)
+    y0, args = eqx.combine(moving, fixed)
+    flat, unravel = ravel_pytree(y0)
+    inexact, rest = eqx.partition(args, eqx.is_inexact_array)
+
+    def inputs(x: jax.Array) -> tuple[jax.Array, Any]:
+        y0, args = eqx.combine(unravel_x(x), fixed)
+        return ravel_pytree(y0)[0], eqx.filter(args, eqx.is_inexact_array)
+
+    def tangents(unit: jax.Array) -> Any:
+        return jax.jvp(inputs, (x,), (unit,))[1]
+
+    found = jax.vmap(tangents)(jnp.eye(x.size, dtype=x.dtype))
+    return Seeds(y0, args, flat, unravel, inexact, rest, *found)
 
 
 @eqx.filter_custom_vjp
