@@ -17,6 +17,10 @@ from odecal.adjoints._forward import Forward as Forward
 from odecal.adjoints._forward_sensitivity import ForwardSensitivity as ForwardSensitivity
 from odecal.adjoints._gauss import Gauss as Gauss
 from odecal.adjoints._interpolating import Interpolating as Interpolating
+from odecal.adjoints._jumps import Crossing as Crossing
+from odecal.adjoints._jumps import Jumps as Jumps
+from odecal.adjoints._jumps import Schedule as Schedule
+from odecal.adjoints._problem import Problem as Problem
 from odecal.adjoints._properties import Mode as Mode
 from odecal.adjoints._properties import Monomial as Monomial
 from odecal.adjoints._properties import Order as Order
@@ -31,6 +35,7 @@ __all__ = [
     "AbstractAdjoint",
     "AbstractSensitivities",
     "Backsolve",
+    "Crossing",
     "DiffraxAdjoint",
     "Direct",
     "ExplicitForward",
@@ -39,12 +44,15 @@ __all__ = [
     "ForwardSensitivity",
     "Gauss",
     "Interpolating",
+    "Jumps",
     "Mode",
     "Monomial",
     "Order",
+    "Problem",
     "Properties",
     "Quadrature",
     "RecursiveCheckpoint",
+    "Schedule",
     "Size",
     "SteadyState",
     "as_adjoint",

@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
+from odecal.adjoints._problem import Problem
 from odecal.adjoints._properties import Properties
+from odecal.adjoints._stretches import by_stretches
 
 
 class AbstractAdjoint(eqx.Module):
@@ -56,6 +58,44 @@ class AbstractAdjoint(eqx.Module):
         Returns:
             The solution, as Diffrax gives it.
         """
+
+    def solve_with_jumps(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+        """Solve an initial value problem whose state changes on the way.
+
+        Each stretch between two changes is a solve of its own by
+        [`diffeqsolve`][odecal.adjoints.AbstractAdjoint.diffeqsolve]. A strategy that can do better
+        overrides this.
+
+        Args:
+            problem: the problem, with its `jumps`; it keeps states at given times, and its vector
+                field is given `(args, between)` for `args`.
+            y0: the initial state, a pytree of arrays.
+            args: whatever the vector field and the jumps need, a pytree.
+
+        Returns:
+            The solution: the states kept, the number of steps, and whether it succeeded.
+
+        Raises:
+            ValueError: if the strategy cannot serve changes where a condition falls below zero.
+        """
+        assert problem.jumps is not None
+
+        def solve(problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+            return self.diffeqsolve(
+                problem.terms,
+                problem.solver,
+                problem.t0,
+                problem.t1,
+                problem.dt0,
+                y0,
+                args,
+                saveat=problem.saveat,
+                stepsize_controller=problem.stepsize_controller,
+                max_steps=problem.max_steps,
+                throw=False,
+            )
+
+        return by_stretches(solve, problem, problem.jumps, y0, args)
 
     def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
         """Refuse a combination that cannot be right.

@@ -6,7 +6,8 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._explicit_loop import Lanes
+from odecal.adjoints._course import Course, Move
+from odecal.adjoints._explicit_loop import Lanes, Stops
 from odecal.adjoints._explicit_solve import (
     as_solution,
     check_solver,
@@ -15,9 +16,10 @@ from odecal.adjoints._explicit_solve import (
     serves,
     solve_alone,
 )
+from odecal.adjoints._jumps import Jumps, Schedule, rows_at
 from odecal.adjoints._problem import Problem, require_times_alone
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
-from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
+from odecal.adjoints._sensitivities import AbstractSensitivities, Seeds, seeds
 
 
 class ExplicitForward(AbstractSensitivities):
@@ -71,21 +73,62 @@ class ExplicitForward(AbstractSensitivities):
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve with one lane more for every moving number."""
         require_times_alone(self, problem.terms, problem.saveat)
-        y0, args, flat, unravel, inexact, rest, y0_tangents, args_tangents = seeds(moving, fixed)
+        start = seeds(moving, fixed)
+        y0, args, flat, unravel, inexact, rest, y0_tangents, args_tangents = start
+        jumps = problem.jumps
+        stops = None if jumps is None else _stops(problem, jumps, start)
 
-        def field(t: jax.Array, z: Lanes) -> Lanes:
-            def slope(y: jax.Array, inexact: Any) -> jax.Array:
-                return flat_field(problem, unravel, t, y, eqx.combine(inexact, rest))
+        def field(t: jax.Array, z: Lanes, within: Any) -> Lanes:
+            between, moved = within if stops is not None else (None, None)
 
-            def along(s: jax.Array, a: Any) -> tuple[jax.Array, jax.Array]:
-                return jax.jvp(slope, (z[:, 0], inexact), (s, a))
+            def slope(y: jax.Array, inexact: Any, between: Any) -> jax.Array:
+                args = eqx.combine(inexact, rest)
+                given = args if stops is None else (args, between)
+                return flat_field(problem, unravel, t, y, given)
 
-            lanes = jax.vmap(along, in_axes=(1, 0), out_axes=(None, 1))
-            value, moved = lanes(z[:, 1:], args_tangents)
-            return jnp.concatenate([value[:, None], moved], axis=1)
+            def along(s: jax.Array, a: Any, b: Any) -> tuple[jax.Array, jax.Array]:
+                return jax.jvp(slope, (z[:, 0], inexact, between), (s, a, b))
+
+            lanes = jax.vmap(along, in_axes=(1, 0, 0), out_axes=(None, 1))
+            value, change = lanes(z[:, 1:], args_tangents, moved)
+            return jnp.concatenate([value[:, None], change], axis=1)
 
         z0 = jnp.concatenate([flat[:, None], y0_tangents.T], axis=1)
-        end = run(problem, field, z0, (y0, args), unravel)
+        end = run(problem, field, z0, (y0, args), unravel, stops=stops)
         states = jax.vmap(unravel)(end.saved[:, :, 0])
         jacobian = jax.vmap(jax.vmap(unravel), in_axes=2)(end.saved[:, :, 1:])
         return states, jacobian, as_solution(problem, None, end)
+
+
+def _stops(problem: Problem, jumps: Jumps, seeds: Seeds) -> Stops:
+    """Where the state and its sensitivities change.
+
+    The schedule is differentiated once, before the solve: its rows, and theirs along every
+    sensitivity, are looked up on the way.
+    """
+    args = eqx.combine(seeds.inexact, seeds.rest)
+    course = Course(problem, seeds.unravel, jumps, args)
+
+    def schedule(inexact: Any) -> Schedule:
+        return jumps.schedule(eqx.combine(inexact, seeds.rest))
+
+    def tangent(a: Any) -> Schedule:
+        return jax.jvp(schedule, (seeds.inexact,), (a,))[1]
+
+    moved = jax.vmap(tangent, out_axes=1)(seeds.args_tangents)  # of shape (n, k, ...)
+
+    def between(i: jax.Array) -> Any:
+        return course.between(i), rows_at(moved.between, i)
+
+    def lanes_after(move: Move, z: Lanes) -> Lanes:
+        def of(y: jax.Array, schedule: Schedule, inexact: Any) -> jax.Array:
+            return move(y, schedule, eqx.combine(inexact, seeds.rest))
+
+        def along(s: jax.Array, m: Schedule, a: Any) -> tuple[jax.Array, jax.Array]:
+            return jax.jvp(of, (z[:, 0], course.schedule, seeds.inexact), (s, m, a))
+
+        lanes = jax.vmap(along, in_axes=(1, 1, 0), out_axes=(None, 1))
+        value, change = lanes(z[:, 1:], moved, seeds.args_tangents)
+        return jnp.concatenate([value[:, None], change], axis=1)
+
+    return course.stops(lanes_after, between, lambda within: within[0])

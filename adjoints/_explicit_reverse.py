@@ -65,7 +65,8 @@ class ExplicitReverse(AbstractReverse):
     def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
         """Solve, remembering the accepted steps."""
 
-        def field(t: jax.Array, z: Lanes) -> Lanes:
+        def field(t: jax.Array, z: Lanes, within: Any) -> Lanes:
+            del within
             return flow.field(t, z[:, 0], flow.theta)[:, None]
 
         inputs = (flow.unravel(flow.y0), args)

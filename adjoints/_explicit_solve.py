@@ -7,7 +7,8 @@ import diffrax
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._explicit_loop import Carry, Control, Lanes, integrate
+from odecal.adjoints._course import Course
+from odecal.adjoints._explicit_loop import Carry, Control, Lanes, Stops, Way, integrate
 from odecal.adjoints._problem import Problem
 
 
@@ -40,11 +41,18 @@ def solve_alone(problem: Problem, y0__args: Any) -> diffrax.Solution:
     """Solve with the state as the only lane."""
     y0, args = y0__args
     flat, unravel = ravel_pytree(y0)
+    stops = None
+    if problem.jumps is not None:
+        course = Course(problem, unravel, problem.jumps, args)
+        stops = course.stops(
+            lambda move, z: move(z[:, 0], course.schedule, args)[:, None], course.between
+        )
 
-    def field(t: jax.Array, z: Lanes) -> Lanes:
-        return flat_field(problem, unravel, t, z[:, 0], args)[:, None]
+    def field(t: jax.Array, z: Lanes, within: Any) -> Lanes:
+        given = args if stops is None else (args, within)
+        return flat_field(problem, unravel, t, z[:, 0], given)[:, None]
 
-    end = run(problem, field, flat[:, None], y0__args, unravel)
+    end = run(problem, field, flat[:, None], y0__args, unravel, stops=stops)
     return as_solution(problem, jax.vmap(unravel)(end.saved[:, :, 0]), end)
 
 
@@ -55,26 +63,35 @@ def run(
     y0__args: Any,
     unravel: Callable[[jax.Array], Any],
     taped: bool = False,
+    stops: Stops | None = None,
 ) -> Carry:
-    """Solve, with the first step of the controller's choice.
+    """Solve, with first steps of the controller's choice.
 
     Args:
         problem: the problem.
-        field: the derivative of all lanes, of shape (element, lane).
+        field: the derivative of all lanes, of shape (element, lane), from a time, the lanes, and
+            what holds between changes.
         z0: the initial lanes.
         y0__args: the initial state and the parameters as they were given.
         unravel: from the first lane to the state as it was given.
         taped: whether the accepted steps are remembered.
+        stops: where the lanes change.
     """
-    y0, args = y0__args
+    _, args = y0__args
     terms, solver, controller = problem.terms, problem.solver, problem.stepsize_controller
     ts = jnp.asarray(problem.saveat.subs.ts)
-    t0 = jnp.asarray(problem.t0, ts.dtype)
     order = solver.error_order(terms)
-    first, state = controller.init(terms, t0, ts[-1], y0, problem.dt0, args, solver.func, order)
-    control = Control(controller, order, unravel, args, problem.max_steps)
-    begin = (t0, first, jax.tree.map(jnp.asarray, state))
-    return integrate(solver, control, field, begin, z0, ts, taped)
+
+    def begin(t: jax.Array, y: jax.Array, within: Any) -> tuple[jax.Array, Any]:
+        given = args if stops is None else (args, stops.of_state(within))
+        first, state = controller.init(
+            terms, t, ts[-1], unravel(y), problem.dt0, given, solver.func, order
+        )
+        return first, jax.tree.map(jnp.asarray, state)
+
+    control = Control(controller, order, unravel, args, begin, problem.max_steps)
+    way = Way(field, z0, jnp.asarray(problem.t0, ts.dtype), ts, stops)
+    return integrate(solver, control, way, taped)
 
 
 def as_solution(problem: Problem, states: Any, end: Carry) -> diffrax.Solution:

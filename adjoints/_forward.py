@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from odecal.adjoints._problem import Problem, solve, without_states
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._sensitivities import AbstractSensitivities
+from odecal.adjoints._stretches import by_stretches
 
 
 class Forward(AbstractSensitivities):
@@ -39,7 +40,9 @@ class Forward(AbstractSensitivities):
     def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
         """Solve by `diffrax.diffeqsolve(..., adjoint=diffrax.ForwardMode())`."""
         y0, args = y0__args
-        return solve(problem, y0, args, diffrax.ForwardMode())
+        if problem.jumps is not None:
+            return by_stretches(_solve, problem, problem.jumps, y0, args)
+        return _solve(problem, y0, args)
 
     def jacobian(
         self, problem: Problem, moving: Any, fixed: Any
@@ -57,3 +60,7 @@ class Forward(AbstractSensitivities):
             jnp.eye(x.size, dtype=x.dtype)
         )
         return ys, jacobian, rest
+
+
+def _solve(problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+    return solve(problem, y0, args, diffrax.ForwardMode())

@@ -6,6 +6,7 @@ import diffrax
 import equinox as eqx
 import jax
 from jax.flatten_util import ravel_pytree
+from odecal.adjoints._base import AbstractAdjoint
 from odecal.adjoints._problem import Problem, require_times_alone, solve
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
@@ -50,6 +51,10 @@ class ForwardSensitivity(AbstractSensitivities):
         require_times_alone(self, problem.terms, problem.saveat)
         y0, args = y0__args
         return solve(problem, y0, args, diffrax.ForwardMode())
+
+    def solve_with_jumps(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+        """Solve stretch by stretch. See the base class."""
+        return AbstractAdjoint.solve_with_jumps(self, problem, y0, args)
 
     def jacobian(
         self, problem: Problem, moving: Any, fixed: Any

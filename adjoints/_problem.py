@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
+from odecal.adjoints._jumps import Jumps
 
 
 class Problem(NamedTuple):
@@ -17,6 +18,7 @@ class Problem(NamedTuple):
     saveat: diffrax.SaveAt
     stepsize_controller: diffrax.AbstractStepSizeController
     max_steps: int | None
+    jumps: Jumps | None = None
 
 
 def solve(problem: Problem, y0: Any, args: Any, adjoint: Any, dense: bool = False) -> Any:
@@ -41,8 +43,11 @@ def solve(problem: Problem, y0: Any, args: Any, adjoint: Any, dense: bool = Fals
 
 
 def without_states(solution: diffrax.Solution) -> tuple[Any, diffrax.Solution]:
-    """The saved states apart from everything that carries no gradient."""
-    return solution.ys, eqx.tree_at(lambda s: s.ys, solution, None)
+    """The saved states apart from what carries no gradient; an interpolation is let go."""
+    rest = eqx.tree_at(
+        lambda s: (s.ys, s.interpolation), solution, (None, None), is_leaf=lambda x: x is None
+    )
+    return solution.ys, rest
 
 
 def checked(ys: Any, rest: diffrax.Solution, throw: bool) -> tuple[Any, diffrax.Solution]:

@@ -71,6 +71,11 @@ class AbstractSensitivities(AbstractAdjoint):
         ys, rest = _solve((y0, args), (self, problem), throw)
         return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
 
+    def solve_with_jumps(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+        """Solve, with the Jacobian of all that happens on the way. See the base class."""
+        ys, rest = _solve((y0, args), (self, problem), False)
+        return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
+
 
 class Seeds(NamedTuple):
     """Where sensitivities start, and what they are of.

@@ -172,8 +172,10 @@ def test_memory_grows_with_the_steps_as_declared(adjoint, growth, inputs):
     """XLA's own analysis, from 512 to 8192 steps: constant, as a root, or in proportion."""
 
     def memory(max_steps):
-        gradient = jax.grad(lambda y0: loss(solve(adjoint, y0, inputs[1], max_steps=max_steps).ys))
-        analysis = jax.jit(gradient).lower(inputs[0]).compile().memory_analysis()
+        def total(y0, args):
+            return loss(solve(adjoint, y0, args, max_steps=max_steps).ys)
+
+        analysis = jax.jit(jax.grad(total, (0, 1))).lower(*inputs).compile().memory_analysis()
         return max(analysis.temp_size_in_bytes, getattr(analysis, "peak_memory_in_bytes", 0))
 
     assert growth[0] <= memory(8192) / memory(512) <= growth[1]

@@ -1,0 +1,95 @@
+"""What happens to a solve on its way: changes of the state, at known times or where it crosses."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from odecal.adjoints._runge_kutta import row
+
+
+class Schedule(NamedTuple):
+    """Known times at which a solve stops, changes its state, and goes on.
+
+    All are floating-point arrays. They may depend on what is differentiated by: the gradient
+    follows the times as well as the changes.
+
+    Args:
+        times: when, sorted, of shape (n,); infinity for none.
+        changes: what each change needs, a pytree with a leading axis of n.
+        between: what the vector field is given before the first change, between each and the
+            next, and after the last: a pytree with a leading axis of n + 1.
+    """
+
+    times: jax.Array
+    changes: Any
+    between: Any
+
+
+class Crossing(eqx.Module):
+    """A change of the state wherever a condition on it falls below zero.
+
+    Args:
+        condition: a scalar function of (t, y, args), positive before.
+        change: the state after, a function of (t, y, args).
+    """
+
+    condition: Callable[[Any, Any, Any], jax.Array] = eqx.field(static=True)
+    change: Callable[[Any, Any, Any], Any] = eqx.field(static=True)
+
+
+class Jumps(eqx.Module):
+    """All that happens to a solve on its way.
+
+    With it, the vector field is given `(args, between)`, the row of `Schedule.between` of the
+    stretch that it is in, instead of `args` alone; so are the functions of a crossing.
+
+    Args:
+        schedule: the known times, a function of `args`; None for none.
+        change: the state after a known time, a function of (t, y, args, the row of
+            `Schedule.changes`).
+        late: which of the times to keep are to see the state after a change at the same time,
+            of shape (time,); None for none: what is kept is the state before.
+        crossings: what happens where a condition falls below zero.
+    """
+
+    schedule: Callable[[Any], Schedule] = eqx.field(static=True)
+    change: Callable[[Any, Any, Any, Any], Any] = eqx.field(static=True)
+    late: jax.Array | None = None
+    crossings: tuple[Crossing, ...] = ()
+
+
+def next_time(times: jax.Array, i: jax.Array) -> jax.Array:
+    """The i-th time, infinity after the last."""
+    if not len(times):
+        return jnp.full((), jnp.inf, times.dtype)
+    found = row(times, jnp.minimum(i, len(times) - 1))
+    return jnp.where(i < len(times), found, jnp.inf)
+
+
+def rows_at(tree: Any, i: jax.Array) -> Any:
+    """The i-th row of every array of a tree."""
+    return jax.tree.map(lambda x: row(x, i), tree)
+
+
+def changed_on_time(
+    field: Callable[[Any, Any], Any], t: jax.Array, y: jax.Array, change: Callable[[Any, Any], Any]
+) -> jax.Array:
+    """The state after a change, with the derivative by the time of the change.
+
+    A solve is integrated to a time of which it does not know that it may move. Moved by δ, the
+    state before moves by f δ with the flow before, and the change moves the start of the flow
+    after: so δ, which is zero but has a derivative, shifts the state along both.
+
+        y⁺ = g(y⁻ + f(t, y⁻) δ) − f⁺(t, y⁺) δ,    δ = t − stop_gradient(t)
+
+    Args:
+        field: the derivative of the state, of a state and of whether it is the one after.
+        t: the time.
+        y: the state before, of shape (d,).
+        change: the state after, of the time and the state before.
+    """
+    shift = (t - jax.lax.stop_gradient(t)).astype(y.dtype)
+    after = change(t, y + field(y, False) * shift)
+    return after - field(after, True) * shift
