@@ -1,4 +1,7 @@
 from . import adjoints as adjoints
+from . import centring as centring
+from . import interpolation as interpolation
+from . import links as links
 from . import noise as noise
 from . import samplers as samplers
 from ._calibrate import calibrate as calibrate
@@ -11,6 +14,9 @@ from ._components import Derived as Derived
 from ._components import Observable as Observable
 from ._components import Parameter as Parameter
 from ._components import State as State
+from ._driving import Dosing as Dosing
+from ._driving import Event as Event
+from ._driving import Input as Input
 from ._errors import DeclarationError as DeclarationError
 from ._errors import ObservationError as ObservationError
 from ._errors import OdecalError as OdecalError
@@ -19,8 +25,9 @@ from ._errors import SamplingError as SamplingError
 from ._errors import SettingsError as SettingsError
 from ._model import Model as Model
 from ._model import Prediction as Prediction
-from ._observations import Observations as Observations
 from ._plot import plot_fit as plot_fit
+from ._plot_population import plot_vpc as plot_vpc
+from ._reading import Observations as Observations
 from ._save import load as load
 from ._save import save as save
 from ._settings import Solve as Solve
@@ -30,3 +37,7 @@ from ._solve import solve_system as solve_system
 from ._start import find_starts as find_starts
 from ._summary import summary as summary
 from ._system import System as System
+from ._varying import Correlation as Correlation
+from ._varying import Covariate as Covariate
+from ._varying import Pooling as Pooling
+from ._varying import Varying as Varying

@@ -12,7 +12,7 @@ import numpy as np
 from odecal._compile import as_system, compile  # noqa: A004
 from odecal._errors import DeclarationError, ObservationError, OutputError, SettingsError
 from odecal._settings import Solve
-from odecal.samplers import NUTS, AbstractSampler, Run
+from odecal.samplers import NUTS, AbstractSampler, LowRankMetric, Run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from odecal._model import Model
     from odecal._pipeline import Begun, Plan
     from odecal._system import System
+
+# The target acceptance rate where there is a hierarchy.
+_CAREFUL = 0.9
 
 
 def calibrate(
@@ -46,7 +49,8 @@ def calibrate(
         system: the system, an instance of a `System` subclass.
         observations: a `pandas.DataFrame`, an `xarray.Dataset`, the path of a CSV file, or
             `Observations(...)`; None takes the table that comes with the system.
-        sampler: the sampler; None takes `odecal.samplers.NUTS()`.
+        sampler: the sampler; None takes `odecal.samplers.NUTS()`, with a target acceptance rate of
+            0.9 and `LowRankMetric()` where parameters vary between groups.
         solve: the settings of a solve; None takes the system's own.
         num_chains: the number of chains.
         num_warmup: transitions of warm-up of each chain.
@@ -61,8 +65,10 @@ def calibrate(
         `warmup_sample_stats`, as ArviZ names them; `trajectories` (the states) and `predictions`
         (the observables) on a fine grid of times; `warm_start` (the modes found and what became of
         each climb), `adaptation` (what warm-up has found), `unconstrained_posterior`, and
-        `checkpoint`, from which the run can go on. Units are attributes; provenance is in the
-        attributes of the root.
+        `checkpoint`, from which the run can go on. Where parameters vary between groups, also
+        `population_predictive` (data of other groups of the same population), and `centring` where
+        that was chosen from the data. Units are attributes; provenance is in the attributes of the
+        root.
 
     Raises:
         DeclarationError: if the system is none, or has no unknown.
@@ -75,18 +81,17 @@ def calibrate(
 
     began = time.perf_counter()
     system = as_system(system)
-    sampler = NUTS() if sampler is None else sampler
-    run = _checked_run(sampler, num_chains, num_warmup, num_samples, seed)
+    run = _checked_run(sampler or NUTS(), num_chains, num_warmup, num_samples, seed)
     journal = None if path is None else _new_journal(Path(path))
     try:
         model = compile(system, shipped(system) if observations is None else observations, solve)
-        if not system.declaration.sites:
+        if not model.sites:
             raise DeclarationError(
                 f"{system.declaration.name} has nothing to calibrate: every parameter and initial "
                 "value is fixed. Expected at least one prior. To solve it, use odecal.simulate."
             )
-        model, note = _with_adjoint(model, int(seed), progress)
-        plan = Plan(model, sampler, run, int(seed), note)
+        model, note = _with_choices(model, int(seed), progress)
+        plan = Plan(model, sampler or _usual_sampler(model), run, int(seed), note)
         if journal is None or path is None:
             return _finish(plan, Begun(), began, progress)
         return _saved(plan, journal, Path(path), began, progress)
@@ -171,15 +176,27 @@ def shipped(system: "System") -> Any:
     return system.data
 
 
-def _with_adjoint(model: "Model", seed: int, progress: bool) -> "tuple[Model, str]":
-    """The model with the adjoint in force, chosen by measurement unless it was asked for."""
+def _usual_sampler(model: "Model") -> AbstractSampler:
+    """NUTS; in a hierarchy with smaller steps, for its necks, and a metric of few directions.
+
+    There many coordinates are nearly independent, and a full covariance of them is mostly noise:
+    measured on theophylline, a metric of low rank gives twice the effective draws a second.
+    """
+    if not model.hierarchy.coordinates:
+        return NUTS()
+    return NUTS(target_acceptance_rate=_CAREFUL, metric=LowRankMetric())
+
+
+def _with_choices(model: "Model", seed: int, progress: bool) -> "tuple[Model, str]":
+    """The model with what is left to be chosen: the adjoint, and centrings."""
     from odecal._choose import choose_adjoint
+    from odecal._informed import informed
     from odecal._progress import Progress, shown_progress
 
     with shown_progress() if progress else Progress() as shown:
         choice = choose_adjoint(model, seed, shown)
-    solve = replace(model.solve, adjoint=choice.adjoint)
-    return replace(model, solve=solve), choice.note()
+        solve = replace(model.solve, adjoint=choice.adjoint)
+        return informed(replace(model, solve=solve), seed, shown), choice.note()
 
 
 def _finish(plan: "Plan", journal: "Begun", began: float, progress: bool) -> "xr.DataTree":

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 
+from odecal._check_groups import check_groups
+from odecal._check_way import check_dosing, check_event, check_shape
 from odecal._declaration import Declaration
 from odecal._errors import DeclarationError, listed, suggestion
+from odecal._experiment import Grouping, Individuals
+from odecal._hierarchy import Hierarchy
 from odecal._user_code import user_code
 from odecal._values import Values
 
@@ -31,24 +36,26 @@ def check_system(system: "System") -> None:
         )
     for name in declaration.components:
         declaration.shape(name)
-    values = {
-        name: jax.ShapeDtypeStruct(site.shape, jnp.float64)
-        for name, site in declaration.sites.items()
-    }
+    check_groups(declaration)
+    hierarchy = Hierarchy(declaration, _stand_in(declaration), centred=False)
     # Reading `known` here reports constants of a wrong shape before anything is traced.
     _ = declaration.known
+    values = {
+        name: jax.ShapeDtypeStruct(site.shape, jnp.float64)
+        for name, site in hierarchy.sites.items()
+    }
     mistakes: list[DeclarationError] = []
 
     def trace(values: Mapping[str, Any]) -> None:
         # Caught here, since JAX adds advice on its own tracebacks to what passes through it.
         try:
-            _trace(system, values)
+            _trace(system, hierarchy, values)
         except DeclarationError as error:
             mistakes.append(error)
 
     with jax.enable_x64(True):
         tried = set()
-        for name, site in declaration.sites.items():
+        for name, site in hierarchy.sites.items():
             kind = str(jax.tree.structure(site.prior))
             if kind not in tried:  # a prior of one kind draws as another
                 with user_code(f"Drawing from the prior of {declaration.name}.{name}"):
@@ -63,16 +70,35 @@ def _draw(prior: dist.Distribution) -> jax.Array:
     return prior.sample(jax.random.key(0))
 
 
-def _trace(system: "System", values: Mapping[str, Any]) -> None:
+def _stand_in(declaration: Declaration) -> Individuals:
+    """Two individuals, of two groups each, for what is checked before there are data."""
+    index = np.arange(2)
+    groups = {
+        parameter.variation.group: Grouping("_".join(parameter.variation.group), index, index)
+        for parameter in declaration.varying.values()
+    }
+    covariates = {name: np.ones(2) for name in declaration.covariates}
+    return Individuals("individual", index, groups, covariates)
+
+
+def _trace(system: "System", hierarchy: Hierarchy, values: Mapping[str, Any]) -> None:
     """Run every function of the system once on abstract values, checking what each returns."""
     declaration = system.declaration
-    p = declaration.parameters(values, jnp.float64)
-    y = declaration.initial_state(p)
+    found = hierarchy.unfold(lambda name, law: values[name], jnp.float64)
+    shared, own = hierarchy.of_individuals(found, jnp.float64)
+    one = {name: x[0] for name, x in own.items()}
+    plain = declaration.parameters({**shared, **one}, jnp.float64)
     t = jnp.zeros((), jnp.float64)
+    p = Values({**plain, **dict.fromkeys(declaration.inputs, t)}, "parameter")
+    y = declaration.initial_state(p)
     where = f"{declaration.name}.vector_field"
     with user_code(where):
         rates = system.vector_field(t, y, p)
     check_rates(declaration, rates)
+    for name, state in declaration.states.items():
+        check_dosing(f"{declaration.name}.{name}", state.dosing, plain)
+    for name, event in declaration.events.items():
+        check_event(declaration, name, event, (t, y, p))
     for name, observable in declaration.observables.items():
         last = (Values({"t": t, "y": y}, "interval value"),) if observable.over_interval else ()
         where = f"{declaration.name}.{name}"
@@ -82,8 +108,8 @@ def _trace(system: "System", values: Mapping[str, Any]) -> None:
     for name, derived in declaration.derived.items():
         where = f"{declaration.name}.{name}"
         with user_code(where):
-            value = jnp.asarray(derived.function(p))
-        _check_shape(where, "value", value.shape, declaration.shape(name))
+            value = jnp.asarray(derived.function(plain))
+        check_shape(where, "value", value.shape, declaration.shape(name))
 
 
 def check_rates(declaration: Declaration, rates: Any) -> None:
@@ -119,7 +145,7 @@ def check_rates(declaration: Declaration, rates: Any) -> None:
                 f"{where} returns {rates[name]!r} as the derivative of `{name}`. "
                 "Expected a real number."
             ) from None
-        _check_shape(where, f"derivative of `{name}`", rate.shape, declaration.shape(name))
+        check_shape(where, f"derivative of `{name}`", rate.shape, declaration.shape(name))
 
 
 def _close(candidates: list[str], name: str) -> bool:
@@ -132,12 +158,4 @@ def _check_law(where: str, law: Any, shape: tuple[int, ...]) -> None:
             f"{where} returns a {type(law).__name__}. Expected a distribution of the observed "
             "value, such as odecal.noise.Normal(y.amount, p.sigma)."
         )
-    _check_shape(where, f"distribution ({type(law).__name__})", law.shape(), shape)
-
-
-def _check_shape(where: str, what: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    if got != expected:
-        raise DeclarationError(
-            f"The {what} of {where} has the wrong shape. Expected {expected}, as declared by its "
-            f"dims. Got {got}."
-        )
+    check_shape(where, f"distribution ({type(law).__name__})", law.shape(), shape)

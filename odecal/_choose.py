@@ -99,6 +99,8 @@ def choose_adjoint(model: Model, seed: int, progress: Progress) -> Choice:
     if solve.adjoint is not None:
         return Choice(solve.strategy, "as asked for", {})
     explicit = ExplicitForward.serves(solve.solver)
+    if model.system.declaration.events:
+        return Choice(solve.strategy, "it follows events", {})
     # What can be at most first, which needs no trace.
     for size in (_largest_size, _size):
         states, moving = size(model)
@@ -107,6 +109,9 @@ def choose_adjoint(model: Model, seed: int, progress: Progress) -> Choice:
         if small:
             reason = "forward mode is the fastest on problems so small"
             return Choice(solve.strategy, reason, {})
+    if explicit and carried <= _CHEAP_UP_TO and model.drive.jumps:
+        reason = "forward mode is the fastest where the state changes on the way"
+        return Choice(solve.strategy, reason, {})
     if explicit and carried <= _CHEAP_UP_TO:
         reason = "reverse mode is the fastest on problems of this size"
         return Choice(ExplicitReverse(), reason, {})
@@ -231,9 +236,11 @@ def _cache_file(model: Model) -> Path:
     environment = environment_attrs()
     environment.pop("created_at")
     experiment = model.experiment
+    ts = experiment.moments.ts
     parts = {
         "sites": {name: str(s) for name, s in model.site_shapes.items()},
-        "times": [experiment.t0, len(experiment.ts), float(experiment.ts[-1])],
+        "times": [float(experiment.t0[0]), *ts.shape, float(ts.max())],
+        "drive": str(model.drive.kinds),
         "solve": solve_attrs(model.solve),
         "cores": os.cpu_count(),
         **system_attrs(model.system),

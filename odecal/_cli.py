@@ -29,6 +29,10 @@ DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="CSV table of observations; by default the system's own."),
 ]
+DosesOption = Annotated[
+    Path | None,
+    typer.Option("--doses", help="CSV table of doses, where they are not among the observations."),
+]
 TimeOption = Annotated[
     str | None, typer.Option("--time", help="Name of the time column, where it cannot be told.")
 ]
@@ -67,6 +71,7 @@ def calibrate(
     system: SystemArgument,
     out: Annotated[Path, typer.Option("--out", help="The netCDF file to write.")],
     data: DataOption = None,
+    doses: DosesOption = None,
     time: TimeOption = None,
     ignore: IgnoreOption = None,
     sampler: Annotated[
@@ -109,11 +114,12 @@ def calibrate(
     _prepare()
     import odecal
 
-    chosen = make_sampler(sampler, metric, settings or ())
+    usual = sampler == "nuts" and metric is None and not settings
+    chosen = None if usual else make_sampler(sampler, metric, settings or ())
     target = find_system(system)
     posterior = odecal.calibrate(
         target,
-        _observations(target, data, time, ignore),
+        _observations(target, data, doses, time, ignore),
         sampler=chosen,
         solve=change_solve(target.solve, adjoint, dtype),
         num_chains=num_chains,
@@ -148,24 +154,45 @@ def extend(
 
 
 @app.command()
-def summary(file: ResultArgument) -> None:
+def summary(
+    file: ResultArgument,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print every row, also of each of many groups.")
+    ] = False,
+) -> None:
     """Print the summary of a saved calibration."""
     import odecal
 
-    show_summary(odecal.load(file))
+    show_summary(odecal.load(file), every)
 
 
 @app.command()
 def plot(
     file: ResultArgument,
     out: Annotated[Path, typer.Option("--out", help="The PNG file to write.")],
+    vpc: Annotated[
+        bool, typer.Option("--vpc", help="Draw a visual predictive check of a population instead.")
+    ] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="With --vpc: values on a logarithmic axis.")
+    ] = False,
 ) -> None:
     """Draw the data and the posterior predictive bands."""
+    from odecal._errors import SettingsError
     from odecal._plot import plot_fit
+    from odecal._plot_population import plot_vpc
     from odecal._save import check_output, load
 
+    if log and not vpc:
+        raise SettingsError(
+            "--log cannot be followed. Expected --vpc, the picture that it is for. Got none. Add "
+            "--vpc, or leave --log out."
+        )
     check_output(out, ".png")
-    plot_fit(load(file), out)
+    if vpc:
+        plot_vpc(load(file), out, log=log)
+    else:
+        plot_fit(load(file), out)
     say(f"Saved {out}")
 
 
@@ -174,6 +201,7 @@ def compare_adjoints(
     system: SystemArgument,
     out: Annotated[Path, typer.Option("--out", help="The netCDF file to write.")],
     data: DataOption = None,
+    doses: DosesOption = None,
     time: TimeOption = None,
     ignore: IgnoreOption = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="A PNG picture to write.")] = None,
@@ -193,7 +221,7 @@ def compare_adjoints(
     if figure is not None:
         check_output(figure, ".png")
     target = find_system(system)
-    observations = _observations(target, data, time, ignore)
+    observations = _observations(target, data, doses, time, ignore)
     chosen = {name.replace("-", "_"): make_adjoint(name) for name in adjoint or ()} or None
     comparison = odecal.compare_adjoints(target, observations, adjoints=chosen, seed=seed)
     odecal.save(comparison, out)
@@ -204,12 +232,14 @@ def compare_adjoints(
         say(f"Saved {figure}")
 
 
-def _observations(system: Any, data: Path | None, time: str | None, ignore: Any) -> Any:
+def _observations(
+    system: Any, data: Path | None, doses: Path | None, time: str | None, ignore: Any
+) -> Any:
     from odecal._calibrate import shipped
-    from odecal._observations import Observations
+    from odecal._reading._observations import Observations
 
     source = shipped(system) if data is None else data
-    return Observations(source, time=time, ignore=tuple(ignore or ()))
+    return Observations(source, time=time, ignore=tuple(ignore or ()), doses=doses)
 
 
 def _prepare() -> None:

@@ -3,20 +3,27 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
     from rich.console import Console
 
 # A table needs this width. A narrower terminal wraps its lines, and no digit is lost.
 _WIDTH = 110
+# A column whose text may be folded needs this.
+_FOLDED = 12
 
 
-def console() -> "Console":
-    """The standard output, wide enough for a table where it is no terminal."""
+def console(width: int = _WIDTH) -> "Console":
+    """The standard output, as wide as a terminal, or at least wide enough for a table.
+
+    Args:
+        width: what the table needs.
+    """
     from rich.console import Console
 
     output = Console(highlight=False)
-    wide = output.is_terminal and output.width >= _WIDTH
-    return output if wide else Console(highlight=False, width=_WIDTH)
+    wide = output.is_terminal and output.width >= width
+    return output if wide else Console(highlight=False, width=width)
 
 
 def say(text: str) -> None:
@@ -40,19 +47,35 @@ def show_systems(systems: dict[str, Any]) -> None:
     for name, cls in systems.items():
         declaration = cls().declaration
         what = (inspect.getdoc(cls) or "").splitlines()[0]
-        rows.append([name, ", ".join(declaration.states), ", ".join(declaration.sites), what])
+        unknowns = [*declaration.varying, *declaration.sites]
+        rows.append([name, ", ".join(declaration.states), ", ".join(unknowns), what])
     _print_table(["system", "states", "unknowns", "what"], rows, left=4)
 
 
-def show_summary(posterior: "xr.DataTree") -> None:
+def show_summary(posterior: "xr.DataTree", every: bool = False) -> None:
     """Print the summary of a calibration, and what it says of the draws.
 
     Args:
         posterior: the result of a calibration.
+        every: whether each of many groups has rows of its own.
     """
-    from odecal._summary import summary, verdict
+    from odecal._summary import folded, summary, verdict
 
     frame = summary(posterior)
+    rest, groups = (frame, frame.head(0)) if every else folded(posterior, frame)
+    if len(rest):
+        _print_rows(rest)
+    if len(groups):
+        say("")
+        _print_groups(groups)
+        own = len(frame) - len(rest)
+        say(f"Groups have {own} rows of their own: odecal summary FILE.nc --all prints each.")
+    for sentence in verdict(posterior, frame):
+        say(sentence)
+
+
+def _print_rows(frame: "pd.DataFrame") -> None:
+    """Print rows of a summary."""
     rows = [
         [
             str(label),
@@ -65,8 +88,22 @@ def show_summary(posterior: "xr.DataTree") -> None:
         for label, row in frame.iterrows()
     ]
     _print_table(["", *frame.columns], rows, left=1, wrapped="unit")
-    for sentence in verdict(posterior, frame):
-        say(sentence)
+
+
+def _print_groups(frame: "pd.DataFrame") -> None:
+    """Print a row for each quantity that groups have of their own."""
+    rows = [
+        [
+            str(name),
+            row["groups"],
+            *(f"{row[bound]:.4g}" for bound in ("lowest q50", "highest q50")),
+            *(f"{row[least]:.0f}" for least in ("least ess_bulk", "least ess_tail")),
+            f"{row['largest r_hat']:.3f}",
+            row["unit"],
+        ]
+        for name, row in frame.iterrows()
+    ]
+    _print_table(["", *frame.columns], rows, left=1, wrapped="unit")
 
 
 def show_comparison(comparison: "xr.Dataset") -> None:
@@ -115,11 +152,12 @@ def _print_table(
     """Print rows under their heads; the first `left` columns are text, the others numbers."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
+    table, needed = Table(box=None, pad_edge=False), 0
     for i, head in enumerate(heads):
         text = i < left or head == wrapped
         folds = head == wrapped or (text and i > 0)
         table.add_column(head, justify="left" if text else "right", no_wrap=not folds)
+        needed += 2 + (_FOLDED if folds else max(len(x) for x in (head, *(r[i] for r in rows))))
     for row in rows:
         table.add_row(*row)
-    console().print(table, markup=False)
+    console(max(_WIDTH, needed)).print(table, markup=False)

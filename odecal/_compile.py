@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._errors import ObservationError, SettingsError
+from odecal._experiment import Series
 from odecal._model import Model
-from odecal._observations import Series, read_experiment
+from odecal._reading import read_experiment
 from odecal._settings import Solve
-from odecal._solve import Trajectory
+from odecal.adjoints import ExplicitForward
 
 if TYPE_CHECKING:
     from odecal._system import System
@@ -35,7 +36,7 @@ def compile(system: "System", observations: Any, solve: Solve | None = None) -> 
         ObservationError: if the table does not fit the system, or holds values that a noise model
             excludes.
         DeclarationError: if `system` is not one.
-        SettingsError: if `solve` is not one.
+        SettingsError: if `solve` is not one, or cannot follow the events of the system.
     """
     system = as_system(system)
     if solve is not None and not isinstance(solve, Solve):
@@ -44,10 +45,24 @@ def compile(system: "System", observations: Any, solve: Solve | None = None) -> 
             f"Got {solve!r}."
         )
     model = Model(system, read_experiment(observations, system), solve or system.solve)
+    _check_events(model)
+    model.hierarchy.check()
     with model.precision():
         for name, series in model.experiment.series.items():
             _check_values(model, name, series)
     return model
+
+
+def _check_events(model: Model) -> None:
+    """Refuse a solve that cannot follow the events of the system."""
+    strategy = model.solve.strategy
+    if model.system.declaration.events and not isinstance(strategy, ExplicitForward):
+        raise SettingsError(
+            f"The events of {model.system.declaration.name} cannot be followed by "
+            f"{type(model.solve.solver).__name__} and {type(strategy).__name__}. Expected "
+            "odecal.adjoints.ExplicitForward() with diffrax.Tsit5, Dopri5, Dopri8 or Bosh3. Take "
+            "odecal.Solve(solver=diffrax.Tsit5())."
+        )
 
 
 def as_system(system: Any) -> "System":
@@ -89,33 +104,34 @@ def _check_values(model: Model, name: str, series: Series) -> None:
 
 def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, Any, bool]:
     """Which values lie in the support, and the law's name, support and whether it is joint."""
-    declaration = model.system.declaration
     found: dict[str, Any] = {}
 
     def law_at_start(values: Any) -> Any:
-        p = model.parameters(values)
-        y = jax.tree.map(lambda x: x[None], declaration.initial_state(p))
-        start = Trajectory(
-            jnp.asarray([model.experiment.t0], model.dtype), y, jnp.zeros(()), jnp.zeros((), bool)
-        )
-        one = model.law(name, p, start, np.zeros(1, int), np.zeros(1, int))._at_first()
+        one = model.law_at_start(name, values)
         found["law"] = type(one).__name__
         found["joint"] = bool(one.event_shape)
         return one.support
 
     jax.eval_shape(lambda values: found.update(support=law_at_start(values)), model.site_shapes)
-    support = found["support"]
+    support, values = found["support"], _known(series)
     dependent = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support))
     if not dependent:
-        return np.asarray(support(series.values)), found["law"], support, found["joint"]
+        return np.asarray(support(values)), found["law"], support, found["joint"]
 
     @jax.jit
     @jax.vmap
     def inside(key: jax.Array) -> jax.Array:
-        return law_at_start(model.sample_prior(key))(jnp.asarray(series.values, model.dtype))
+        return law_at_start(model.sample_prior(key))(jnp.asarray(values, model.dtype))
 
     tried = np.asarray(inside(jax.random.split(jax.random.key(0), _NUM_DRAWS)))
     return tried.any(axis=0), found["law"], type(support).__name__, found["joint"]
+
+
+def _known(series: Series) -> np.ndarray:
+    """The values, and of censored ones a bound that they are known by."""
+    if series.upper is None:
+        return series.values
+    return np.where(np.isfinite(series.upper), series.upper, series.values)
 
 
 def _wording(support: Any) -> str:

@@ -7,48 +7,11 @@ from typing import Any
 import numpy as np
 import numpyro.distributions as dist
 
+from odecal._component import Component, _is_number, _is_prior, _positional, _shown
+from odecal._driving import Dosing
 from odecal._errors import DeclarationError
-
-Dims = tuple[str, ...]
-
-
-def _as_dims(dims: Any) -> Dims:
-    names = (dims,) if isinstance(dims, str) else dims
-    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
-        raise DeclarationError(
-            f"dims=... expects the name of a dimension, or a tuple of names. Got {_shown(dims)}."
-        )
-    if len(set(names)) < len(names):
-        raise DeclarationError(
-            f"dims=... expects different names. Got {_shown(dims)}. For a dimension against itself "
-            "give the second one a name of its own, with the same labels in `coords`."
-        )
-    return tuple(names)
-
-
-@dataclass(frozen=True, eq=False)
-class Component:
-    """What every declared part has.
-
-    Args:
-        unit: the unit, as text; an attribute in every result.
-        dims: named dimensions of a vector-valued part; their lengths and labels are in the
-            system's `coords`.
-        description: one line for tables and results.
-    """
-
-    unit: str = ""
-    dims: Any = ()
-    description: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "dims", _as_dims(self.dims))
-        for field in ("unit", "description"):
-            if not isinstance(getattr(self, field), str):
-                raise DeclarationError(
-                    f"{type(self).__name__}({field}=...) expects text. "
-                    f"Got {getattr(self, field)!r}."
-                )
+from odecal._varying import Pooling, Variation, Varying, as_centring, as_group, as_link
+from odecal.centring import AbstractCentring
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -56,26 +19,44 @@ class State(Component):
     """A state of the system, integrated in time.
 
     Args:
-        initial: its value at `t0`: a number, a prior (a NumPyro distribution), or a function of
-            the parameters, `lambda p: ...`. It is named like the state with a 0
-            behind it (`p.hare0`; `p.x1_0` for a state `x1`); a prior makes it an unknown.
+        initial: its value at `t0`: a number, a prior (a NumPyro distribution), a function of
+            the parameters, `lambda p: ...`, or `Parameter.varying(...)`. It is named like the
+            state with a 0 behind it (`p.hare0`; `p.x1_0` for a state `x1`); a prior makes it an
+            unknown.
         unit: the unit.
         dims: named dimensions, for a vector-valued state.
         description: one line.
+        dosing: how doses reach it; None for at once and whole.
 
     Raises:
-        DeclarationError: if `initial` is none of the three.
+        DeclarationError: if `initial` is none of these, or `dosing` none.
     """
 
     initial: Any = None
+    dosing: Any = None
 
-    def __init__(self, initial: Any, unit: str = "", dims: Any = (), description: str = "") -> None:
+    def __init__(
+        self,
+        initial: Any,
+        unit: str = "",
+        dims: Any = (),
+        description: str = "",
+        *,
+        dosing: Dosing | None = None,
+    ) -> None:
         object.__setattr__(self, "initial", initial)
+        object.__setattr__(self, "dosing", Dosing() if dosing is None else dosing)
         super().__init__(unit, dims, description)
-        if not (_is_number(initial) or _is_prior(initial) or callable(initial)):
+        known = _is_number(initial) or _is_prior(initial) or isinstance(initial, Varying)
+        if not known and not callable(initial):
             raise DeclarationError(
-                "State(initial=...) expects a number, a NumPyro distribution or a function of the "
-                f"parameters. Got {_shown(initial)}."
+                "State(initial=...) expects a number, a NumPyro distribution, a function of the "
+                f"parameters or Parameter.varying(...). Got {_shown(initial)}."
+            )
+        if not isinstance(self.dosing, Dosing):
+            raise DeclarationError(
+                f"State(dosing=...) expects Dosing(...), such as Dosing(lag=0.5). "
+                f"Got {_shown(dosing)}."
             )
 
 
@@ -108,6 +89,83 @@ class Parameter(Component):
                 f"numpyro.distributions.LogNormal(0.0, 1.0). Got {_shown(prior)}. "
                 "For a known value use Constant(value)."
             )
+
+    @classmethod
+    def varying(
+        cls,
+        group: Any,
+        *,
+        location: Any,
+        scale: Any,
+        link: Any = "identity",
+        centring: AbstractCentring | None = None,
+        unit: str = "",
+        dims: Any = (),
+        description: str = "",
+    ) -> "Varying":
+        """A parameter with a value for each subject, plot or town, around what all share.
+
+            link(value of a group) ~ Normal(location, scale)
+
+        Inside the system's functions it is the value of the individual at hand. In results it has
+        the dimension of its group, beside `<name>_location` and `<name>_scale`.
+
+        [`unpooled`][odecal.Parameter.unpooled] and [`pooled`][odecal.Parameter.pooled] take the
+        same arguments.
+
+        Args:
+            group: the column of the table that tells the groups apart, or a tuple of several.
+            location: on the linked scale: a prior, a number, or a function of the parameters
+                declared before it, which may use covariates:
+                `lambda p: p.log_typical + 0.75 * jnp.log(p.weight / 70)`.
+            scale: the standard deviation on the linked scale: a prior, or a positive number.
+            link: "log" (positive), "logit" (between 0 and 1), "identity", or an object of
+                `odecal.links`.
+            centring: in which coordinates it is sampled, an object of `odecal.centring`; None is
+                non-centred.
+            unit: the unit.
+            dims: named dimensions, for a vector-valued parameter.
+            description: one line.
+
+        Raises:
+            DeclarationError: if something of this cannot be.
+        """
+        return Varying(
+            Variation(
+                as_group(group),
+                location,
+                scale,
+                as_link(link),
+                Pooling.PARTIAL,
+                as_centring(centring),
+            ),
+            unit,
+            dims,
+            description,
+        )
+
+    @classmethod
+    def unpooled(cls, group: Any, **arguments: Any) -> "Varying":
+        """A parameter with a value for each group, of which none tells anything of another.
+
+        Each has the prior of the location, on the linked scale; where the location is no prior,
+        `scale` must be a number, the spread of each around it.
+
+        Args:
+            group: as for [`varying`][odecal.Parameter.varying].
+            **arguments: those of `varying`.
+        """
+        return cls.varying(group, **arguments).with_pooling(Pooling.NONE)
+
+    @classmethod
+    def pooled(cls, group: Any, **arguments: Any) -> "Varying":
+        """A parameter with one value for all groups, or one that differs by covariates alone.
+
+        Args:
+            group: as for [`varying`][odecal.Parameter.varying].
+            **arguments: those of `varying`, of which the scale is not used.
+        """
+        return cls.varying(group, **arguments).with_pooling(Pooling.COMPLETE)
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -148,16 +206,21 @@ class Observable(Component):
             Incidence is then `last.y.susceptible - y.susceptible`.
         interval: with a fourth argument, a fixed length of the interval in units of time, instead
             of the time since the previous observation: `last.t = t - interval`.
+        lloq: the lower limit of quantification: of values below it only that is known (they are
+            left-censored).
+        uloq: the upper limit, likewise.
         unit: the unit.
         dims: named dimensions, for a vector-valued observable.
         description: one line.
 
     Raises:
-        DeclarationError: if `law` is not such a function.
+        DeclarationError: if `law` is not such a function, or a limit is no number.
     """
 
     law: Any = None
     interval: float | None = None
+    lloq: float | None = None
+    uloq: float | None = None
 
     def __init__(
         self,
@@ -167,9 +230,13 @@ class Observable(Component):
         description: str = "",
         *,
         interval: float | None = None,
+        lloq: float | None = None,
+        uloq: float | None = None,
     ) -> None:
         object.__setattr__(self, "law", law)
         object.__setattr__(self, "interval", interval)
+        object.__setattr__(self, "lloq", lloq)
+        object.__setattr__(self, "uloq", uloq)
         super().__init__(unit, dims, description)
         arguments = _positional(law)
         if arguments not in (3, 4):
@@ -184,6 +251,17 @@ class Observable(Component):
             raise DeclarationError(
                 "Observable(..., interval=...) expects a positive length of time, and a function "
                 f"of (t, y, p, last). Got interval={interval!r} and {arguments} arguments."
+            )
+        for name, limit in (("lloq", lloq), ("uloq", uloq)):
+            if limit is not None and not (_is_number(limit) and np.ndim(limit) == 0):
+                raise DeclarationError(
+                    f"Observable(..., {name}=...) expects a number, a limit of quantification in "
+                    f"the unit of the observable. Got {limit!r}."
+                )
+        if lloq is not None and uloq is not None and not lloq < uloq:
+            raise DeclarationError(
+                "Observable(..., lloq=..., uloq=...) expects the lower limit below the upper one. "
+                f"Got {lloq!r} and {uloq!r}."
             )
 
     @property
@@ -222,39 +300,3 @@ class Derived(Component):
                 f"Derived(...) expects a function of the parameters, `lambda p: ...`. "
                 f"Got {_shown(function)}."
             )
-
-
-def _is_prior(x: Any) -> bool:
-    return isinstance(x, dist.Distribution)
-
-
-def _is_number(x: Any) -> bool:
-    if isinstance(x, (str, bytes, bool)) or x is None or callable(x) or _is_prior(x):
-        return False
-    try:
-        array = np.asarray(x)
-    except (TypeError, ValueError):
-        return False
-    return array.dtype.kind in "iuf" and bool(np.all(np.isfinite(array)))
-
-
-def _positional(function: Any) -> int | None:
-    """How many positional arguments a function takes, None where that is not fixed."""
-    import inspect
-
-    if not callable(function) or isinstance(function, type):
-        return None
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    return sum(
-        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-        for p in parameters
-    )
-
-
-def _shown(x: Any) -> str:
-    return f"{x!r} ({type(x).__name__})"

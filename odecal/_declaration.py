@@ -9,19 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._components import (
-    Component,
-    Constant,
-    Derived,
-    Observable,
-    Parameter,
-    State,
-    _is_number,
-    _is_prior,
-)
+from odecal._component import Component, _is_number, _is_prior
+from odecal._components import Constant, Derived, Observable, Parameter, State
+from odecal._driving import Event, Input
 from odecal._errors import DeclarationError, listed
 from odecal._user_code import user_code
 from odecal._values import Values
+from odecal._varying import Covariate, Varying
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +66,38 @@ class Declaration:
         """The derived quantities."""
         return self.of(Derived)
 
+    @cached_property
+    def covariates(self) -> dict[str, Covariate]:
+        """What is known of each individual."""
+        return self.of(Covariate)
+
+    @cached_property
+    def inputs(self) -> dict[str, Input]:
+        """What drives the system in time."""
+        return self.of(Input)
+
+    @cached_property
+    def events(self) -> dict[str, Event]:
+        """The changes of the state where a condition falls below zero."""
+        return self.of(Event)
+
+    @cached_property
+    def varying(self) -> dict[str, Varying]:
+        """What varies between groups, by name: parameters, then initial values."""
+        initials = {
+            initial_name(name): state.initial
+            for name, state in self.states.items()
+            if isinstance(state.initial, Varying)
+        }
+        return self.of(Varying) | initials
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a part, from the lengths of its dims.
 
         Raises:
             DeclarationError: if the system has no labels for one of its dims.
         """
-        component = self.components[name]
+        component = self.varying.get(name) or self.components[name]
         for dim in component.dims:
             if dim not in self.coords:
                 raise DeclarationError(
@@ -91,14 +110,14 @@ class Declaration:
 
     @cached_property
     def sites(self) -> dict[str, Site]:
-        """What is sampled, by the name of its site: parameters, then initial values."""
+        """What all individuals share, by the name of its site: parameters, then initial values."""
         sites = {
-            name: Site(self._prior(name, c.prior), c, self.shape(name))
+            name: Site(self.prior(name, c.prior, self.shape(name)), c, self.shape(name))
             for name, c in self.of(Parameter).items()
         }
         for name, state in self.states.items():
             if _is_prior(state.initial):
-                prior = self._prior(name, state.initial)
+                prior = self.prior(name, state.initial, self.shape(name))
                 sites[initial_name(name)] = Site(prior, state, self.shape(name))
         return sites
 
@@ -112,26 +131,29 @@ class Declaration:
         return known
 
     @cached_property
-    def _computed_initials(self) -> dict[str, Any]:
+    def computed_initials(self) -> dict[str, Any]:
+        """The functions that give initial values, by the name of the state."""
         return {
             name: state.initial
             for name, state in self.states.items()
-            if not _is_prior(state.initial) and not _is_number(state.initial)
+            if callable(state.initial) and not _is_prior(state.initial)
         }
 
     def parameters(self, values: Mapping[str, Any], dtype: Any) -> Values:
         """The record `p` that a system's functions see.
 
         Args:
-            values: the value of every site, by name.
+            values: the value of every site, of every varying parameter and of every covariate of
+                one individual, by name.
             dtype: the floating type to compute in.
 
         Returns:
             Constants, parameters, and the initial value of every state (`hare0`), by name.
         """
         named = {name: jnp.asarray(value, dtype) for name, value in self.known.items()}
-        named |= {name: jnp.asarray(values[name], dtype) for name in self.sites}
-        for name, initial in self._computed_initials.items():
+        given = [*self.sites, *self.varying, *self.covariates]
+        named |= {name: jnp.asarray(values[name], dtype) for name in given}
+        for name, initial in self.computed_initials.items():
             with user_code(f"The initial value of {self.name}.{name}"):
                 value = jnp.asarray(initial(Values(named, "parameter")), dtype)
                 named[initial_name(name)] = jnp.broadcast_to(value, self.shape(name))
@@ -151,8 +173,19 @@ class Declaration:
             )
         return np.broadcast_to(array, shape)
 
-    def _prior(self, name: str, prior: dist.Distribution) -> dist.Distribution:
-        """The prior, spread over the dims; refused where it does not fit."""
+    def prior(
+        self, name: str, prior: dist.Distribution, shape: tuple[int, ...]
+    ) -> dist.Distribution:
+        """A prior, spread over a shape; refused where it does not fit.
+
+        Args:
+            name: of the site, for messages.
+            prior: as it was declared.
+            shape: of the site.
+
+        Raises:
+            DeclarationError: if it is discrete, a single point, or of another shape.
+        """
         if getattr(prior.support, "is_discrete", False):
             raise DeclarationError(
                 f"The prior of {self.name}.{name} is discrete ({type(prior).__name__}). Expected a "
@@ -164,14 +197,15 @@ class Declaration:
                 f"The prior of {self.name}.{name} is a single point ({type(prior).__name__}). "
                 "Expected a distribution to draw from. For a known value use Constant(value)."
             )
-        shape = self.shape(name)
         if prior.shape() == shape:
             return prior
         fits = not prior.event_shape and _broadcasts(prior.batch_shape, shape)
         if not fits:
+            part = self.components.get(name)
+            dims = f" ({_dims(part)})" if part is not None else ""
             raise DeclarationError(
-                f"The prior of {self.name}.{name} has the wrong shape. Expected {shape} "
-                f"({_dims(self.components[name])}), or a scalar prior. Got {prior.shape()}."
+                f"The prior of {self.name}.{name} has the wrong shape. Expected {shape}"
+                f"{dims}, or a scalar prior. Got {prior.shape()}."
             )
         return prior.expand(shape)
 

@@ -4,24 +4,91 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._components import Component, Constant, Derived, Observable, Parameter, State, _is_prior
+from odecal._component import Component, _is_prior
+from odecal._components import Constant, Derived, Observable, Parameter, State
 from odecal._declaration import initial_name
+from odecal._driving import Event, Input
+from odecal._varying import Correlation, Covariate, Pooling, Varying
 
 if TYPE_CHECKING:
+    from odecal._model import Model
     from odecal._system import System
+
+# The kinds of parts, in the order of the table, as they are called there.
+_KINDS = {
+    State: "state",
+    Parameter: "parameter",
+    Varying: "varying",
+    Correlation: "correlation",
+    Covariate: "covariate",
+    Constant: "constant",
+    Input: "input",
+    Event: "event",
+    Observable: "observable",
+    Derived: "derived",
+}
 
 
 def describe(system: "System") -> str:
     """Every part of a system: its kind, name, value or prior, unit and description."""
     declaration = system.declaration
     rows = [
-        (kind.__name__.lower(), _name(name, c), _value(name, c), c.unit, c.description)
-        for kind in (State, Parameter, Constant, Observable, Derived)
+        (word, _name(name, c), _value(name, c), c.unit, c.description)
+        for kind, word in _KINDS.items()
         for name, c in declaration.of(kind).items()
     ]
     time = f"time in {system.time_unit}" if system.time_unit else "time"
     start = "the first observation" if system.t0 is None else f"{system.t0:g}"
     return "\n".join([f"{declaration.name}: {time}, from {start}", *_table(rows)])
+
+
+def describe_model(model: "Model") -> str:
+    """What a model samples, in which coordinates, and what it is conditioned on.
+
+    Args:
+        model: the model.
+
+    Returns:
+        A table of its sites, each with its law and how it is mapped to the whole line.
+    """
+    experiment = model.experiment
+    who, dim = len(experiment.individuals), experiment.individuals.dim
+    values = sum(int(s.present.sum()) for s in experiment.series.values())
+    of_whom = f" of {who} ({dim})" if dim else ""
+    doses = "" if experiment.doses is None else f", {len(experiment.doses)} doses"
+    rows = [
+        (
+            "site",
+            f"{name}[{', '.join(map(str, site.shape))}]" if site.shape else name,
+            f"~ {model.hierarchy.law_of(name) or show_prior(site.prior)}",
+            _reparameterised(model.transforms[name]),
+            "",
+        )
+        for name, site in model.sites.items()
+    ]
+    title = f"Model of {model.system.declaration.name}: {values} values{of_whom}{doses}"
+    return "\n".join([title, *_table(rows)])
+
+
+# How a bijection to the whole line is called.
+_BIJECTIONS = {
+    "IdentityTransform": "as it is",
+    "ExpTransform": "by its logarithm",
+    "SigmoidTransform": "by its logit",
+    "CorrCholeskyTransform": "by canonical partial correlations of its Cholesky factor",
+    "LowerCholeskyTransform": "by its Cholesky factor",
+    "StickBreakingTransform": "by stick breaking",
+    "OrderedTransform": "by logarithms of its differences",
+}
+
+
+def _reparameterised(transform: Any) -> str:
+    """In which coordinates a site is sampled, in words."""
+    parts = getattr(transform, "parts", [transform])
+    named = [type(part).__name__ for part in parts]
+    while named and named[-1] in ("AffineTransform", "IndependentTransform") and len(named) > 1:
+        named.pop()  # a shift of bounds
+    return f"sampled {_BIJECTIONS.get(named[0], f'through {named[0]}')}"
 
 
 def show_prior(prior: Any) -> str:
@@ -55,6 +122,8 @@ def _name(name: str, component: Component) -> str:
 def _value(name: str, component: Component) -> str:
     if isinstance(component, State):
         initial = component.initial
+        if isinstance(initial, Varying):
+            return f"{initial_name(name)} {_varies(initial)}"
         if _is_prior(initial):
             return f"{initial_name(name)} ~ {show_prior(initial)}"
         if callable(initial):
@@ -64,11 +133,63 @@ def _value(name: str, component: Component) -> str:
         return f"~ {show_prior(component.prior)}"
     if isinstance(component, Constant):
         return f"= {_number(component.value)}"
-    if isinstance(component, Observable) and component.over_interval:
-        if component.interval is not None:
-            return f"over an interval of {component.interval:g}"
-        return "over the interval since the previous observation"
+    if isinstance(component, Varying):
+        return _varies(component)
+    if isinstance(component, Correlation):
+        return f"of {', '.join(component.parameters)} ~ LKJ({component.concentration:g})"
+    if isinstance(component, (Covariate, Input)):
+        how = "" if isinstance(component, Covariate) else f", {_word(component.interpolation)}"
+        return f"from the column {component.column or name}{how}"
+    if isinstance(component, Event):
+        return "where its condition falls below zero"
+    if isinstance(component, Observable):
+        return ", ".join(_about_values(component))
     return ""
+
+
+def _about_values(observable: Observable) -> list[str]:
+    """What is particular about the values of an observable."""
+    found = []
+    if observable.interval is not None:
+        found.append(f"over an interval of {observable.interval:g}")
+    elif observable.over_interval:
+        found.append("over the interval since the previous observation")
+    if observable.lloq is not None:
+        found.append(f"quantified from {observable.lloq:g}")
+    if observable.uloq is not None:
+        found.append(f"quantified up to {observable.uloq:g}")
+    return found
+
+
+def _varies(parameter: Varying) -> str:
+    """How a parameter varies, in words."""
+    variation = parameter.variation
+    where = f"over {', '.join(variation.group)}"
+    link = _word(variation.link)
+    linked = "" if link == "identity" else f"{link} "
+    location = _level(variation.location)
+    if variation.pooling is Pooling.COMPLETE:
+        return f"{linked}= {location}, the same {where}"
+    if variation.pooling is Pooling.NONE:
+        return f"{linked}~ {location}, unpooled {where}"
+    scale = _level(variation.scale)
+    return f"{linked}~ Normal({location}, {scale}) {where}, {_centred(variation.centring)}"
+
+
+def _level(value: Any) -> str:
+    """A location or a scale."""
+    if _is_prior(value):
+        return show_prior(value)
+    return "a function of the parameters" if callable(value) else _number(value)
+
+
+def _word(thing: Any) -> str:
+    return type(thing).__name__.lower()
+
+
+def _centred(centring: Any) -> str:
+    word = _word(centring)
+    return {"noncentred": "non-centred", "partial": "partially centred"}.get(word, word)
 
 
 def _number(value: Any) -> str:

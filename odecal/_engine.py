@@ -17,6 +17,7 @@ from odecal._progress import Progress
 from odecal._streams import Words, key_of
 from odecal._trace import trace
 from odecal.samplers import AbstractSampler, Draw, Kernel, Run, Start, Target
+from odecal.samplers._base import covariance_shape
 
 # The most draws of a chain between two looks at the clock, and how long a block should take.
 _BLOCK = 100
@@ -281,7 +282,7 @@ def _block(
 def _start_shapes(target: Target, num_chains: int) -> Start:
     """The shapes of the starting points of all chains."""
     dim, dtype = target.dim, jnp.result_type(float)
-    ends = ((dim,), (), (dim,), (dim, dim))
+    ends = ((dim,), (), (dim,), covariance_shape(dim))
     shapes: Any = [jax.ShapeDtypeStruct((num_chains, *end), dtype) for end in ends]
     return Start(*shapes)
 

@@ -1,19 +1,23 @@
 """What a model predicts from many draws: one program, in batches, over all devices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from odecal._experiment import Moments, moments_of
 from odecal._flat import FlatModel
-from odecal._model import Model
+from odecal._model import Model, Place
 from odecal._programs import Compiler, each, padded, spread, usable_devices
 from odecal._streams import Words, example_words, key_of
 
-# Draws of one call of the program.
-_CHUNK = 512
+# Draws of one call of the program, at most, and about how many numbers it may give in all.
+_CHUNK, _CHUNK_SIZE = 512, 2**23
+# Draws of which trajectories on the grid are kept, and the most numbers of one kind that are kept.
+_MAX_TRAJECTORIES, _MAX_SIZE = 1000, 2 * 10**7
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -22,30 +26,48 @@ Arrays = Mapping[str, np.ndarray]
 class Evaluation:
     """What a model predicts from each of n draws.
 
+    What an individual has of its own has a leading axis of individuals, where they are many.
+
     Args:
-        sites: natural values of the sites, each of shape (n, *dims).
+        quantities: natural values of parameters, each of shape (n, *dims).
         derived: derived quantities, likewise.
-        replicated: one replicated data set a draw: each observable, of shape (n, time, *dims).
+        replicated: one replicated data set a draw: each observable, of shape (m, value, *dims).
         log_likelihood: the log density of every observed value, of the same shapes.
-        states: the states on the grid, each of shape (n, grid, *dims).
+        renewed: a replicated data set of other groups of the same population, likewise; empty
+            where nothing varies between groups.
+        states: the states on the grid, each of shape (k, grid, *dims).
         predicted: a replicate of each observable on the grid, except those over intervals.
         solver_steps: the steps that the solve took, of shape (n,).
         failed: whether it failed, of shape (n,).
+        data_step: of every how many draws of a chain there are replicated data (m of n).
+        grid_step: of every how many there are states on the grid (k of n).
     """
 
-    sites: Arrays
+    quantities: Arrays
     derived: Arrays
     replicated: Arrays
     log_likelihood: Arrays
+    renewed: Arrays
     states: Arrays
     predicted: Arrays
     solver_steps: np.ndarray
     failed: np.ndarray
+    data_step: int = 1
+    grid_step: int = 1
 
-    def rows(self, which: slice) -> "Evaluation":
-        """The evaluation of some of the draws."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Evaluation(**jax.tree.map(lambda x: x[which], parts))
+    def split(self, number: int) -> tuple["Evaluation", "Evaluation"]:
+        """The first so many draws of a single chain, and, of the parameters alone, the rest."""
+        steps = {name: getattr(self, f"{part}_step") for name, part in _KEPT.items()}
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if "_step" not in f.name}
+        heads = {name: -(-number // steps.get(name, 1)) for name in parts}
+        first = {
+            name: jax.tree.map(lambda x, n=heads[name]: x[:n], part) for name, part in parts.items()
+        }
+        rest = {
+            name: {} if name in _KEPT else jax.tree.map(lambda x: x[number:], part)
+            for name, part in parts.items()
+        }
+        return replace(self, **first), replace(self, **rest)
 
 
 class Evaluator:
@@ -59,18 +81,24 @@ class Evaluator:
     """
 
     def __init__(self, model: Model, flat: FlatModel, grid: np.ndarray, compiler: Compiler) -> None:
+        moments = moments_of(model.experiment, grid)
+
         def one(position: jax.Array, which: jax.Array, words: jax.Array) -> dict[str, Any]:
             chain, draw = which
             key = jax.random.fold_in(jax.random.fold_in(key_of(words), chain), draw)
-            return _evaluate_one(model, flat, grid, position, key)
+            return _evaluate_one(model, flat, moments, position, key)
 
         def chunk(positions: jax.Array, which: jax.Array, words: jax.Array) -> dict[str, Any]:
             return each(lambda x, i: one(x, i, words))(positions, which)
 
+        self._on_data, self._on_grid = _sizes(model, moments)
+        most = _CHUNK_SIZE // (3 * self._on_data + self._on_grid + flat.dim)
+        devices = usable_devices(_CHUNK)
+        self._chunk = padded(int(np.clip(most, 8, _CHUNK)), len(devices))
         self._program = compiler(
-            spread(chunk, usable_devices(_CHUNK), batched=2, replicated=1),
-            jax.ShapeDtypeStruct((_CHUNK, flat.dim), model.dtype),
-            jax.ShapeDtypeStruct((_CHUNK, 2), np.uint32),
+            spread(chunk, devices, batched=2, replicated=1),
+            jax.ShapeDtypeStruct((self._chunk, flat.dim), model.dtype),
+            jax.ShapeDtypeStruct((self._chunk, 2), np.uint32),
             example_words(),
         )
 
@@ -83,23 +111,64 @@ class Evaluator:
                 chain and number alone.
 
         Returns:
-            What the model predicts from each, chain after chain.
+            What the model predicts from each, chain after chain. Where that is too much to keep,
+            replicated data and trajectories are those of every few draws of each chain.
         """
         num_chains, num_draws, dim = positions.shape
-        total = num_chains * num_draws
-        index = np.resize(np.arange(total), padded(total, _CHUNK))
+        total, size = num_chains * num_draws, self._chunk
+        index = np.resize(np.arange(total), padded(total, size))
         flat = positions.reshape(total, dim)[index]
         which = np.stack(np.divmod(index, num_draws), axis=1).astype(np.uint32)
-        chunks = [
-            jax.tree.map(
-                np.asarray, self._program(flat[i : i + _CHUNK], which[i : i + _CHUNK], words)
-            )
-            for i in range(0, len(index), _CHUNK)
-        ]
-        found = jax.tree.map(lambda *parts: np.concatenate(parts)[:total], *chunks)
-        for name in ("replicated", "states", "predicted"):
-            found[name] = {n: _missing(x, found["failed"]) for n, x in found[name].items()}
-        return Evaluation(**found)
+        steps = {
+            "data": _step(total, _MAX_SIZE // self._on_data),
+            "grid": _step(total, min(_MAX_TRAJECTORIES, _MAX_SIZE // self._on_grid)),
+        }
+        chunks = []
+        for i in range(0, len(index), size):
+            rows = slice(i, i + size)
+            found = jax.tree.map(np.asarray, self._program(flat[rows], which[rows], words))
+            new = np.arange(i, min(i + size, total)) - i
+            chunks.append(_thinned(found, new, which[rows][new, 1], steps))
+        found = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+        return Evaluation(**found, data_step=steps["data"], grid_step=steps["grid"])
+
+
+# Of what takes much room, by which step it is thinned.
+_KEPT = {
+    "replicated": "data",
+    "log_likelihood": "data",
+    "renewed": "data",
+    "states": "grid",
+    "predicted": "grid",
+}
+
+
+def _thinned(
+    found: dict[str, Any], new: np.ndarray, draw: np.ndarray, steps: Mapping[str, int]
+) -> dict[str, Any]:
+    """Those draws of a chunk that are new, and of what takes much room every few of them."""
+    kept = {}
+    for name, part in found.items():
+        rows = new[draw % steps[_KEPT[name]] == 0] if name in _KEPT else new
+        kept[name] = jax.tree.map(lambda x, rows=rows: x[rows], part)
+        if name in _KEPT and name != "log_likelihood":
+            failed = found["failed"][rows]
+            kept[name] = {n: _missing(x, failed) for n, x in kept[name].items()}
+    return kept
+
+
+def _step(total: int, most: int) -> int:
+    """Of every how many of so many draws something is kept."""
+    return max(1, -(-total // max(1, most)))
+
+
+def _sizes(model: Model, moments: Moments) -> tuple[int, int]:
+    """How many numbers one draw gives for the data, and on the grid."""
+    declaration = model.system.declaration
+    data = sum(series.values.size for series in model.experiment.series.values())
+    smooth = [name for name, o in declaration.observables.items() if not o.over_interval]
+    elements = sum(int(np.prod(declaration.shape(n))) for n in [*declaration.states, *smooth])
+    return data, moments.extra.size * elements
 
 
 def _missing(draws: np.ndarray, failed: np.ndarray) -> np.ndarray:
@@ -112,32 +181,51 @@ def _missing(draws: np.ndarray, failed: np.ndarray) -> np.ndarray:
 
 
 def _evaluate_one(
-    model: Model, flat: FlatModel, grid: np.ndarray, position: jax.Array, key: jax.Array
+    model: Model, flat: FlatModel, moments: Moments, position: jax.Array, key: jax.Array
 ) -> dict[str, Any]:
     """Everything about one draw, from a single solve."""
-    values = model.constrain(flat.unravel(position))
-    prediction = model.predict(values, extra_times=grid)
+    prediction = model.predict_at(model.constrain(flat.unravel(position)), moments)
     trajectory = prediction.trajectory
-    ts = np.union1d(model.experiment.ts, grid)
-    on_grid = np.searchsorted(ts, grid)
+    many = bool(model.experiment.individuals.dim)
+    count, size = moments.extra.shape
+    who = np.repeat(np.arange(count), size)
     replicated, predicted = {}, {}
     keys = jax.random.split(key, len(prediction.laws))
     for own, (name, law) in zip(keys, prediction.laws.items(), strict=True):
-        times = model.experiment.series[name].times
+        series = model.experiment.series[name]
         if model.system.declaration.observables[name].over_interval:
             replicated[name] = law.sample(own)
             continue
         # One law for both, since random numbers take long to compile.
-        index = np.concatenate([np.searchsorted(ts, times), on_grid])
-        draws = model.law(name, prediction.p, trajectory, index).sample(own)
-        replicated[name], predicted[name] = draws[: len(times)], draws[len(times) :]
+        place = Place(
+            np.concatenate([series.individual, who]),
+            np.concatenate([moments.index[name], moments.extra.ravel()]),
+        )
+        draws = model.law(name, prediction.persons, trajectory, place).sample(own)
+        replicated[name] = draws[: len(series.times)]
+        rest = draws[len(series.times) :]
+        predicted[name] = rest.reshape(count, size, *rest.shape[1:]) if many else rest
+    on_grid = (np.arange(count)[:, None], moments.extra) if many else moments.extra[0]
     return {
-        "sites": values,
+        "quantities": model.hierarchy.reported(prediction.unfolded),
         "derived": prediction.derived,
         "replicated": replicated,
         "log_likelihood": model.log_likelihood(prediction),
+        "renewed": _renewed(model, prediction.unfolded.sites, jax.random.fold_in(key, 1)),
         "states": {name: y[on_grid] for name, y in trajectory.y.items()},
         "predicted": predicted,
-        "solver_steps": trajectory.num_steps,
-        "failed": trajectory.failed,
+        "solver_steps": jnp.sum(trajectory.num_steps),
+        "failed": jnp.any(trajectory.failed),
+    }
+
+
+def _renewed(model: Model, sites: Mapping[str, jax.Array], key: jax.Array) -> dict[str, Any]:
+    """Replicated data of groups that are drawn anew from the population, in the same design."""
+    if not model.hierarchy.blocks:
+        return {}
+    prediction = model.predict_at(model.hierarchy.renewed(sites, key, model.dtype), None)
+    keys = jax.random.split(key, len(prediction.laws))
+    return {
+        name: law.sample(own)
+        for own, (name, law) in zip(keys, prediction.laws.items(), strict=True)
     }

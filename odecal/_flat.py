@@ -19,10 +19,12 @@ class FlatModel(Target):
     Args:
         unravel: gives the unconstrained value of every site, by name, from a position.
         names: the name of every element of a position.
+        hierarchical: whether parameters vary between groups, by scales that are unknown.
     """
 
     unravel: Callable[[jax.Array], dict[str, jax.Array]]
     names: tuple[str, ...]
+    hierarchical: bool = False
 
 
 def flatten(model: Model) -> FlatModel:
@@ -48,6 +50,7 @@ def flatten(model: Model) -> FlatModel:
         lambda key: ravel_pytree(model.init_position(key))[0],
         unravel,
         _names(sites),
+        bool(model.hierarchy.coordinates),
     )
 
 

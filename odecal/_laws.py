@@ -9,6 +9,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
+from odecal._censoring import interval_log_prob
+from odecal._values import Values
+
 Law = Callable[..., dist.Distribution]
 
 # How far outside its bounds solver error may push a distribution's argument.
@@ -27,25 +30,34 @@ class AtTimes(dist.Distribution):
             in `axes` marks one that is the same at all times.
         axes: 0 or None for each argument.
         num_times: the number of times.
+        upper: where a value is censored, its upper bound, of the shape of the values, of which
+            then only that is known: that it lies between. Equal to the value elsewhere. None
+            where nothing is censored. Draws are not censored.
     """
 
-    pytree_data_fields = ("arguments",)
+    pytree_data_fields = ("arguments", "upper")
     pytree_aux_fields = ("law", "axes", "num_times")
 
     def __init__(
-        self, law: Law, arguments: tuple[Any, ...], axes: tuple[int | None, ...], num_times: int
+        self,
+        law: Law,
+        arguments: tuple[Any, ...],
+        axes: tuple[Any, ...],
+        num_times: int,
+        upper: Any = None,
     ) -> None:
         self.law = law
         self.arguments = arguments
         self.axes = axes
         self.num_times = num_times
-        one = self._at_first()
+        self.upper = upper
+        one = self.at_first()
         super().__init__((num_times, *one.batch_shape), one.event_shape)
 
     @property
     def support(self) -> Any:
         """The support of one value, taken at the first time."""
-        return self._at_first().support
+        return self.at_first().support
 
     @property
     def mean(self) -> jax.Array:
@@ -68,7 +80,10 @@ class AtTimes(dist.Distribution):
         del intermediates
         lead = jnp.ndim(value) - len(self.batch_shape) - len(self.event_shape)
         value = jnp.moveaxis(value, lead, 0)
-        log_density = self._map(lambda law, x: repaired(law, _SLIGHT).log_prob(x), value)
+        if self.upper is None:
+            log_density = self._map(lambda law, x: repaired(law, _SLIGHT).log_prob(x), value)
+        else:
+            log_density = self._map(_known_between, value, jnp.asarray(self.upper, value.dtype))
         return jnp.moveaxis(log_density, 0, lead)
 
     def _map(self, of: Callable[..., Any], *each: Any) -> Any:
@@ -80,12 +95,23 @@ class AtTimes(dist.Distribution):
         axes = (self.axes, *[0] * len(each))
         return jax.vmap(one, in_axes=axes, axis_size=self.num_times)(self.arguments, *each)
 
-    def _at_first(self) -> dist.Distribution:
-        first = [
-            jax.tree.map(lambda x: x[0], argument) if axis == 0 else argument
-            for argument, axis in zip(self.arguments, self.axes, strict=True)
-        ]
-        return self.law(*first)
+    def at_first(self) -> dist.Distribution:
+        """The law of one value, at the first time."""
+
+        def first(argument: Any, axis: Any) -> Any:
+            if isinstance(axis, Values):
+                return Values({name: first(argument[name], axis[name]) for name in axis})
+            return jax.tree.map(lambda x: x[0], argument) if axis == 0 else argument
+
+        return self.law(*map(first, self.arguments, self.axes))
+
+
+def _known_between(law: dist.Distribution, lower: jax.Array, upper: jax.Array) -> jax.Array:
+    """The log density where the bounds are one, the log probability between them elsewhere."""
+    law = repaired(law, _SLIGHT)
+    exact = lower == upper
+    value = jnp.where(jnp.isfinite(upper), upper, lower)  # of a censored one, any in the support
+    return jnp.where(exact, law.log_prob(value), interval_log_prob(law, lower, upper))
 
 
 def repaired(law: dist.Distribution, slightly: float = float("inf")) -> dist.Distribution:

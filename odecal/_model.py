@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,12 +14,20 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
+from odecal._blocks import Unfolded
+from odecal._declaration import Site
+from odecal._drive import Drive
+from odecal._experiment import Experiment, Moments, moments_of
+from odecal._given import Given, arrays_of, kinds_of
+from odecal._hierarchy import Hierarchy
 from odecal._laws import AtTimes
-from odecal._observations import Experiment
+from odecal._population import Persons, persons_of, solve_each
 from odecal._quiet import no_runtime_errors
+from odecal._reads import reads
 from odecal._settings import Solve
 from odecal._solve import Trajectory, solve_system
 from odecal._values import Values
+from odecal.centring import AbstractCentring
 
 if TYPE_CHECKING:
     from odecal._system import System
@@ -33,16 +41,46 @@ class Prediction(NamedTuple):
     """What a model predicts from one value of every site.
 
     Args:
-        p: parameters, constants and initial values.
-        trajectory: the solution at the times of the experiment.
+        p: parameters, constants and initial values; of many individuals, what each has of its own
+            has a leading axis of individuals.
+        unfolded: the value of every site, and of the groups.
+        persons: `p`, and which of it is own.
+        trajectory: the solution at the times of the experiment, likewise with a leading axis of
+            many individuals.
         laws: the distribution of the values of every observable.
         derived: the derived quantities.
     """
 
     p: Values
+    unfolded: Unfolded
+    persons: Persons
     trajectory: Trajectory
     laws: dict[str, dist.Distribution]
     derived: dict[str, jax.Array]
+
+
+class Place(NamedTuple):
+    """Whose, and at which of the times that were kept, each of shape (n,)."""
+
+    individual: np.ndarray
+    moment: np.ndarray
+
+
+@dataclass(frozen=True)
+class _WithInputs:
+    """A law that sees the inputs at its time.
+
+    Args:
+        law: the law of an observable.
+        drive: how inputs act.
+    """
+
+    law: Callable[..., dist.Distribution]
+    drive: Drive
+
+    def __call__(self, inputs: Any, t: Any, y: Values, p: Values, *last: Any) -> dist.Distribution:
+        """The law with the inputs among the parameters."""
+        return self.law(t, y, self.drive.parameters_at(t, p, Given({}, inputs, None)), *last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +100,21 @@ class Model:
         system: the system.
         experiment: the observations.
         solve: the settings of a solve.
+        centrings: of varying parameters, where they were chosen from the data.
     """
 
     system: "System"
     experiment: Experiment
     solve: Solve
+    centrings: Mapping[str, AbstractCentring] = field(default_factory=dict)
 
     # Some NumPyro utilities print the name of a model.
     __name__ = "model"
+
+    def __repr__(self) -> str:
+        from odecal._describe import describe_model
+
+        return describe_model(self)
 
     def __call__(self, predict: bool = False) -> None:
         """Run as a NumPyro model.
@@ -78,10 +123,12 @@ class Model:
             predict: whether the observables are drawn rather than conditioned on the data.
         """
         self._warn_of_single_precision()
-        values = {name: numpyro.sample(name, prior) for name, prior in self.priors.items()}
-        prediction = self.predict(values)
-        failed = prediction.trajectory.failed
-        numpyro.deterministic(SOLVER_STEPS, prediction.trajectory.num_steps)
+        unfolded = self.hierarchy.unfold(numpyro.sample, self.dtype)
+        prediction = self._predict(unfolded, self.experiment.moments)
+        failed = jnp.any(prediction.trajectory.failed)
+        for name, value in {**unfolded.own, **unfolded.correlations}.items():
+            numpyro.deterministic(name, value)
+        numpyro.deterministic(SOLVER_STEPS, jnp.sum(prediction.trajectory.num_steps))
         numpyro.deterministic(SOLVE_FAILED, failed.astype(jnp.int32))
         numpyro.factor("solve", jnp.where(failed, -jnp.inf, 0.0))
         for name, law in prediction.laws.items():
@@ -108,97 +155,221 @@ class Model:
         with jax.enable_x64(self.solve.dtype == np.float64), no_runtime_errors():
             yield
 
+    @cached_property
+    def hierarchy(self) -> Hierarchy:
+        """The varying parameters, for the groups that were observed."""
+        who = self.experiment.individuals
+        return Hierarchy(self.system.declaration, who, centrings=self.centrings)
+
+    @cached_property
+    def drive(self) -> Drive:
+        """How doses and inputs act."""
+        experiment = self.experiment
+        span = float(np.max(experiment.moments.ts) - np.min(experiment.t0))
+        return Drive(self.system.declaration, kinds_of(experiment.doses, span))
+
     @property
-    def priors(self) -> dict[str, dist.Distribution]:
-        """The prior of every site, in the floating type in force."""
-        return {
-            name: self._cast(site.prior) for name, site in self.system.declaration.sites.items()
-        }
+    def sites(self) -> dict[str, Site]:
+        """What is sampled, by name."""
+        return self.hierarchy.sites
 
     @cached_property
     def dims(self) -> dict[str, list[str]]:
-        """The named dimensions of every site, as ArviZ takes them."""
-        declaration = self.system.declaration
-        dims = {name: list(site.component.dims) for name, site in declaration.sites.items()}
-        dims |= {name: list(c.dims) for name, c in declaration.derived.items()}
-        for name, component in declaration.observables.items():
+        """The named dimensions of every quantity, as ArviZ takes them."""
+        dims = {name: list(q.dims) for name, q in self.hierarchy.quantities.items()}
+        for name, c in self.system.declaration.derived.items():
+            own = [self.experiment.individuals.dim] if name in self._own_derived else []
+            dims[name] = [*own, *c.dims]
+        for name, component in self.system.declaration.observables.items():
             dims[name] = [self.time_dims[name], *component.dims]
         return dims
 
     @cached_property
     def coords(self) -> dict[str, np.ndarray]:
         """The labels of every dimension, as ArviZ takes them."""
+        individuals = self.experiment.individuals
         coords = {dim: np.asarray(labels) for dim, labels in self.system.coords.items()}
+        coords |= self.hierarchy.coords
+        if individuals.dim:
+            coords[individuals.dim] = individuals.labels
         for name, dim in self.time_dims.items():
-            coords[dim] = self.experiment.series[name].times
+            times = self.experiment.series[name].times
+            coords[dim] = np.arange(len(times)) if individuals.dim else times
         return coords
 
     @cached_property
     def time_dims(self) -> dict[str, str]:
-        """The time dimension of every observable: `time` where all share their times."""
+        """The dimension of the values of every observable.
+
+        Of one individual it is the time, of many the number of the value: `time` or `observation`
+        where all observables were measured together, and one of its own for each where not.
+        """
         series = list(self.experiment.series.items())
-        first = series[0][1].times
-        if all(np.array_equal(s.times, first) for _, s in series):
-            return {name: "time" for name, _ in series}
-        return {name: f"time_{name}" for name, _ in series}
+        first = series[0][1]
+        together = all(
+            np.array_equal(s.times, first.times) and np.array_equal(s.individual, first.individual)
+            for _, s in series
+        )
+        word = "observation" if self.experiment.individuals.dim else "time"
+        return {name: word if together else f"{word}_{name}" for name, _ in series}
 
     def predict(self, values: Mapping[str, Any], extra_times: Any = ()) -> Prediction:
         """Solve for one value of every site, and give what would be observed.
 
         Args:
-            values: the value of every parameter and initial value, on its natural scale.
+            values: the value of every site, on its natural scale.
             extra_times: times to keep in the trajectory beside those of the experiment.
 
         Returns:
             The prediction: the trajectory at all those times, and the laws of the observables at
             the times of the experiment.
         """
-        experiment = self.experiment
-        p = self.parameters(values)
-        ts = np.union1d(experiment.ts, extra_times)
-        trajectory = solve_system(self.system, p, experiment.t0, ts, self.solve)
-        laws = {
-            name: self.law(
-                name, p, trajectory, np.searchsorted(ts, s.times), np.searchsorted(ts, s.start)
-            )
-            for name, s in experiment.series.items()
-        }
-        derived = {name: d.function(p) for name, d in self.system.declaration.derived.items()}
-        return Prediction(p, trajectory, laws, derived)
+        extra = np.asarray(extra_times, float).ravel()
+        moments = moments_of(self.experiment, extra) if extra.size else self.experiment.moments
+        return self.predict_at(values, moments)
+
+    def predict_at(self, values: Mapping[str, Any], moments: Moments | None) -> Prediction:
+        """The same, at times that have been looked up before; None for those of the experiment."""
+        return self._predict(self.unfold(values), moments or self.experiment.moments)
+
+    def unfold(self, values: Mapping[str, Any]) -> Unfolded:
+        """The values of groups that follow from one value of every site."""
+        return self.hierarchy.unfold(
+            lambda name, law: jnp.asarray(values[name], self.dtype), self.dtype
+        )
+
+    def persons(self, unfolded: Unfolded) -> Persons:
+        """The record `p` of every individual."""
+        shared, own = self.hierarchy.of_individuals(unfolded, self.dtype)
+        return persons_of(self.system.declaration, shared, own, self.dtype)
 
     def parameters(self, values: Mapping[str, Any]) -> Values:
         """The record `p` from one value of every site."""
-        return self.system.declaration.parameters(values, self.dtype)
+        return self.persons(self.unfold(values)).p
+
+    def _predict(self, unfolded: Unfolded, moments: Moments) -> Prediction:
+        persons = self.persons(unfolded)
+        trajectory = self._solve(persons, moments)
+        laws = {
+            name: self.law(
+                name,
+                persons,
+                trajectory,
+                Place(s.individual, moments.index[name]),
+                Place(s.individual, moments.start[name]),
+                s.upper,
+            )
+            for name, s in self.experiment.series.items()
+        }
+        derived = {name: self._derived(name, persons) for name in self.system.declaration.derived}
+        return Prediction(persons.p, unfolded, persons, trajectory, laws, derived)
+
+    def _solve(self, persons: Persons, moments: Moments) -> Trajectory:
+        """Solve for every individual, for one that needs no name without a leading axis."""
+        given = self._given._replace(late=moments.late)
+        when = jax.tree.map(self._data, (self.experiment.t0, moments.ts))
+        given = jax.tree.map(jnp.asarray, given)
+        if self.experiment.individuals.dim:
+            return solve_each(self.system, persons, when, self.solve, self.drive, given)
+        t0, ts, given = jax.tree.map(lambda x: x[0], (*when, given))
+        return solve_system(self.system, persons.p, t0, ts, self.solve, self.drive, given)
+
+    @cached_property
+    def _given(self) -> Given:
+        declaration, kinds = self.system.declaration, self.drive.kinds
+        return arrays_of(self.experiment, declaration, kinds, np.dtype(self.solve.dtype))
+
+    @cached_property
+    def _own_derived(self) -> frozenset[str]:
+        """The derived quantities that differ between individuals."""
+        found = []
+
+        def trace(values: Mapping[str, Any]) -> None:
+            persons = self.persons(self.unfold(values))
+            one = persons.rows(np.zeros((), int))
+            own, shared = (
+                {n: x for n, x in one.items() if (n in persons.own) is k} for k in (True, False)
+            )
+            for name, d in self.system.declaration.derived.items():
+                depends = reads(
+                    lambda own, d=d: d.function(Values({**shared, **own}, "parameter")), own
+                )
+                found.extend([name] if any(depends) else [])
+
+        if self.experiment.individuals.dim:
+            jax.eval_shape(trace, self.site_shapes)
+        return frozenset(found)
+
+    def _derived(self, name: str, persons: Persons) -> jax.Array:
+        function = self.system.declaration.derived[name].function
+        if name not in self._own_derived:
+            one = persons.rows(np.zeros((), int)) if persons.own else persons.p
+            return jnp.asarray(function(one))
+        return jax.vmap(function, in_axes=(persons.axes,))(persons.p)
 
     def law(
         self,
         name: str,
-        p: Values,
+        persons: Persons,
         trajectory: Trajectory,
-        index: np.ndarray,
-        start: np.ndarray | None = None,
+        place: "Place",
+        start: "Place | None" = None,
+        upper: np.ndarray | None = None,
     ) -> AtTimes:
-        """The distribution of one observable at times of a trajectory.
+        """The distribution of one observable at places of the trajectories.
 
         Args:
             name: the observable.
-            p: parameters, constants and initial values.
+            persons: parameters, constants and initial values.
             trajectory: a solution.
-            index: which of its times it is observed at, of shape (n,).
-            start: for an observable over intervals, which of its times each interval began at.
+            place: at whose and which of its times it is observed, n of them.
+            start: for an observable over intervals, where each interval began.
+            upper: where values are censored, their upper bound.
 
         Returns:
             The distribution of n values.
         """
-        t, y = _kept(trajectory, index)
-        arguments: tuple[Any, ...] = (t, y, p)
-        axes: tuple[int | None, ...] = (0, 0, None)
+        t, y = self._kept(trajectory, place)
+        p, axes = persons.p, persons.axes
+        if persons.own:
+            p = persons.rows(place.individual)
         observable = self.system.declaration.observables[name]
+        law = observable.law
+        arguments: tuple[Any, ...] = (t, y, p)
+        in_axes: tuple[Any, ...] = (0, 0, axes if persons.own else None)
         if observable.over_interval:
-            last_t, last_y = _kept(trajectory, start)
+            assert start is not None
+            last_t, last_y = self._kept(trajectory, start)
             arguments = (*arguments, Values({"t": last_t, "y": last_y}, "interval value"))
-            axes = (*axes, 0)
-        return AtTimes(observable.law, arguments, axes, len(index))
+            in_axes = (*in_axes, 0)
+        if self.system.declaration.inputs:
+            law = _WithInputs(law, self.drive)
+            many = self.experiment.individuals.dim
+            whose = place.individual if many else 0
+            inputs = jax.tree.map(lambda x: jnp.asarray(x)[whose], self._given.inputs)
+            arguments, in_axes = (inputs, *arguments), (0 if many else None, *in_axes)
+        return AtTimes(law, arguments, in_axes, len(place.moment), upper)
+
+    def law_at_start(self, name: str, values: Mapping[str, Any]) -> dist.Distribution:
+        """The law of one value of an observable, at the initial time of the first individual."""
+        persons = self.persons(self.unfold(values))
+        first = Place(np.zeros(1, int), np.zeros(1, int))
+        p = persons.rows(np.zeros((), int))
+        y = jax.tree.map(lambda x: x[None], self.system.declaration.initial_state(p))
+        t0 = jnp.asarray(self.experiment.t0[:1], self.dtype)
+        start = Trajectory(t0, y, jnp.zeros(()), jnp.zeros((), bool))
+        if self.experiment.individuals.dim:
+            start = jax.tree.map(lambda x: x[None], start)
+        return self.law(name, persons, start, first, first).at_first()
+
+    def _kept(self, trajectory: Trajectory, place: "Place") -> tuple[jax.Array, Values]:
+        """Times and states of trajectories at some places."""
+        if self.experiment.individuals.dim:
+            where = (place.individual, place.moment)
+            return trajectory.ts[where], jax.tree.map(lambda x: x[where], trajectory.y)
+        if np.array_equal(place.moment, np.arange(len(trajectory.ts))):
+            return trajectory.ts, trajectory.y
+        return trajectory.ts[place.moment], jax.tree.map(lambda x: x[place.moment], trajectory.y)
 
     def log_likelihood(self, prediction: Prediction) -> dict[str, jax.Array]:
         """The log density of every observed value.
@@ -210,7 +381,7 @@ class Model:
             For each observable an array of shape (n, *dims), zero where the value is missing and
             −inf throughout where the solve failed.
         """
-        failed = prediction.trajectory.failed
+        failed = jnp.any(prediction.trajectory.failed)
         densities = {}
         for name, law in prediction.laws.items():
             values = self._data(self.experiment.series[name].values)
@@ -223,16 +394,12 @@ class Model:
     @cached_property
     def transforms(self) -> dict[str, Any]:
         """The bijection from unconstrained space to the support of each site's prior."""
-        return {
-            name: dist.biject_to(site.prior.support)
-            for name, site in self.system.declaration.sites.items()
-        }
+        return {name: dist.biject_to(site.prior.support) for name, site in self.sites.items()}
 
     @property
     def site_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """The shape and type of the natural value of every site."""
-        sites = self.system.declaration.sites
-        return {name: jax.ShapeDtypeStruct(s.shape, self.dtype) for name, s in sites.items()}
+        return {n: jax.ShapeDtypeStruct(s.shape, self.dtype) for n, s in self.sites.items()}
 
     def constrain(self, position: Mapping[str, Any]) -> dict[str, jax.Array]:
         """Map a position in unconstrained space to natural values of the sites."""
@@ -273,15 +440,16 @@ class Model:
         Returns:
             A scalar. It and the log likelihood make up `logdensity_fn`.
         """
-        return self._values_and_logprior(position)[1]
+        return self._unfolded_and_logprior(position)[1]
 
     def sample_prior(self, key: jax.Array) -> dict[str, jax.Array]:
         """Draw one value of every site from its prior."""
-        keys = jax.random.split(key, len(self.priors))
-        return {
-            name: prior.sample(k).astype(self.dtype)
-            for k, (name, prior) in zip(keys, self.priors.items(), strict=True)
-        }
+        keys = dict(zip(self.sites, jax.random.split(key, len(self.sites)), strict=True))
+
+        def draw(name: str, law: dist.Distribution) -> jax.Array:
+            return law.sample(keys[name]).astype(self.dtype)
+
+        return self.hierarchy.unfold(draw, self.dtype).sites
 
     def init_position(self, key: jax.Array) -> dict[str, jax.Array]:
         """Draw a position in unconstrained space from the prior."""
@@ -290,33 +458,28 @@ class Model:
     # Helpers.
 
     def _logdensity(self, position: Mapping[str, Any]) -> jax.Array:
-        values, density = self._values_and_logprior(position)
-        prediction = self.predict(values)
+        unfolded, density = self._unfolded_and_logprior(position)
+        prediction = self._predict(unfolded, self.experiment.moments)
         for term in self.log_likelihood(prediction).values():
             density += jnp.sum(term)
-        good = jnp.isfinite(density) & ~prediction.trajectory.failed
+        good = jnp.isfinite(density) & ~jnp.any(prediction.trajectory.failed)
         return jnp.where(good, density, -jnp.inf)
 
-    def _values_and_logprior(
-        self, position: Mapping[str, Any]
-    ) -> tuple[dict[str, jax.Array], jax.Array]:
-        values, density = {}, jnp.zeros((), self.dtype)
-        for name, prior in self.priors.items():
+    def _unfolded_and_logprior(self, position: Mapping[str, Any]) -> tuple[Unfolded, jax.Array]:
+        terms = [jnp.zeros((), self.dtype)]
+
+        def visit(name: str, law: dist.Distribution) -> jax.Array:
             transform = self.transforms[name]
-            values[name] = transform(position[name])
-            density += jnp.sum(prior.log_prob(values[name]))
-            density += jnp.sum(transform.log_abs_det_jacobian(position[name], values[name]))
-        return values, density
+            value = transform(position[name])
+            terms.append(jnp.sum(law.log_prob(value)))
+            terms.append(jnp.sum(transform.log_abs_det_jacobian(position[name], value)))
+            return value
+
+        unfolded = self.hierarchy.unfold(visit, self.dtype)
+        return unfolded, sum(terms[1:], terms[0])
 
     def _data(self, array: np.ndarray) -> jax.Array:
         return jnp.asarray(array, self.dtype)
-
-    def _cast(self, prior: dist.Distribution) -> dist.Distribution:
-        def cast(x: Any) -> Any:
-            floating = jnp.issubdtype(jnp.result_type(x), jnp.floating)
-            return jnp.asarray(x, self.dtype) if floating else x
-
-        return jax.tree.map(cast, prior)
 
     def _masked(self, name: str, law: dist.Distribution) -> dist.Distribution:
         series = self.experiment.series[name]
@@ -356,10 +519,3 @@ def _guarded_bwd(
     reverse, well = kept
     (gradient,) = reverse(cotangent)
     return jax.tree.map(lambda g: jnp.where(well | jnp.isfinite(g), g, 0.0), gradient)
-
-
-def _kept(trajectory: Trajectory, index: Any) -> tuple[jax.Array, Values]:
-    """Times and states of a trajectory at some of its times, mostly at all."""
-    if np.array_equal(index, np.arange(len(trajectory.ts))):
-        return trajectory.ts, trajectory.y
-    return trajectory.ts[index], jax.tree.map(lambda x: x[index], trajectory.y)

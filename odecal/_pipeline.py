@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from odecal._progress import Progress
 
 _NUM_PRIOR = 1000
-_GRID = 200
+# Times of the grid of one individual, and of all together.
+_GRID, _GRID_OF_ALL = 200, 2400
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
         flat = flatten(model)
         # The engine first, which takes longest to compile.
         engine = Engine(flat, plan.sampler, run, stream.chains, compiler)
-        finder = StartFinder(flat, compiler) if found is None else None
+        finder = StartFinder(flat, compiler, flat.hierarchical) if found is None else None
         grid = time_grid(model)
         evaluate = Evaluator(model, flat, grid, compiler)
         prior = np.asarray(draw_prior(stream.prior))
@@ -135,14 +136,15 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
         progress.say("Predicting from the draws")
         drawn = evaluate(chains.positions, stream.replicates) if chains.positions.size else None
         others = evaluate(np.concatenate([prior, found.modes])[None], stream.others)
+        before, modes = others.split(_NUM_PRIOR)
         result = Result(
             plan,
             flat.names,
             found,
             chains,
             drawn,
-            others.rows(slice(0, _NUM_PRIOR)),
-            others.rows(slice(_NUM_PRIOR, None)),
+            before,
+            modes,
             grid,
             complete,
             compiler.seconds,
@@ -166,13 +168,15 @@ def _prior_program(model: Model, compiler: Compiler) -> Program:
 
 
 def time_grid(model: Model) -> np.ndarray:
-    """A fine grid of times from the initial time to the last observation.
+    """A fine grid of times from the first initial time to the last observation.
 
     Half of it is even in time; the other half is even between each time of observation and the
     next, so that observations spaced by powers of ten are followed as closely at either end.
+    It is coarser where there are many individuals.
     """
     experiment = model.experiment
-    knots = np.union1d(experiment.t0, experiment.ts)
-    even = np.linspace(knots[0], knots[-1], _GRID // 2)
-    between = np.interp(np.linspace(0, len(knots) - 1, _GRID // 2), np.arange(len(knots)), knots)
+    size = int(np.clip(_GRID_OF_ALL // len(experiment.individuals), _GRID // 8, _GRID)) // 2
+    knots = np.union1d(experiment.t0, experiment.moments.ts)
+    even = np.linspace(knots[0], knots[-1], size)
+    between = np.interp(np.linspace(0, len(knots) - 1, size), np.arange(len(knots)), knots)
     return np.union1d(even, between)

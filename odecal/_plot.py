@@ -1,28 +1,34 @@
 """Pictures of a calibration."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odecal._plot_population import _time_of
 from odecal._save import check_output
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+_MOST_PANELS = 16
 _BANDS = ((0.05, 0.95, 0.18, "90 % of predictions"), (0.25, 0.75, 0.32, "50 % of predictions"))
 
 
 def plot_fit(posterior: "xr.DataTree", path: str | Path | None = None) -> "Figure":
     """Draw every observable: the data, and the bands of the posterior predictive distribution.
 
+    Of many individuals, the first ones have panels of their own.
+
     Args:
         posterior: the result of a calibration.
         path: where to save the picture as PNG; None only makes it.
 
     Returns:
-        The figure, of one panel an observable (or an element of a vector-valued one).
+        The figure, of one panel an observable (or an element of a vector-valued one) and
+        individual.
 
     Raises:
         OutputError: if the picture cannot be written there.
@@ -30,51 +36,143 @@ def plot_fit(posterior: "xr.DataTree", path: str | Path | None = None) -> "Figur
     from matplotlib.figure import Figure
 
     target = None if path is None else check_output(path, ".png")
-    panels = [
-        (name, element)
-        for name, data in _dataset(posterior, "observed_data").data_vars.items()
-        for element in np.ndindex(*data.shape[1:])
-    ]
-    columns = min(2, len(panels))
+    every = _panels(posterior)
+    panels = every[:_MOST_PANELS]
+    few = len(panels) <= 6
+    columns = min(2 if few else 4, len(panels))
+    width, height = (5.2, 3.2) if few else (3.3, 2.5)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.2 * columns + 0.8, 3.2 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(width * columns + 0.8, height * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, (name, element) in zip(axes, panels, strict=False):
-        _draw_panel(axis, posterior, str(name), element)
+    for axis, panel in zip(axes, panels, strict=False):
+        _draw_panel(axis, posterior, panel)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    axes[0].legend(frameon=False, fontsize="small")
-    figure.suptitle(f"{posterior.attrs.get('system', '')}: data and posterior predictions")
+    _legend(axes[: len(panels)])
+    more = f" (the first {len(panels)} of {len(every)})" if len(every) > len(panels) else ""
+    system = posterior.attrs.get("system", "")
+    figure.suptitle(f"{system}: data and posterior predictions{more}")
     if target is not None:
         figure.savefig(target, dpi=150)
     return figure
 
 
-def _draw_panel(axis: Any, posterior: "xr.DataTree", name: str, element: tuple[int, ...]) -> None:
-    """One observable: bands, median and data."""
-    observed = _dataset(posterior, "observed_data")[name]
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    """What one panel shows.
+
+    Args:
+        name: the observable.
+        element: which element of a vector-valued one.
+        rows: which of its values are shown.
+        who: the dimension and the label of the individual; empty for one that needs no name.
+    """
+
+    name: str
+    element: tuple[int, ...]
+    rows: np.ndarray
+    who: dict[str, Any]
+
+
+def _panels(posterior: "xr.DataTree") -> list[_Panel]:
+    """A panel for each observable, element and individual."""
+    observed = _dataset(posterior, "observed_data")
     predictions = _dataset(posterior, "predictions")
-    smooth = name in predictions.data_vars
-    drawn = (predictions if smooth else _dataset(posterior, "posterior_predictive"))[name]
-    times = drawn[drawn.dims[2]].values
-    one = dict(zip(observed.dims[1:], element, strict=True))
-    samples = drawn.isel(one).values.reshape(-1, len(times))
+    found = []
+    for name, data in observed.data_vars.items():
+        if str(name).removesuffix("_upper") in observed and str(name).endswith("_upper"):
+            continue  # the upper bounds of censored values
+        dim = _individual_dim(data, predictions)
+        labels = [] if dim is None else list(dict.fromkeys(data[dim[1]].values.tolist()))
+        whose = [{dim[0]: label} for label in labels] if dim else [{}]
+        for element in np.ndindex(*data.shape[1:]):
+            for who in whose:
+                rows = np.ones(data.shape[0], bool)
+                if dim is not None:
+                    rows = data[dim[1]].values == who[dim[0]]
+                found.append(_Panel(str(name), element, rows, who))
+    return found
+
+
+def _individual_dim(data: "xr.DataArray", predictions: "xr.Dataset") -> tuple[str, str] | None:
+    """The dimension of individuals, and the coordinate of the data that tells them apart."""
+    own = data.dims[0]
+    suffix = str(own).removeprefix("observation")
+    for name in data.coords:
+        plain = str(name).removesuffix(suffix) if suffix else str(name)
+        if data[name].dims == (own,) and plain in predictions.dims and plain != "time":
+            return plain, str(name)
+    return None
+
+
+def _draw_panel(axis: Any, posterior: "xr.DataTree", panel: _Panel) -> None:
+    """One observable of one individual: bands, median and data."""
+    observed = _dataset(posterior, "observed_data")
+    predictions = _dataset(posterior, "predictions")
+    data, name = observed[panel.name], panel.name
+    one = dict(zip(data.dims[1:], panel.element, strict=True))
+    clock = _time_of(data)
+    when = data[clock].values[panel.rows]
+    values = data.isel(one).values[panel.rows]
+    if name in predictions.data_vars:
+        drawn = predictions[name].sel(panel.who).isel(one)
+        times = drawn["time"].values
+        samples = drawn.values.reshape(-1, len(times))
+    else:
+        drawn = _dataset(posterior, "posterior_predictive")[name].isel(one)
+        times = when
+        samples = drawn.values.reshape(-1, data.shape[0])[:, panel.rows]
     for low, high, alpha, label in _BANDS:
         edges = np.nanquantile(samples, [low, high], axis=0)
         axis.fill_between(times, *edges, color="tab:blue", alpha=alpha, lw=0, label=label)
     axis.plot(times, np.nanmedian(samples, axis=0), color="tab:blue", lw=1.5, label="median")
-    when, values = observed[observed.dims[0]].values, observed.isel(one).values
-    axis.plot(when, values, "o", color="black", ms=4, label="observed")
-    if when.min() > 0 and when.max() > 1000 * when.min():
+    values = _draw_values(axis, when, values, _upper(observed, panel, one))
+    if when.size and when.min() > 0 and when.max() > 1000 * when.min():
         axis.set_xscale("log")
         axis.set_xlim(when.min() / 1.5, when.max() * 1.5)
     _limit(axis, np.concatenate([values[np.isfinite(values)], np.nanquantile(samples, 0.95, 0)]))
-    labels = [str(observed[dim].values[i]) for dim, i in one.items()]
-    axis.set_title(f"{name}[{', '.join(labels)}]" if labels else name, fontsize="medium")
-    axis.set_ylabel(observed.attrs.get("units", "") or name)
+    labels = [str(data[dim].values[i]) for dim, i in one.items()]
+    title = f"{name}[{', '.join(labels)}]" if labels else name
+    whose = ", ".join(f"{dim} {label}" for dim, label in panel.who.items())
+    axis.set_title(f"{title}, {whose}" if whose else title, fontsize="medium")
+    axis.set_ylabel(data.attrs.get("units", "") or name)
     time_unit = posterior.attrs.get("time_unit", "")
     axis.set_xlabel(f"time ({time_unit})" if time_unit else "time")
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _upper(observed: "xr.Dataset", panel: _Panel, one: dict[Any, int]) -> np.ndarray | None:
+    """The upper bounds of the values of a panel, where some are censored."""
+    upper = observed.get(f"{panel.name}_upper")
+    return None if upper is None else upper.isel(one).values[panel.rows]
+
+
+def _legend(axes: Any) -> None:
+    """Explain in the first panel all that is drawn in any."""
+    named = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    axes[0].legend(named.values(), named.keys(), frameon=False, fontsize="small")
+
+
+def _draw_values(
+    axis: Any, when: np.ndarray, values: np.ndarray, upper: np.ndarray | None
+) -> np.ndarray:
+    """Draw the data, censored values as arrows from their bounds; gives where they were drawn."""
+    if upper is None:
+        axis.plot(when, values, "o", color="black", ms=4, label="observed")
+        return values
+    exact, left, right = values == upper, np.isneginf(values), np.isposinf(upper)
+    shown = np.where(left, upper, np.where(right, values, (values + upper) / 2))
+    look = {"color": "black", "ms": 5}
+    axis.plot(when[exact], shown[exact], "o", color="black", ms=4, label="observed")
+    for which, mark, label in ((left, "v", "below"), (right, "^", "above")):
+        if which.any():
+            axis.plot(when[which], shown[which], mark, fillstyle="none", label=label, **look)
+    between = ~(exact | left | right) & np.isfinite(values)
+    axis.vlines(when[between], values[between], upper[between], color="black", lw=1.5)
+    return shown
 
 
 def _dataset(tree: "xr.DataTree", group: str) -> "xr.Dataset":

@@ -1,6 +1,7 @@
 """Draws into a DataTree: dimensions, coordinates, units, provenance."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,12 @@ import xarray as xr
 
 from odecal._checkpoint import checkpoint_arrays
 from odecal._components import Constant
+from odecal._declaration import Declaration
 from odecal._evaluate import Evaluation
 from odecal._model import Model
 from odecal._pipeline import Result
 from odecal._provenance import environment_attrs, merge, sampler_attrs, solve_attrs, system_attrs
 from odecal._record import plan_to_bytes
-
-# The most draws of which trajectories on the grid are kept.
-_MAX_TRAJECTORIES = 1000
 
 Variables = dict[str, xr.DataArray]
 
@@ -40,12 +39,12 @@ def build_tree(result: Result) -> xr.DataTree:
         "warmup_sample_stats": _stats(result.chains.warmup_stats),
         "warm_start": _warm_start(result, builder),
         "adaptation": _adaptation(result),
+        "centring": builder.centrings(),
         "checkpoint": _checkpoint(result),
     }
     drawn = result.drawn
     if drawn is not None:
         after = _Lead(result.chains.positions.shape[:2])
-        thin = after.thinned(_MAX_TRAJECTORIES)
         position = after.array(
             result.chains.positions.reshape(-1, len(result.names)),
             ["unconstrained"],
@@ -55,9 +54,10 @@ def build_tree(result: Result) -> xr.DataTree:
             "posterior": builder.quantities(drawn, after),
             "posterior_predictive": builder.replicates(drawn, after),
             "log_likelihood": builder.log_likelihood(drawn, after),
+            "population_predictive": builder.renewed(drawn, after),
             "sample_stats": _stats(result.chains.stats, drawn),
-            "trajectories": builder.states(drawn, thin, grid),
-            "predictions": builder.predictions(drawn, thin, grid),
+            "trajectories": builder.states(drawn, after, grid),
+            "predictions": builder.predictions(drawn, after, grid),
             "unconstrained_posterior": {"position": position},
         }
     sets = {name: xr.Dataset(variables) for name, variables in groups.items() if variables}
@@ -76,7 +76,7 @@ def _attrs(result: Result) -> dict[str, Any]:
         sampler_attrs(plan.sampler),
         environment_attrs(),
         {
-            "t0": plan.model.experiment.t0,
+            "t0": _one_or_all(plan.model.experiment.t0),
             "seed": plan.seed,
             "adjoint_choice": plan.adjoint_choice,
             "num_chains": plan.run.num_chains,
@@ -92,6 +92,11 @@ def _attrs(result: Result) -> dict[str, Any]:
             "warmup_failed_solves": int(chains.warmup_stats["failed_solves"].sum()),
         },
     )
+
+
+def _one_or_all(values: np.ndarray) -> Any:
+    """A number where all are the same."""
+    return float(values[0]) if (values == values[0]).all() else values
 
 
 def _stats(stats: Mapping[str, np.ndarray], evaluation: Evaluation | None = None) -> Variables:
@@ -167,17 +172,15 @@ class _Lead:
         self.shape = shape
         self.step = step
 
-    def thinned(self, most: int) -> "_Lead":
-        """Keep at most so many draws, evenly."""
-        return _Lead(self.shape, max(1, -(-self.shape[0] * self.shape[1] // most)))
+    def every(self, step: int) -> "_Lead":
+        """Of every few draws only."""
+        return _Lead(self.shape, step)
 
     def array(self, flat: np.ndarray, dims: list[str], coords: Mapping[str, Any]) -> xr.DataArray:
         """Give draws, chain after chain, their dimensions."""
-        values = flat.reshape(*self.shape, *flat.shape[1:])[:, :: self.step]
-        lead = {
-            "chain": np.arange(self.shape[0]),
-            "draw": np.arange(0, self.shape[1], self.step),
-        }
+        draws = np.arange(0, self.shape[1], self.step)
+        values = flat.reshape(self.shape[0], len(draws), *flat.shape[1:])
+        lead = {"chain": np.arange(self.shape[0]), "draw": draws}
         return xr.DataArray(values, {**lead, **coords}, ["chain", "draw", *dims])
 
 
@@ -187,23 +190,36 @@ class _Builder:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.declaration = model.system.declaration
+        self.individuals = model.experiment.individuals
         self.time = {"units": model.system.time_unit} if model.system.time_unit else {}
 
     def quantities(self, evaluation: Evaluation, lead: _Lead) -> Variables:
         """Parameters, initial values and derived quantities."""
         variables = {}
-        parts = {name: site.component for name, site in self.declaration.sites.items()}
-        parts |= self.declaration.derived
-        for name, flat in {**evaluation.sites, **evaluation.derived}.items():
-            array = lead.array(np.asarray(flat), list(parts[name].dims), self.labels(parts[name]))
-            variables[name] = self.about(array, parts[name])
+        for name, flat in evaluation.quantities.items():
+            quantity = self.model.hierarchy.quantities[name]
+            array = lead.array(flat, list(quantity.dims), self.labels(quantity.dims))
+            variables[name] = about(array, quantity.unit, quantity.description)
+        for name, flat in evaluation.derived.items():
+            component, dims = self.declaration.components[name], self.model.dims[name]
+            array = lead.array(np.asarray(flat), dims, self.labels(dims))
+            variables[name] = about(array, component.unit, component.description)
         return variables
 
     def replicates(self, evaluation: Evaluation, lead: _Lead) -> Variables:
         """Replicated data at the times of the observations."""
+        lead = lead.every(evaluation.data_step)
         return {
-            name: self.about(lead.array(flat, *self.place(name)), self.declaration.components[name])
+            name: self.of(name, lead.array(flat, *self.place(name)))
             for name, flat in evaluation.replicated.items()
+        }
+
+    def renewed(self, evaluation: Evaluation, lead: _Lead) -> Variables:
+        """Replicated data of other groups of the same population, in the same design."""
+        lead = lead.every(evaluation.data_step)
+        return {
+            name: self.of(name, lead.array(flat, *self.place(name)))
+            for name, flat in evaluation.renewed.items()
         }
 
     def log_likelihood(self, evaluation: Evaluation, lead: _Lead) -> Variables:
@@ -211,84 +227,170 @@ class _Builder:
 
         One, so that cross-validation needs no further argument. A single complete observable keeps
         its name and dimensions; otherwise all values stand along one dimension, whose coordinates
-        tell which observable and time each belongs to.
+        tell which observable, individual and time each belongs to.
         """
+        lead = lead.every(evaluation.data_step)
         names = list(evaluation.log_likelihood)
         if len(names) == 1 and self.model.experiment.series[names[0]].complete:
             flat, (dims, coords) = evaluation.log_likelihood[names[0]], self.place(names[0])
             kept = dims[: flat.ndim - 1]  # a joint law has one density a time
-            return {names[0]: lead.array(flat, kept, {dim: coords[dim] for dim in kept})}
-        columns, observables, times = [], [], []
+            of_values = {name: c for name, c in coords.items() if _dims_of(name, c) <= set(kept)}
+            return {names[0]: lead.array(flat, kept, of_values)}
+        columns, observables, times, whose = [], [], [], []
         for name, flat in evaluation.log_likelihood.items():
             series = self.model.experiment.series[name]
             joint = flat.ndim == 2 and series.present.ndim > 1
             present = series.present.all(axis=-1) if joint else series.present
-            when = np.broadcast_to(
-                series.times.reshape(-1, *[1] * (present.ndim - 1)), present.shape
-            )
+            row = np.arange(len(series.times)).reshape(-1, *[1] * (present.ndim - 1))
+            rows = np.broadcast_to(row, present.shape)[present]
             columns.append(flat[:, present])
-            times.append(when[present])
-            observables += [name] * int(present.sum())
+            times.append(series.times[rows])
+            whose.append(self.individuals.labels[series.individual[rows]])
+            observables += [name] * len(rows)
         coords = {
             "observable": ("observation", np.asarray(observables, dtype=object)),
             "time": ("observation", np.concatenate(times), self.time),
         }
+        if self.individuals.dim:
+            coords[self.individuals.dim] = ("observation", np.concatenate(whose))
         array = lead.array(np.concatenate(columns, axis=1), ["observation"], coords)
         return {"observations": array}
 
     def observed(self) -> Variables:
-        """The data, NaN where missing."""
+        """The data, NaN where missing; of censored values a bound, and the upper one beside it."""
         variables = {}
         for name, series in self.model.experiment.series.items():
             dims, coords = self.place(name)
             values = np.where(series.present, series.values, np.nan)
-            array = xr.DataArray(values, coords, dims)
-            variables[name] = self.about(array, self.declaration.components[name])
+            if series.upper is not None:
+                upper = np.where(series.present, series.upper, np.nan)
+                array = xr.DataArray(upper, coords, dims)
+                variables[f"{name}_upper"] = self.of(name, array)
+            variables[name] = self.of(name, xr.DataArray(values, coords, dims))
         return variables
 
     def constants(self) -> Variables:
-        """Known numbers."""
+        """Known numbers: constants, covariates, doses, inputs."""
         variables = {}
         for name, component in self.declaration.of(Constant).items():
             array = xr.DataArray(
-                self.declaration.known[name], self.labels(component), list(component.dims)
+                self.declaration.known[name], self.labels(component.dims), list(component.dims)
             )
-            variables[name] = self.about(array, component)
+            variables[name] = self.of(name, array)
+        dim = self.individuals.dim
+        for name, values in self.individuals.covariates.items():
+            array = xr.DataArray(values, self.labels([dim]), [dim])
+            variables[name] = self.of(name, array)
+        return variables | self.doses() | self.inputs()
+
+    def doses(self) -> Variables:
+        """What was given to whom and when."""
+        doses = self.model.experiment.doses
+        if doses is None or not len(doses):
+            return {}
+        coords: dict[str, Any] = {"dose_time": ("dose", doses.time, self.time)}
+        if self.individuals.dim:
+            coords[f"dose_{self.individuals.dim}"] = (
+                "dose",
+                self.individuals.labels[doses.individual],
+            )
+        names = np.asarray([*_elements(self.declaration), "(none)"], dtype=object)
+        columns = {
+            "dose_state": names[doses.element],
+            "dose_amount": doses.amount,
+            "dose_rate": doses.rate,
+            "dose_duration": doses.duration,
+        }
+        return {name: xr.DataArray(x, coords, ["dose"]) for name, x in columns.items()}
+
+    def inputs(self) -> Variables:
+        """What drove the system, as it was sampled."""
+        variables = {}
+        for name, samples in self.model.experiment.inputs.items():
+            dim = f"{name}_sample"
+            coords: dict[str, Any] = {f"{name}_time": (dim, samples.times, self.time)}
+            if self.individuals.dim:
+                labels = self.individuals.labels[samples.individual]
+                coords[f"{name}_{self.individuals.dim}"] = (dim, labels)
+            variables[name] = self.of(name, xr.DataArray(samples.values, coords, [dim]))
+        return variables
+
+    def centrings(self) -> Variables:
+        """The centrings that were chosen from the data: of the location, and of the scale."""
+        variables = {}
+        for name, centring in self.model.centrings.items():
+            dims = list(self.model.hierarchy.quantities[name].dims)
+            for part in ("location", "scale"):
+                weights = np.asarray(getattr(centring, f"of_{part}"))
+                array = xr.DataArray(weights, self.labels(dims), dims)
+                text = f"0 is non-centred, 1 is centred, for the {part} of {name}"
+                variables[f"{name}_{part}"] = about(array, "", text)
         return variables
 
     def states(self, evaluation: Evaluation, lead: _Lead, grid: np.ndarray) -> Variables:
         """The solved states on the grid."""
-        return self.on_grid(evaluation.states, lead, grid)
+        return self.on_grid(evaluation.states, lead.every(evaluation.grid_step), grid)
 
     def predictions(self, evaluation: Evaluation, lead: _Lead, grid: np.ndarray) -> Variables:
         """Replicated observations on the grid."""
-        return self.on_grid(evaluation.predicted, lead, grid)
+        return self.on_grid(evaluation.predicted, lead.every(evaluation.grid_step), grid)
 
     def on_grid(self, draws: Mapping[str, np.ndarray], lead: _Lead, grid: np.ndarray) -> Variables:
         """Draws of quantities at the times of the grid."""
         variables = {}
+        who = [self.individuals.dim] if self.individuals.dim else []
         for name, flat in draws.items():
             component = self.declaration.components[name]
-            coords = {"time": ("time", grid, self.time), **self.labels(component)}
-            array = lead.array(flat, ["time", *component.dims], coords)
-            variables[name] = self.about(array, component)
+            coords = {"time": ("time", grid, self.time), **self.labels([*who, *component.dims])}
+            array = lead.array(flat, [*who, "time", *component.dims], coords)
+            variables[name] = self.of(name, array)
         return variables
 
     def place(self, observable: str) -> tuple[list[str], dict[str, Any]]:
         """The dimensions of an observable after the leading ones, and their labels."""
         dim = self.model.time_dims[observable]
         component = self.declaration.components[observable]
-        times = (dim, self.model.experiment.series[observable].times, self.time)
-        return [dim, *component.dims], {dim: times, **self.labels(component)}
+        series = self.model.experiment.series[observable]
+        coords: dict[str, Any] = {dim: (dim, series.times, self.time)}
+        if self.individuals.dim:
+            suffix = dim.removeprefix("observation")
+            coords = {
+                f"time{suffix}": (dim, series.times, self.time),
+                f"{self.individuals.dim}{suffix}": (
+                    dim,
+                    self.individuals.labels[series.individual],
+                ),
+            }
+        return [dim, *component.dims], {**coords, **self.labels(component.dims)}
 
-    def labels(self, component: Any) -> dict[str, Any]:
-        """The labels of a component's own dimensions."""
-        return {dim: self.declaration.coords[dim] for dim in component.dims}
+    def labels(self, dims: Iterable[str]) -> dict[str, Any]:
+        """The labels of dimensions of components and groups."""
+        return {dim: self.model.coords[dim] for dim in dims}
 
-    def about(self, array: xr.DataArray, component: Any) -> xr.DataArray:
-        """Add unit and description as attributes, by the names of the CF conventions."""
-        if component.unit:
-            array.attrs["units"] = component.unit
-        if component.description:
-            array.attrs["long_name"] = component.description
-        return array
+    def of(self, name: str, array: xr.DataArray) -> xr.DataArray:
+        """Add the unit and the description of a component."""
+        component = self.declaration.components[name]
+        return about(array, component.unit, component.description)
+
+
+def about(array: xr.DataArray, unit: str, description: str) -> xr.DataArray:
+    """Add unit and description as attributes, by the names of the CF conventions."""
+    if unit:
+        array.attrs["units"] = unit
+    if description:
+        array.attrs["long_name"] = description
+    return array
+
+
+def _dims_of(name: str, coord: Any) -> set[str]:
+    """The dimensions of a coordinate, as it is given to xarray."""
+    return {coord[0]} if isinstance(coord, tuple) else {name}
+
+
+def _elements(declaration: Declaration) -> list[str]:
+    """The name of every element of the packed state."""
+    names = []
+    for name, state in declaration.states.items():
+        labels = itertools.product(*(declaration.coords[dim] for dim in state.dims))
+        names += [f"{name}[{', '.join(map(str, x))}]" if x else name for x in labels]
+    return names

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._errors import OutputError
+from odecal._experiment_arrays import experiment_from_arrays, experiment_to_arrays
 from odecal._plain import from_plain, to_plain
 
 if TYPE_CHECKING:
     from odecal._pipeline import Plan
     from odecal._system import System
 
-_VERSION = 1
+_VERSION = 2
 
 
 def pack(arrays: Mapping[str, Any]) -> bytes:
@@ -46,19 +47,13 @@ def plan_to_bytes(plan: "Plan") -> bytes:
         "version": _VERSION,
         "system": _reference(model.system),
         "solve": _described(model.solve),
+        "centrings": to_plain(dict(model.centrings)),
         "sampler": _described(plan.sampler),
         "run": list(plan.run),
         "seed": int(plan.seed),
         "adjoint_choice": plan.adjoint_choice,
-        "t0": experiment.t0,
-        "observables": list(experiment.series),
     }
-    arrays = {
-        f"{name}.{part}": getattr(series, part)
-        for name, series in experiment.series.items()
-        for part in ("times", "values", "present", "start")
-    }
-    return pack({"header": json.dumps(header), **arrays})
+    return pack({"header": json.dumps(header), **experiment_to_arrays(experiment)})
 
 
 def plan_from_bytes(data: bytes, where: Path, system: "System | None", more: int = 0) -> "Plan":
@@ -78,7 +73,6 @@ def plan_from_bytes(data: bytes, where: Path, system: "System | None", more: int
             again.
     """
     from odecal._model import Model
-    from odecal._observations import Experiment, Series
     from odecal._pipeline import Plan
     from odecal.samplers import Run
 
@@ -89,16 +83,15 @@ def plan_from_bytes(data: bytes, where: Path, system: "System | None", more: int
             f"The file {where} was written by another version of odecal, whose runs this one "
             "cannot continue. Use the version that its attributes name."
         )
-    series = {
-        name: Series(
-            *(arrays[f"{name}.{part}"] for part in ("times", "values", "present", "start"))
-        )
-        for name in header["observables"]
-    }
     system = _same_system(system, header["system"], where)
     num_chains, num_warmup, num_samples = header["run"]
     return Plan(
-        Model(system, Experiment(header["t0"], series), _made(header["solve"], "solver", where)),
+        Model(
+            system,
+            experiment_from_arrays(arrays),
+            _made(header["solve"], "solver", where),
+            from_plain(header["centrings"]),
+        ),
         _made(header["sampler"], "sampler", where),
         Run(num_chains, num_warmup, num_samples + more),
         header["seed"],

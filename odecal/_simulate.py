@@ -1,83 +1,131 @@
 """Simulated experiments."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from odecal._compile import as_system
-from odecal._components import _is_number
-from odecal._declaration import Declaration
-from odecal._errors import (
-    DeclarationError,
-    ObservationError,
-    SamplingError,
-    listed,
-    suggestion,
-)
+from odecal._errors import ObservationError, SamplingError, listed
+from odecal._experiment import Experiment, Series
 from odecal._model import Model
-from odecal._observations import Experiment, Series, interval_starts
+from odecal._reading import Observations, interval_starts
 from odecal._settings import Solve
+from odecal._simulate_design import simulate_design
+from odecal._simulate_values import drawn_values
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from odecal._system import System
 
 
+@overload
 def simulate(
     system: "System",
     times: Sequence[float] | np.ndarray,
     values: Mapping[str, Any] | None = None,
     *,
+    design: None = None,
     solve: Solve | None = None,
     seed: int = 0,
-) -> "xr.Dataset":
-    """Simulate an experiment: solve once and draw every observable.
+) -> "xr.Dataset": ...
+
+
+@overload
+def simulate(
+    system: "System",
+    times: None = None,
+    values: Mapping[str, Any] | None = None,
+    *,
+    design: "pd.DataFrame | str | Path | Observations",
+    solve: Solve | None = None,
+    seed: int = 0,
+) -> "pd.DataFrame": ...
+
+
+def simulate(
+    system: "System",
+    times: Sequence[float] | np.ndarray | None = None,
+    values: Mapping[str, Any] | None = None,
+    *,
+    design: "pd.DataFrame | str | Path | Observations | None" = None,
+    solve: Solve | None = None,
+    seed: int = 0,
+) -> "xr.Dataset | pd.DataFrame":
+    """Simulate an experiment: solve, and draw every observable.
+
+    Of a single experiment the times are enough. A design is a table as `calibrate` takes it, tidy
+    or pharmacometric, that says who is measured when, who gets what dose, and what covariates and
+    inputs are. In it is filled:
+
+    - in a tidy table, a column of an observable where it has a value; one that is not there or
+      blank throughout, in every row, but for those that hold nothing but samples of inputs
+      (unless all rows do);
+    - in a pharmacometric table, DV of every observation (EVID 0, and MDV not 1), blank or not.
+
+    What lies beyond a limit of quantification is written as the text `<0.5` or `>100`, and in a
+    pharmacometric table by DV, the limit, and CENS, 1 or −1; the limit is LLOQ of the row, where
+    there is that column, or `Observable(lloq=...)`.
 
     Args:
         system: the system.
-        times: when every observable is measured, sorted, in the system's unit of time.
-        values: values of parameters and initial values (`hare0`); those that are left out are
-            drawn from their priors.
+        times: when every observable is measured, sorted, in the system's unit of time; None with a
+            design.
+        values: values of parameters and initial values (`hare0`), of the locations and scales of
+            varying parameters (`ka_location`, on the linked scale), of the groups themselves
+            (`ka`, one for each group in the order of their first rows) and of correlations (a
+            matrix). Those that are left out are drawn from their priors, given the others.
+        design: a `pandas.DataFrame`, the path of a CSV file, or `Observations(...)`.
         solve: the settings of a solve; None takes the system's own.
         seed: the random seed.
 
     Returns:
-        The states and a draw of every observable at those times, with the values used as
-        attributes. `dataset[list(system.declaration.observables)]` is a data set for `calibrate`.
+        Without a design, the states and a draw of every observable at those times, with the values
+        used as attributes: `dataset[list(system.declaration.observables)]` is a data set for
+        `calibrate`. With a design, the table filled in, which is one too (doses in a table by
+        themselves stay there); `table.attrs["values"]` are the values used of everything that a
+        posterior reports, by name.
 
     Raises:
-        DeclarationError: if a value has an unknown name.
+        DeclarationError: if a value has an unknown name or a wrong shape.
         ObservationError: if the times are not sorted, or any, or the beginning of an interval,
-            lies before the initial time.
-        SamplingError: if the solve fails.
+            lies before the initial time; if the system needs a design and there is none; or if the
+            design does not fit the system.
+        SamplingError: if the solve fails, of whom.
     """
+    system = as_system(system)
+    values = dict(values or {})
+    if design is not None:
+        if times is not None:
+            raise ObservationError(
+                "simulate(...) takes the times from the design. Expected one of the two. Leave "
+                "out times=..., or design=...."
+            )
+        return simulate_design(system, design, values, solve or system.solve, seed)
+    return _simulate_alone(system, _checked_times(times, system), values, solve, seed)
+
+
+def _simulate_alone(
+    system: "System", times: np.ndarray, values: Mapping[str, Any], solve: Solve | None, seed: int
+) -> "xr.Dataset":
+    """Simulate a single experiment."""
     import xarray as xr
 
-    values = dict(values or {})
-    system = as_system(system)
     declaration = system.declaration
-    unknown = [name for name in values if name not in declaration.sites]
-    if unknown:
-        raise DeclarationError(
-            f"simulate(values=...) names `{unknown[0]}`, which {declaration.name} does not sample. "
-            f"Expected some of: {listed(declaration.sites)}."
-            + suggestion(unknown[0], declaration.sites)
-        )
-    times = np.asarray(times, dtype=float)
-    _check_times(times, system)
     t0 = float(times[0]) if system.t0 is None else float(system.t0)
     series = {
         name: _empty(name, times, t0, observable, declaration.shape(name))
         for name, observable in declaration.observables.items()
     }
-    model = Model(system, Experiment(t0, series), solve or system.solve)
+    model = Model(system, Experiment(np.array([t0]), series), solve or system.solve)
     with model.precision():
-        key_prior, key_noise = jax.random.split(jax.random.key(seed))
-        sites = {**model.sample_prior(key_prior), **_as_arrays(declaration, values)}
+        key_values, key_noise = jax.random.split(jax.random.key(seed))
+        sites = drawn_values(model, values, key_values).sites
         prediction = model.predict(sites, extra_times=times)
         if prediction.trajectory.failed:
             raise SamplingError(
@@ -100,8 +148,22 @@ def simulate(
     return xr.Dataset(variables, coords, attrs=used)
 
 
-def _check_times(times: np.ndarray, system: "System") -> None:
-    """Refuse times at which nothing can be simulated."""
+def _checked_times(times: Any, system: "System") -> np.ndarray:
+    """Times as an array, refused where nothing can be simulated at them."""
+    import pandas as pd
+
+    if isinstance(times, (pd.DataFrame, str, Path, Observations)):
+        raise ObservationError(
+            "simulate(times=...) expects times in a row. Got a table or the path of one. Give it "
+            "by design=...."
+        )
+    _check_single(system)
+    if times is None:
+        raise ObservationError(
+            "simulate(...) expects when every observable is measured, times=..., or a table that "
+            "says who is measured when, design=.... Got neither."
+        )
+    times = np.asarray(times, dtype=float)
     start = -np.inf if system.t0 is None else system.t0
     if times.ndim != 1 or not times.size or not np.isfinite(times).all():
         raise ObservationError(
@@ -114,20 +176,25 @@ def _check_times(times: np.ndarray, system: "System") -> None:
             + (f" from t0 = {start:g} on" if system.t0 is not None else "")
             + f". Got {times}. Sort them, or set an earlier t0 of the system."
         )
+    return times
 
 
-def _as_arrays(declaration: Declaration, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Given values of sites, refused where they are no numbers of the right shape."""
-    arrays = {}
-    for name, value in values.items():
-        shape = declaration.sites[name].shape
-        if not _is_number(value) or np.shape(value) not in ((), shape):
-            raise DeclarationError(
-                f"simulate(values=...) gives {value!r} for `{name}` of {declaration.name}. "
-                f"Expected a number, or an array of the shape {shape}."
-            )
-        arrays[name] = np.broadcast_to(np.asarray(value, float), shape)
-    return arrays
+def _check_single(system: "System") -> None:
+    """Refuse a system that times do not tell enough about."""
+    declaration = system.declaration
+    needs = {
+        "parameters that vary between groups": list(declaration.varying),
+        "individuals, told apart by columns": np.atleast_1d(system.individual or []).tolist(),
+        "covariates": list(declaration.covariates),
+        "inputs": list(declaration.inputs),
+    }
+    found = [f"{what} ({listed(names)})" for what, names in needs.items() if names]
+    if found:
+        raise ObservationError(
+            f"{declaration.name} has {' and '.join(found)}, of which times say nothing. Expected a "
+            "design: a table that does, as calibrate takes it, whose observables may be blank. "
+            "Give it by simulate(system, design=...)."
+        )
 
 
 def _empty(
@@ -136,4 +203,5 @@ def _empty(
     """A series to be measured: times without values."""
     blank = np.zeros((len(times), *shape))
     present = np.ones_like(blank, dtype=bool)
-    return Series(times, blank, present, interval_starts(name, times, t0, observable))
+    start = interval_starts(name, times, t0, observable)
+    return Series(times, blank, present, start, np.zeros(len(times), int))

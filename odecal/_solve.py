@@ -10,8 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._declaration import Declaration
+from odecal._drive import Drive
+from odecal._given import Given
+from odecal._reads import reads
 from odecal._settings import Solve
+from odecal._steady import steady_states
 from odecal._values import Values
+from odecal.adjoints import Jumps, Problem
 
 if TYPE_CHECKING:
     from odecal._system import System
@@ -34,7 +39,15 @@ class Trajectory(NamedTuple):
     failed: jax.Array
 
 
-def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solve) -> Trajectory:
+def solve_system(
+    system: "System",
+    p: Values,
+    t0: Any,
+    ts: Any,
+    settings: Solve,
+    drive: Drive | None = None,
+    given: Given | None = None,
+) -> Trajectory:
     """Solve dy/dt = f(t, y, p) from the initial values in p.
 
     Args:
@@ -43,67 +56,129 @@ def solve_system(system: "System", p: Values, t0: float, ts: Any, settings: Solv
         t0: the initial time, in the system's unit of time.
         ts: the times to keep, of shape (time,), sorted, none before t0.
         settings: solver, tolerances, adjoint, precision.
+        drive: how doses and inputs act; None where the system has events at most.
+        given: the doses and inputs.
 
     Returns:
         The trajectory. It never raises for a failed solve: `failed` tells. The gradient through a
         failed solve is zero; that of a successful one is NaN where the adjoint could not find it.
     """
     dtype = jax.dtypes.canonicalize_dtype(settings.dtype)
+    drive = Drive(system.declaration) if drive is None else drive
     pack, unpack = packing(system.declaration)
     y0 = pack(system.declaration.initial_state(p))
+    start, times = jnp.asarray(t0, dtype), jnp.asarray(ts, dtype)
 
-    def vector_field(t: Any, y: jax.Array, p: Values) -> jax.Array:
-        return pack(system.vector_field(t, unpack(y), p)).astype(dtype)
+    def field(t: Any, y: jax.Array, p: Values, given: Any, between: Any = None) -> jax.Array:
+        at_t = drive.parameters_at(t, p, given, between)
+        rate = pack(system.vector_field(t, unpack(y), at_t)).astype(dtype)
+        infused = between is not None and between.rate.size
+        return rate + between.rate if infused else rate
 
-    def solve(y0__p: tuple[jax.Array, Values]) -> tuple[jax.Array, tuple[Any, Any]]:
+    jumps = None
+    if drive.jumps:
+        steady = steady_states(field, settings, drive.kinds.period)
+        jumps = drive.of(pack, unpack, steady, None if given is None else given.late)
+
+    def solve(inputs: Any) -> tuple[jax.Array, tuple[Any, Any]]:
         """The states packed, of shape (time, element), and what carries no gradient."""
-        y0, p = y0__p
-        times = jnp.asarray(ts, dtype)
-        solution = settings.strategy.diffeqsolve(
-            diffrax.ODETerm(vector_field),
-            settings.solver,
-            jnp.asarray(t0, dtype),
-            times[-1],
-            None,
-            y0,
-            p,
-            saveat=diffrax.SaveAt(ts=times),
-            stepsize_controller=diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
-            max_steps=settings.max_steps,
-            throw=False,
-        )
+        y0__args, span, jumps = inputs
+        solution = _solved(settings, field, span, y0__args, jumps)
         failed = solution.result != diffrax.RESULTS.successful
         return solution.ys, (solution.stats["num_steps"], failed)
 
-    p = _still_where_unused(vector_field, jnp.asarray(t0, dtype), y0, p)
+    args = (_still_where_unused(field, jumps, (start, y0), p, given), given)
+    # Every array comes through the inputs: what a rule of its own closes over, loops cannot map.
+    inputs = ((y0, args), (start, times), jumps)
     if settings.forward_mode:  # no custom rule of reverse mode may stand in its way
-        ys, (num_steps, failed) = solve((y0, p))
+        ys, (num_steps, failed) = solve(inputs)
     else:
-        ys, (num_steps, failed) = _guarded((y0, p), solve)
+        ys, (num_steps, failed) = _guarded(inputs, solve)
     failed = failed | ~jnp.all(jnp.isfinite(ys))
     stand_in = jax.lax.stop_gradient(jnp.nan_to_num(y0, posinf=0.0, neginf=0.0))
     ys = jnp.where(failed, stand_in, ys)
-    return Trajectory(jnp.asarray(ts, dtype), jax.vmap(unpack)(ys), num_steps, failed)
+    return Trajectory(times, jax.vmap(unpack)(ys), num_steps, failed)
+
+
+def _solved(
+    settings: Solve,
+    field: Callable[..., jax.Array],
+    span: tuple[jax.Array, jax.Array],
+    y0__args: tuple[jax.Array, Any],
+    jumps: Jumps | None,
+) -> diffrax.Solution:
+    """Solve by the strategy of the settings."""
+    (start, times), (y0, args) = span, y0__args
+    saveat = diffrax.SaveAt(ts=times)
+    controller = diffrax.PIDController(rtol=settings.rtol, atol=settings.atol)
+    if jumps is not None:
+        term = diffrax.ODETerm(lambda t, y, args: field(t, y, *args[0], args[1]))
+        problem = Problem(
+            term,
+            settings.solver,
+            start,
+            times[-1],
+            None,
+            saveat,
+            controller,
+            settings.max_steps,
+            jumps,
+        )
+        return settings.strategy.solve_with_jumps(problem, y0, args)
+    return settings.strategy.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: field(t, y, *args)),
+        settings.solver,
+        start,
+        times[-1],
+        None,
+        y0,
+        args,
+        saveat=saveat,
+        stepsize_controller=controller,
+        max_steps=settings.max_steps,
+        throw=False,
+    )
 
 
 def _still_where_unused(
-    vector_field: Callable[..., jax.Array], t: jax.Array, y: jax.Array, p: Values
+    field: Callable[..., jax.Array],
+    jumps: Jumps | None,
+    start: tuple[jax.Array, jax.Array],
+    p: Values,
+    given: Any,
 ) -> Values:
-    """p, in which only what the vector field reads is differentiated.
+    """p, in which only what moves the solve is differentiated.
 
     The scale of a noise or an initial value has no part in the vector field: no strategy is to
     spend a tangent, or a cotangent, on it.
     """
-    jaxpr = jax.make_jaxpr(vector_field)(t, y, p).jaxpr
-    read = {id(var) for equation in jaxpr.eqns for var in equation.invars}
-    read |= {id(var) for var in jaxpr.outvars}
+    t, y = start
+    if jumps is None:
+        read = reads(lambda p: field(t, y, p, given), p)
+    else:
+        read = reads(lambda p: _all_that_moves(field, jumps, start, p, given), p)
     leaves, structure = jax.tree.flatten(p)
-    inputs = jaxpr.invars[-len(leaves) :] if leaves else []
     kept = [
-        leaf if id(var) in read else jax.lax.stop_gradient(leaf)
-        for leaf, var in zip(leaves, inputs, strict=True)
+        leaf if used else jax.lax.stop_gradient(leaf)
+        for leaf, used in zip(leaves, read, strict=True)
     ]
     return jax.tree.unflatten(structure, kept)
+
+
+def _all_that_moves(
+    field: Callable[..., jax.Array],
+    jumps: Jumps,
+    start: tuple[jax.Array, jax.Array],
+    p: Values,
+    given: Any,
+) -> Any:
+    """Everything of a solve with jumps that depends on p."""
+    t, y = start
+    schedule = jumps.schedule((p, given))
+    between = jax.tree.map(lambda x: x[0], schedule.between)
+    inside = (t, y, ((p, given), between))
+    crossed = [(c.condition(*inside), c.change(*inside)) for c in jumps.crossings]
+    return field(t, y, p, given, between), schedule, crossed
 
 
 def packing(

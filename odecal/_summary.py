@@ -1,5 +1,6 @@
 """A posterior in a table and a few sentences."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+# A summary with more rows tells those of groups together.
+_MANY_ROWS = 40
+
 
 def summary(posterior: "xr.DataTree") -> "pd.DataFrame":
     """Summarise every parameter, initial value and derived quantity.
+
+    What is the same in every draw, such as the diagonal of a matrix of correlations, is left out.
 
     Args:
         posterior: the result of a calibration.
@@ -25,21 +31,24 @@ def summary(posterior: "xr.DataTree") -> "pd.DataFrame":
 
     group = posterior["posterior"].to_dataset()
     draws = ("chain", "draw")
-    columns = {
-        "mean": group.mean(draws),
-        "sd": group.std(draws),
-        "q5": group.quantile(0.05, draws),
-        "q50": group.quantile(0.5, draws),
-        "q95": group.quantile(0.95, draws),
-        "ess_bulk": arviz_stats.ess(group, method="bulk"),
-        "ess_tail": arviz_stats.ess(group, method="tail"),
-        "r_hat": arviz_stats.rhat(group),
-        "mcse_mean": arviz_stats.mcse(group, method="mean"),
-    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of what is left out
+        columns = {
+            "mean": group.mean(draws),
+            "sd": group.std(draws),
+            "q5": group.quantile(0.05, draws),
+            "q50": group.quantile(0.5, draws),
+            "q95": group.quantile(0.95, draws),
+            "ess_bulk": arviz_stats.ess(group, method="bulk"),
+            "ess_tail": arviz_stats.ess(group, method="tail"),
+            "r_hat": arviz_stats.rhat(group),
+            "mcse_mean": arviz_stats.mcse(group, method="mean"),
+        }
     rows = {
         label: {name: float(data[variable].values[index]) for name, data in columns.items()}
         | {"unit": group[variable].attrs.get("units", "")}
         for variable, index, label in _elements(group)
+        if (spread := float(columns["sd"][variable].values[index])) > 1e-14 or np.isnan(spread)
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -54,6 +63,70 @@ def _elements(group: "xr.Dataset") -> Iterator[tuple[str, tuple[int, ...], str]]
                 for dim, i in zip(dims, index, strict=True)
             ]
             yield str(name), index, f"{name}[{', '.join(where)}]" if where else str(name)
+
+
+def folded(
+    posterior: "xr.DataTree", table: "pd.DataFrame"
+) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Divide a long summary: what all share, and a row for each quantity that groups have.
+
+    Args:
+        posterior: the result of a calibration.
+        table: its summary.
+
+    Returns:
+        The rows that are of no single group; and of each quantity of groups their number, the
+        lowest and the highest median, the smallest effective sample sizes, the largest R-hat, and
+        the unit. The whole table and an empty one, where the rows are few.
+    """
+    import pandas as pd
+
+    group = posterior["posterior"].to_dataset()
+    dims = _of_groups(posterior) if len(table) > _MANY_ROWS else {}
+    labels: dict[str, list[str]] = {name: [] for name in dims}
+    for name, _, label in _elements(group):
+        if name in labels:
+            labels[name].append(label)
+    told = {
+        name: {"groups": f"{group.sizes[dims[name]]} {dims[name]}"} | _range(table.loc[own])
+        for name, own in labels.items()
+    }
+    rest = table.drop([label for own in labels.values() for label in own])
+    return rest, pd.DataFrame.from_dict(told, orient="index")
+
+
+def _range(rows: "pd.DataFrame") -> dict[str, Any]:
+    """The range of the medians of rows, and the worst of what is said of their draws."""
+    return {
+        "lowest q50": rows["q50"].min(),
+        "highest q50": rows["q50"].max(),
+        "least ess_bulk": rows["ess_bulk"].min(),
+        "least ess_tail": rows["ess_tail"].min(),
+        "largest r_hat": rows["r_hat"].max(),
+        "unit": rows["unit"].iloc[0],
+    }
+
+
+def _of_groups(posterior: "xr.DataTree") -> dict[str, str]:
+    """The quantities that groups have of their own, each with the dimension of its groups."""
+    individual, _ = _individuals(posterior)
+    if not individual:
+        return {}
+    variables = posterior["posterior"].to_dataset().data_vars
+    first = {str(name): str(x.dims[2]) for name, x in variables.items() if len(x.dims) > 2}
+    varying = [x for x in first if f"{x}_location" in variables or f"{x}_scale" in variables]
+    groups = {individual, *(first[name] for name in varying)}
+    return {name: dim for name, dim in first.items() if dim in groups}
+
+
+def _individuals(posterior: "xr.DataTree") -> tuple[str, int]:
+    """The dimension of individuals, and their number; no name for a single experiment."""
+    if "trajectories" in posterior.children:
+        for variable in posterior["trajectories"].data_vars.values():
+            before = variable.dims[2 : variable.dims.index("time")]
+            if before:
+                return str(before[0]), variable.sizes[before[0]]
+    return "", 1
 
 
 def verdict(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
@@ -100,9 +173,14 @@ def _modes(posterior: "xr.DataTree") -> list[str]:
         gaps = ", ".join(f"{density[0] - x:.0f}" for x in density[1:])
         text += f", the others {gaps} nats lower" if len(density) > 2 else f", {gaps} nats apart"
     text += f"; {lost} did not arrive" if lost else ""
+    if 2 * lost > climbs and "population_predictive" in posterior.children:
+        text += ", as is usual for populations, whose joint mode means little"
     failed = int(group["failed_candidates"])
+    was = "was" if failed == 1 else "were"
     text += (
-        f"; {_count(failed, 'prior draw')} could not be solved, and was replaced" if failed else ""
+        f"; {_count(failed, 'prior draw')} could not be solved, and {was} replaced"
+        if failed
+        else ""
     )
     sentences = [f"{text}."]
     used = np.unique(group["chain_mode"].values)
@@ -176,14 +254,34 @@ def _failures(posterior: "xr.DataTree") -> list[str]:
     draws = stats["diverging"].size
     divergences, failed = int(stats["diverging"].sum()), int(stats["failed_solves"].sum())
     if divergences:
-        advice = "raise target_acceptance_rate"
-        if failed:
-            advice += ", or reconsider the priors where the system cannot be solved"
         text = (
             f"{divergences} of {draws} transitions diverged, {failed} of them at a failed solve: "
-            f"{advice}."
+            f"{_advice(posterior, failed)}."
         )
     else:
         text = "No transition diverged, and no solve failed."
-    steps = np.asarray(stats["solver_steps"])
-    return [text, f"A solve took {np.median(steps):.0f} steps (at most {steps.max()})."]
+    return [text, _steps(posterior)]
+
+
+def _advice(posterior: "xr.DataTree", failed: int) -> str:
+    """What to do about divergences."""
+    advice = "raise target_acceptance_rate"
+    if failed:
+        advice += ", or reconsider the priors where the system cannot be solved"
+    # Where every centring is chosen from the data already, the table has no other.
+    chosen = "centred" not in posterior.attrs.get("system_table", "centred")
+    if "population_predictive" in posterior.children and not chosen:
+        advice += ", or choose the centring from the data: odecal.centring.Informed()"
+    return advice
+
+
+def _steps(posterior: "xr.DataTree") -> str:
+    """How many steps solves took, in words: of many individuals, all together."""
+    steps = np.asarray(posterior["sample_stats"]["solver_steps"])
+    _, number = _individuals(posterior)
+    if number == 1:
+        return f"A solve took {np.median(steps):.0f} steps (at most {steps.max()})."
+    return (
+        f"The solves of {number} individuals took {np.median(steps):.0f} steps together "
+        f"(at most {steps.max()})."
+    )

@@ -6,20 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from odecal._components import (
-    Component,
-    Constant,
-    Observable,
-    Parameter,
-    State,
-    _is_number,
-    _is_prior,
-    _shown,
-)
+from odecal._component import Component, _is_number, _is_prior, _shown
+from odecal._components import Constant, Observable, Parameter, State
 from odecal._declaration import Declaration, initial_name
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._settings import Solve
 from odecal._values import Values
+from odecal._varying import Varying, as_group
 
 # Names that results and compiled models use for their own dimensions and sites.
 _RESERVED = (
@@ -57,6 +50,9 @@ class System:
         time_column: the name of the time column of its tables. Without it: `time` or `t`, or else
             the only column that is not an observable.
         ignored_columns: columns of its tables that are not used.
+        individual: the column, or columns, of its tables that tell individuals apart: subjects,
+            plots, reactors, each of which is solved for by itself. None takes those of the groups
+            that parameters vary over.
         t0: the initial time; None takes the first time of the observations.
         coords: the labels of every named dimension, by name.
         solve: how it is solved by default.
@@ -75,6 +71,7 @@ class System:
     time_unit: ClassVar[str] = ""
     time_column: ClassVar[str | None] = None
     ignored_columns: ClassVar[Sequence[str]] = ()
+    individual: ClassVar[str | Sequence[str] | None] = None
     t0: float | None = None
     coords: Mapping[str, Sequence[Any]] = {}
     solve: ClassVar[Solve] = Solve()
@@ -87,6 +84,8 @@ class System:
         super().__init_subclass__(**kwargs)
         cls._components = _collect(cls)
         _check_coords(cls.__name__, cls.coords)
+        if cls.individual is not None:
+            as_group(cls.individual)
         complete = cls.vector_field is not System.vector_field
         dims = {dim for c in cls._components.values() for dim in c.dims}
         if complete and dims <= set(cls.coords):
@@ -254,14 +253,15 @@ def _replaced(system: str, key: str, component: Component, value: Any) -> Compon
     if isinstance(value, type(component)):
         return value
     about = {"unit": component.unit, "dims": component.dims, "description": component.description}
-    if isinstance(component, State) and (_is_number(value) or _is_prior(value) or callable(value)):
-        return State(value, **about)
-    if isinstance(component, (Parameter, Constant)):
+    initial = _is_number(value) or _is_prior(value) or callable(value)
+    if isinstance(component, State) and (initial or isinstance(value, Varying)):
+        return State(value, **about, dosing=component.dosing)
+    if isinstance(component, (Parameter, Constant, Varying)):
         if _is_number(value):
             return Constant(value, **about)
         if _is_prior(value):
             return Parameter(value, **about)
-        if isinstance(value, (Parameter, Constant)):
+        if isinstance(value, (Parameter, Constant, Varying)):
             return value
     elif not isinstance(component, State):
         if value is None:
@@ -272,6 +272,7 @@ def _replaced(system: str, key: str, component: Component, value: Any) -> Compon
         State: "a number, a distribution or a function of the parameters",
         Parameter: "a number (to fix it) or a distribution (as its prior)",
         Constant: "a number, or a distribution (to make it unknown)",
+        Varying: "a number, a distribution (one value for all) or Parameter.varying(...)",
     }.get(type(component), f"None (to leave it out) or a {type(component).__name__}")
     raise DeclarationError(f"{system}({key}=...) expects {expected}. Got {_shown(value)}.")
 
@@ -284,4 +285,6 @@ def replace_law(observable: Observable, law: Any) -> Observable:
         observable.dims,
         observable.description,
         interval=observable.interval,
+        lloq=observable.lloq,
+        uloq=observable.uloq,
     )

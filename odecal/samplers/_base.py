@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from odecal._errors import SettingsError
 
@@ -38,13 +39,33 @@ class Start(NamedTuple):
         position: in unconstrained space, of shape (dim,).
         logdensity: the log density there.
         gradient: its gradient there, of shape (dim,).
-        covariance: a guess of the covariance of the density around there, of shape (dim, dim).
+        covariance: a guess of the covariance of the density around there, of shape (dim, dim), or
+            its diagonal, of shape (dim,), where dimensions are many.
     """
 
     position: jax.Array
     logdensity: jax.Array
     gradient: jax.Array
     covariance: jax.Array
+
+
+# With more dimensions than this, guesses of covariances are diagonal.
+_MOST_DENSE = 250
+
+
+def covariance_shape(dim: int) -> tuple[int, ...]:
+    """The shape of a guess of the covariance."""
+    return (dim, dim) if dim <= _MOST_DENSE else (dim,)
+
+
+def as_matrix(covariance: jax.Array) -> jax.Array:
+    """A guess of the covariance as a matrix."""
+    return jnp.diag(covariance) if covariance.ndim == 1 else covariance
+
+
+def as_diagonal(covariance: jax.Array) -> jax.Array:
+    """The variances of a guess of the covariance."""
+    return covariance if covariance.ndim == 1 else jnp.diag(covariance)
 
 
 class Draw(NamedTuple):

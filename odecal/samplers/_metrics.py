@@ -10,6 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from odecal._errors import SettingsError
+from odecal.samplers._base import as_diagonal, as_matrix
+
+# The largest dimension for which a matrix is estimated by default.
+_MOST_SHRUNK = 500
 
 
 class Estimator(NamedTuple):
@@ -128,7 +132,7 @@ class LowRankMetric(AbstractMetric):
 
         def init(covariance: jax.Array) -> Any:
             state = core.init(dim)
-            scale = jnp.sqrt(jnp.diag(covariance))
+            scale = jnp.sqrt(as_diagonal(covariance))
             return with_definite_types(
                 state._replace(
                     inverse_mass_matrix=state.inverse_mass_matrix._replace(sigma=scale),
@@ -147,6 +151,8 @@ class LowRankMetric(AbstractMetric):
 
 def default_metric(dim: int) -> AbstractMetric:
     """The metric that is taken where none is asked for: by measurement, see the documentation."""
+    if dim > _MOST_SHRUNK:  # matrices would take longer than gradients
+        return DiagonalMetric()
     return DenseMetric() if dim <= 100 else ShrunkMetric()
 
 
@@ -157,7 +163,7 @@ def _welford(dim: int, diagonal: bool) -> Estimator:
     init, update, final = mass_matrix_adaptation(is_diagonal_matrix=diagonal)
 
     def from_guess(covariance: jax.Array) -> Any:
-        guess = jnp.diag(covariance) if diagonal else covariance
+        guess = as_diagonal(covariance) if diagonal else as_matrix(covariance)
         return with_definite_types(init(dim, guess))
 
     return Estimator(from_guess, update, final)

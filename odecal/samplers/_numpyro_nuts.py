@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 
 from odecal._errors import SettingsError
-from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._base import (
+    AbstractSampler,
+    Draw,
+    Kernel,
+    Run,
+    Start,
+    Target,
+    as_diagonal,
+    as_matrix,
+    check_between,
+)
 from odecal.samplers._metrics import AbstractMetric, DenseMetric, DiagonalMetric
 
 
@@ -55,7 +65,7 @@ class NumPyroNUTS(AbstractSampler):
                 here,
                 run.num_warmup,
                 step_size=0.8 / target.dim**0.25,
-                inverse_mass_matrix=covariance if dense else jnp.diag(covariance),
+                inverse_mass_matrix=(as_matrix if dense else as_diagonal)(covariance),
                 dense_mass=dense,
                 target_accept_prob=self.target_acceptance_rate,
                 max_tree_depth=self.max_tree_depth,

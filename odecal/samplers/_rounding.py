@@ -6,6 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from odecal.samplers._base import as_matrix
+
 
 class Rounding(NamedTuple):
     """The linear map x = factor z from round coordinates z to a chain's x.
@@ -18,8 +20,8 @@ class Rounding(NamedTuple):
 
     @classmethod
     def of(cls, covariances: jax.Array) -> "Rounding":
-        """That of the mean of guesses of the covariance, of shape (chain, dim, dim)."""
-        return cls(jnp.linalg.cholesky(jnp.mean(covariances, axis=0)))
+        """That of the mean of guesses of the covariance, with a leading axis of chains."""
+        return cls(jnp.linalg.cholesky(as_matrix(jnp.mean(covariances, axis=0))))
 
     def round(self, positions: jax.Array) -> jax.Array:
         """Round coordinates of positions of shape (n, dim)."""

@@ -35,6 +35,42 @@ class Tank(System):
 '''
 DATA = "time,gauge\n1,0.62\n2,0.35\n3,0.24\n4,0.12\n"
 
+# Tanks that are filled on the way: a population with a table of doses.
+TANKS = """\
+from pathlib import Path
+
+import numpyro.distributions as dist
+
+import odecal
+from odecal import Derived, Observable, Parameter, State, System
+
+
+class Tanks(System):
+    \"\"\"Tanks that empty through holes.\"\"\"
+
+    individual = "tank"
+    t0 = 0.0
+    data = Path(__file__).parent / "tanks.csv"
+    level = State(initial=1.0, unit="m")
+    rate = Parameter.varying(
+        "tank", location=dist.Normal(-1.0, 0.5), scale=dist.HalfNormal(0.3), link="log", unit="1/h"
+    )
+    sigma = Parameter(dist.HalfNormal(0.1), unit="m")
+
+    def vector_field(self, t, y, p):
+        return {"level": -p.rate * y.level}
+
+    gauge = Observable(lambda t, y, p: odecal.noise.Normal(y.level, p.sigma), unit="m")
+    half_life = Derived(lambda p: 0.69 / p.rate, unit="h")
+"""
+NUM_TANKS = 20
+TANKS_DATA = "tank,time,gauge\n" + "".join(
+    f"{i},{time},{0.5**time + 0.01 * (i % 7) + (time > 2) * 0.7:.3f}\n"
+    for i in range(NUM_TANKS)
+    for time in (1, 3)
+)
+DOSES = "tank,time,amount\n" + "".join(f"{i},2.5,1.0\n" for i in range(NUM_TANKS))
+
 
 def odecal(folder, *arguments):
     return subprocess.run(
@@ -110,6 +146,67 @@ def test_plot(folder):
     assert (folder / "tank.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.fixture(scope="module")
+def tanks(folder):
+    (folder / "tanks.py").write_text(TANKS)
+    (folder / "tanks.csv").write_text(TANKS_DATA)
+    (folder / "doses.csv").write_text(DOSES)
+    run = odecal(
+        folder,
+        *("calibrate", "tanks.py:Tanks", "--doses", "doses.csv", "--out", "tanks.nc"),
+        *("--num-chains", "2", "--num-warmup", "20", "--num-samples", "20"),
+        *("--adjoint", "explicit-forward"),
+    )
+    assert run.returncode == 0, run.stderr
+    return run
+
+
+def test_doses_have_a_table_of_their_own(tanks, folder):
+    """Here beside the data that come with the system."""
+    given = xr.open_datatree(folder / "tanks.nc")["constant_data"]
+    assert given["dose_amount"].values.tolist() == [1.0] * NUM_TANKS
+    assert given["dose_time"].values.tolist() == [2.5] * NUM_TANKS
+    assert f"The solves of {NUM_TANKS} individuals took" in tanks.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--all"]])
+def test_many_groups_are_told_in_a_line_each(tanks, folder, options):
+    run = odecal(folder, "summary", "tanks.nc", *options)
+    assert run.returncode == 0, run.stderr
+    assert "…" not in run.stdout
+    rows = [line.split()[0] for line in run.stdout.splitlines() if line.strip()]
+    each = [f"{name}[{i}]" for name in ("rate", "half_life") for i in range(NUM_TANKS)]
+    assert [row for row in rows if "[" in row] == (each if options else [])
+    assert {"rate_location", "rate_scale", "sigma"} < set(rows)
+    assert ("--all prints each" in run.stdout) == (not options)
+    lines = re.findall(rf"^(rate|half_life) +{NUM_TANKS} tank .* (?:1/)?h *$", run.stdout, re.M)
+    assert lines == ([] if options else ["rate", "half_life"])
+    if not options:
+        assert [line for line in tanks.stdout.splitlines() if line.startswith("rate ")] == [
+            line for line in run.stdout.splitlines() if line.startswith("rate ")
+        ]
+
+
+@pytest.mark.usefixtures("tanks")
+def test_plot_of_a_visual_predictive_check(folder):
+    plain = odecal(folder, "plot", "tanks.nc", "--vpc", "--out", "vpc.png")
+    assert plain.returncode == 0, plain.stderr
+    log = odecal(folder, "plot", "tanks.nc", "--vpc", "--log", "--out", "log.png")
+    assert log.returncode == 0, log.stderr
+    pictures = [(folder / name).read_bytes() for name in ("vpc.png", "log.png")]
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert pictures[0] != pictures[1]
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_a_visual_predictive_check_needs_a_population(folder):
+    run = odecal(folder, "plot", "tank.nc", "--vpc", "--out", "none.png")
+    assert run.returncode == 1
+    assert "needs a population" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (folder / "none.png").exists()
+
+
 @pytest.mark.usefixtures("calibrated")
 def test_extend_adds_draws_to_a_users_own_system(folder):
     """Found again by its file, with its data and settings from the result."""
@@ -178,6 +275,7 @@ def test_systems_lists_what_is_shipped(folder):
     assert run.returncode == 0
     for name in ("exponential_decay", "lotka_volterra", "robertson", "sir"):
         assert name in run.stdout
+    assert re.search(r"theophylline +gut, central +ka, clearance, volume, *sigma", run.stdout)
 
 
 MISTAKES = [
@@ -191,6 +289,9 @@ MISTAKES = [
     ("calibrate tank.py:Tank --data no.csv --out x.nc", "There is no file no.csv"),
     ("calibrate tank.py:Tank --data text.csv --out x.nc", "`gauge` holds text in row 2: 'low'"),
     ("calibrate tank.py:Tank --data data.csv --time hour --out x.nc", "no time column `hour`"),
+    ("calibrate lotka_volterra --doses no.csv --out x.nc", "There is no file no.csv"),
+    ("calibrate tank.py:Tank --data data.csv --doses text.csv --out x.nc", "table of doses has no"),
+    ("calibrate theophylline --doses text.csv --out x.nc", "Expected one of the two"),
     ("calibrate lotka_volterra --out x.txt", r"end in \.nc"),
     ("calibrate lotka_volterra --out no/x.nc", "does not exist"),
     ("calibrate lotka_volterra --out x.nc --sampler nut", "Did you mean `nuts`"),
@@ -208,6 +309,12 @@ MISTAKES = [
     ("extend no.nc --num-samples 3", "There is no file no.nc"),
     ("summary no.nc", "There is no file no.nc"),
     ("plot no.nc --out x.png", "There is no file no.nc"),
+    ("plot no.nc --vpc --out x.png", "There is no file no.nc"),
+    ("plot no.nc --log --out x.png", "Add --vpc"),
+    (
+        "compare-adjoints tank.py:Tank --data data.csv --doses no.csv --out x.nc",
+        "There is no file no.csv",
+    ),
     ("compare-adjoints lotka_volterra --out x.nc --figure x.pdf", r"end in \.png"),
 ]
 

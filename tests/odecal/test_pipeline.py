@@ -14,14 +14,14 @@ from odecal._summary import summary, verdict
 def traced():
     """A calibration, and how often its model was traced on the way."""
     calls = []
-    predict = odecal.Model.predict
+    predict = odecal.Model._predict
 
     def counted(self, *args, **kwargs):
         calls.append(1)
         return predict(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(odecal.Model, "predict", counted)
+        patch.setattr(odecal.Model, "_predict", counted)
         posterior = odecal.calibrate(
             ExponentialDecay(), num_warmup=120, num_samples=100, num_chains=3, progress=False
         )

@@ -8,7 +8,7 @@ import xarray as xr
 
 import odecal
 from odecal import Observable, ObservationError, Observations, Parameter, State, System
-from odecal._observations import read_experiment
+from odecal._reading._observations import read_experiment
 
 AGES = {"age": ["young", "old"]}
 
@@ -72,7 +72,7 @@ def test_observables_measured_at_different_times_share_one_set_of_times():
     experiment = read_experiment(data, Two())
     np.testing.assert_array_equal(experiment.series["level"].times, [0.0, 3.0])
     np.testing.assert_array_equal(experiment.series["count"].times, [1.0, 1.0])
-    np.testing.assert_array_equal(experiment.ts, [0.0, 1.0, 3.0])
+    np.testing.assert_array_equal(experiment.moments.ts, [[0.0, 1.0, 3.0]])
 
 
 def test_where_nothing_is_missing_a_series_is_complete():
@@ -202,6 +202,19 @@ def test_missing_row_before_the_initial_time_does_no_harm():
 def test_calibration_reports_what_the_table_reports(change, pattern):
     with pytest.raises(ObservationError, match=pattern):
         odecal.compile(Two(), table(**change))
+
+
+def test_single_experiment_has_one_individual_without_a_name():
+    experiment = read_experiment(table(), Two())
+    assert len(experiment.individuals) == 1
+    assert experiment.individuals.dim == ""
+    assert experiment.t0.shape == (1,)
+    assert experiment.doses is None
+    assert experiment.inputs == {}
+    for series in experiment.series.values():
+        np.testing.assert_array_equal(series.individual, 0)
+        assert series.upper is None
+        assert series.late is None
 
 
 def test_reading_warns_of_nothing():

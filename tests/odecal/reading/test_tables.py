@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import numpyro.distributions as dist
@@ -7,10 +8,12 @@ import pytest
 import xarray as xr
 
 from odecal import Observable, ObservationError, State, System
-from odecal._tables import Layout, read_rows
+from odecal._reading._datasets import is_dataset, table_of
+from odecal._reading._layout import layout_of
+from odecal._reading._sheet import read_sheet
+from odecal._reading._tables import read_tidy
 
 AGES = {"age": ["young", "old"]}
-PLAIN = Layout(time=None, usual_time=None, ignore=())
 
 
 class Two(System):
@@ -39,18 +42,24 @@ def table(**columns):
     return pd.DataFrame({**base, **columns})
 
 
-def read(data, system=Two, layout=PLAIN):
-    return read_rows(data, system().declaration, layout)
+def read(data, system=Two, time=None, usual_time=None, ignore=()):
+    system = system() if isinstance(system, type) else system
+    layout = replace(layout_of(system, time, ignore, ()), usual_time=usual_time)
+    if is_dataset(data):
+        table, time = table_of(data, layout)
+        return read_tidy(table, layout, time).rows
+    return read_tidy(read_sheet(data), layout).rows
 
 
-def refuse(data, pattern, system=Two, layout=PLAIN):
+def refuse(data, pattern, system=Two, **layout):
     with pytest.raises(ObservationError, match=pattern):
-        read(data, system, layout)
+        read(data, system, **layout)
 
 
 def assert_rows(rows, times, values):
     np.testing.assert_array_equal(rows.times, times)
-    np.testing.assert_array_equal(rows.values, values)
+    np.testing.assert_array_equal(rows.lower, values)
+    np.testing.assert_array_equal(rows.upper, values)
 
 
 def write(path, text):
@@ -83,7 +92,7 @@ def test_csv_with_missing_cells(tmp_path, missing):
 def test_table_in_any_order_of_columns():
     rows = read(table()[["count", "time", "level"]])
     assert_rows(rows["level"], [0.5, 1.0, 2.0], [1.0, 2.0, 3.0])
-    assert rows["count"].values.dtype == float
+    assert rows["count"].lower.dtype == float
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "Float64", "object", "string"])
@@ -145,16 +154,16 @@ def test_time_column_is_found(name):
 
 @pytest.mark.parametrize(
     "layout",
-    [Layout("week", None, ("time",)), Layout(None, "week", ("time",))],
+    [{"time": "week"}, {"usual_time": "week"}],
     ids=["declared", "usual"],
 )
 def test_time_column_that_is_named_is_taken(layout):
-    rows = read(table(week=[7.0, 8.0, 9.0]), layout=layout)
+    rows = read(table(week=[7.0, 8.0, 9.0]), ignore=("time",), **layout)
     np.testing.assert_array_equal(rows["level"].times, [7.0, 8.0, 9.0])
 
 
 def test_usual_time_column_that_is_not_there_gives_way():
-    rows = read(table(), layout=Layout(None, "week", ()))
+    rows = read(table(), usual_time="week")
     np.testing.assert_array_equal(rows["level"].times, [0.5, 1.0, 2.0])
 
 
@@ -164,7 +173,7 @@ def test_time_column_whose_name_is_a_number_is_found():
 
 
 def test_ignored_columns_may_hold_anything():
-    rows = read(table(note=["a", "b", "c"]), layout=Layout(None, None, ("note",)))
+    rows = read(table(note=["a", "b", "c"]), ignore=("note",))
     assert set(rows) == {"level", "count"}
 
 
@@ -172,7 +181,7 @@ def test_declared_time_column_that_is_missing():
     refuse(
         table().rename(columns={"time": "weeks"}),
         r"no time column `week`\. Got the columns: weeks, level, count\. Did you mean `weeks`",
-        layout=Layout("week", None, ()),
+        time="week",
     )
 
 
@@ -246,8 +255,8 @@ def test_text_in_a_numeric_column(name):
 
 
 def test_text_in_a_numeric_column_of_a_csv(tmp_path):
-    path = write(tmp_path / "data.csv", "time,level,count\n0.5,1,4\n1.0,<0.1,5\n")
-    refuse(path, r"column `level` holds text in row 2: '<0\.1'.*missing value is")
+    path = write(tmp_path / "data.csv", "time,level,count\n0.5,1,4\n1.0,~0.1,5\n")
+    refuse(path, r"column `level` holds text in row 2: '~0\.1'.*missing value is")
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
@@ -345,7 +354,7 @@ def test_dataset():
 
 def test_data_array():
     data = dataset()["level"]
-    rows = read_rows(data, Two(count=None).declaration, PLAIN)
+    rows = read(data, Two(count=None))
     assert_rows(rows["level"], [0.5, 1.0, 2.0], [1.0, 2.0, np.nan])
 
 
@@ -355,7 +364,8 @@ def test_dataset_with_replicates(order):
     rows = read(dataset(level=both.transpose(*order)))
     times = [0.5, 0.5, 1.0, 1.0, 2.0, 2.0]
     assert_rows(rows["level"], times, [1.0, 2.0, 3.0, 4.0, 5.0, np.nan])
-    assert_rows(rows["count"], [0.5, 1.0, 2.0], [4.0, 5.0, 6.0])
+    # What has no replicates is not repeated.
+    assert_rows(rows["count"], times, [4.0, np.nan, 5.0, np.nan, 6.0, np.nan])
 
 
 @pytest.mark.parametrize("order", [("time", "age"), ("age", "time")])
@@ -377,16 +387,14 @@ def test_dataset_without_labels_is_taken_in_order():
     assert_rows(rows["seen"], [1.0, 2.0], [[1.0, 3.0], [2.0, 4.0]])
 
 
-@pytest.mark.parametrize(
-    "layout", [PLAIN, Layout("week", None, ()), Layout(None, "week", ())], ids=str
-)
+@pytest.mark.parametrize("layout", [{}, {"time": "week"}, {"usual_time": "week"}], ids=str)
 def test_dataset_with_another_time_dimension(layout):
-    rows = read(dataset().rename(time="week"), layout=layout)
+    rows = read(dataset().rename(time="week"), **layout)
     np.testing.assert_array_equal(rows["level"].times, [0.5, 1.0, 2.0])
 
 
 def test_dataset_with_an_ignored_variable():
-    rows = read(dataset(note=("time", ["a", "b", "c"])), layout=Layout(None, None, ("note",)))
+    rows = read(dataset(note=("time", ["a", "b", "c"])), ignore=("note",))
     assert set(rows) == {"level", "count"}
 
 
@@ -415,7 +423,7 @@ def test_dataset_without_the_declared_time():
     refuse(
         dataset(),
         r"time dimension `week` with a coordinate.*dimensions time.*time=\.\.\.\)",
-        layout=Layout("week", None, ()),
+        time="week",
     )
 
 
@@ -436,9 +444,7 @@ def test_dataset_with_dates():
 
 
 def test_dataset_with_text():
-    refuse(
-        dataset(level=("time", ["a", "b", "c"])), r"variable `level` holds .* values\. Expected num"
-    )
+    refuse(dataset(level=("time", ["a", "b", "c"])), r"`level` holds text in row 1.*Expected numb")
 
 
 def test_dataset_with_an_infinite_value():
@@ -455,7 +461,7 @@ def test_dataset_with_a_dimension_too_many():
 
 def test_dataset_with_a_dimension_of_an_ignored_variable():
     data = dataset(note=(("time", "place"), np.ones((3, 2)))).assign_coords(place=[0, 1])
-    rows = read(data, layout=Layout(None, None, ("note",)))
+    rows = read(data, ignore=("note",))
     np.testing.assert_array_equal(rows["level"].times, [0.5, 1.0, 2.0])
 
 

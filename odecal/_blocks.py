@@ -1,0 +1,78 @@
+"""What a hierarchy is made of: blocks that are sampled together, and what follows from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+
+from odecal._component import Component, _is_prior
+from odecal._experiment import Columns
+from odecal._varying import Pooling, Varying
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """What a posterior reports: a parameter, a hyperparameter, a matrix of correlations.
+
+    Args:
+        component: the part that declares it.
+        dims: its dimensions.
+        unit: its unit.
+        description: one line.
+    """
+
+    component: Component
+    dims: tuple[str, ...]
+    unit: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Varying parameters that are sampled together: one, or several that are correlated.
+
+    Args:
+        members: them, by name.
+        columns: the columns of their group.
+        correlation: the name of their correlation; empty for one alone.
+    """
+
+    members: Mapping[str, Varying]
+    columns: Columns
+    correlation: str = ""
+
+    @property
+    def raw(self) -> str:
+        """The name of the site of what is sampled for each group."""
+        return f"{self.correlation or next(iter(self.members))}_raw"
+
+    @property
+    def independent(self) -> bool:
+        """Whether the linked value of each group has the prior of the location."""
+        (first, *_) = self.members.values()
+        return self.pooling is Pooling.NONE and _is_prior(first.variation.location)
+
+    @property
+    def pooling(self) -> Pooling:
+        """How much groups share."""
+        return next(iter(self.members.values())).variation.pooling
+
+
+@dataclass(frozen=True, eq=False)
+class Unfolded:
+    """One value of every site, and what follows for the groups.
+
+    Args:
+        sites: the sites, by name.
+        own: the values of varying parameters, each of shape (group, *dims).
+        correlations: the matrices of correlations, by name.
+        standard: what varies by a scale, standardised: (linked value − location)/scale, of shape
+            (group, *dims).
+        scales: the scales of these, of shape (*dims).
+    """
+
+    sites: dict[str, jax.Array]
+    own: dict[str, jax.Array]
+    correlations: dict[str, jax.Array]
+    standard: dict[str, jax.Array]
+    scales: dict[str, jax.Array]

@@ -1,0 +1,69 @@
+"""Mistakes in what varies between groups, found when the class is made."""
+
+from odecal._declaration import Declaration
+from odecal._errors import DeclarationError, listed, suggestion
+from odecal._varying import Correlation, Pooling
+
+
+def check_groups(declaration: Declaration) -> None:
+    """Check what is correlated, and the names that varying parameters take.
+
+    Raises:
+        DeclarationError: at the first thing that does not fit.
+    """
+    taken: dict[str, str] = {}
+    for name, correlation in declaration.of(Correlation).items():
+        _check_correlation(declaration, name, correlation, taken)
+    for name in declaration.varying:
+        for part in ("location", "scale", "raw"):
+            _check_free(declaration, f"{name}_{part}", name)
+    for name in declaration.of(Correlation):
+        for part in ("cholesky", "raw"):
+            _check_free(declaration, f"{name}_{part}", name)
+    for name, parameter in declaration.varying.items():
+        _check_free(declaration, "_".join(parameter.variation.group), name, "dimension")
+
+
+def _check_correlation(
+    declaration: Declaration, name: str, correlation: Correlation, taken: dict[str, str]
+) -> None:
+    where = f"{declaration.name}.{name}"
+    varying = declaration.varying
+    first = correlation.parameters[0]
+    for member in correlation.parameters:
+        if member not in varying:
+            raise DeclarationError(
+                f"{where} names `{member}`, which is no varying parameter. Expected some of: "
+                f"{listed(varying)}." + suggestion(member, varying)
+            )
+        if taken.setdefault(member, name) != name:
+            raise DeclarationError(
+                f"`{member}` is in two correlations, {taken[member]} and {name}. Expected one that "
+                "names all parameters that are correlated with it."
+            )
+        variation = varying[member].variation
+        if variation.group != varying[first].variation.group:
+            raise DeclarationError(
+                f"{where} correlates `{first}` and `{member}`, which vary over different groups "
+                f"({listed(varying[first].variation.group)}; {listed(variation.group)}). Expected "
+                "parameters of one group."
+            )
+        if variation.pooling is not Pooling.PARTIAL:
+            raise DeclarationError(
+                f"{where} names `{member}`, which is not partially pooled. Expected parameters "
+                "made by Parameter.varying(...). Leave the correlation out by "
+                f"{declaration.name}({name}=None)."
+            )
+        if declaration.shape(member):
+            raise DeclarationError(
+                f"{where} names `{member}`, which has dims. Expected parameters without."
+            )
+
+
+def _check_free(declaration: Declaration, taken: str, name: str, what: str = "quantity") -> None:
+    """Refuse a part whose name is needed for something that another part brings."""
+    if taken in declaration.components:
+        raise DeclarationError(
+            f"{declaration.name}.{taken} has the name of a {what} that `{name}` brings into "
+            "results. Rename one of them."
+        )

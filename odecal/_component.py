@@ -1,0 +1,94 @@
+"""What every declared part has, and what may stand in one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpyro.distributions as dist
+
+from odecal._errors import DeclarationError
+
+Dims = tuple[str, ...]
+
+
+def _as_dims(dims: Any) -> Dims:
+    names = (dims,) if isinstance(dims, str) else dims
+    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+        raise DeclarationError(
+            f"dims=... expects the name of a dimension, or a tuple of names. Got {_shown(dims)}."
+        )
+    if len(set(names)) < len(names):
+        raise DeclarationError(
+            f"dims=... expects different names. Got {_shown(dims)}. For a dimension against itself "
+            "give the second one a name of its own, with the same labels in `coords`."
+        )
+    return tuple(names)
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """What every declared part has.
+
+    Args:
+        unit: the unit, as text; an attribute in every result.
+        dims: named dimensions of a vector-valued part; their lengths and labels are in the
+            system's `coords`.
+        description: one line for tables and results.
+    """
+
+    unit: str = ""
+    dims: Any = ()
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dims", _as_dims(self.dims))
+        for field in ("unit", "description"):
+            if not isinstance(getattr(self, field), str):
+                raise DeclarationError(
+                    f"{type(self).__name__}({field}=...) expects text. "
+                    f"Got {getattr(self, field)!r}."
+                )
+
+
+def _check_column(component: Component, column: Any) -> None:
+    if column is not None and not isinstance(column, str):
+        raise DeclarationError(
+            f"{type(component).__name__}(column) expects the name of a column of the table. "
+            f"Got {_shown(column)}."
+        )
+
+
+def _is_prior(x: Any) -> bool:
+    return isinstance(x, dist.Distribution)
+
+
+def _is_number(x: Any) -> bool:
+    if isinstance(x, (str, bytes, bool)) or x is None or callable(x) or _is_prior(x):
+        return False
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError):
+        return False
+    return array.dtype.kind in "iuf" and bool(np.all(np.isfinite(array)))
+
+
+def _positional(function: Any) -> int | None:
+    """How many positional arguments a function takes, None where that is not fixed."""
+    import inspect
+
+    if not callable(function) or isinstance(function, type):
+        return None
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(
+        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+        for p in parameters
+    )
+
+
+def _shown(x: Any) -> str:
+    return f"{x!r} ({type(x).__name__})"

@@ -1,0 +1,123 @@
+"""The coordinates in which the values of groups are sampled: between non-centred and centred."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from odecal._errors import DeclarationError
+from odecal.centring import AbstractCentring
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """r = a μ/σ₀ + M⁻¹ (θ − μ), for each group, of K values that are sampled together.
+
+    θ ~ N(μ, F Fᵀ), and M = (1 − b) F + b σ₀ (row by row, so that M is lower triangular as F is).
+
+    Args:
+        of_location: a, that broadcasts to (group, *dims, K).
+        of_scale: b, likewise.
+        unit: σ₀, of shape (K,).
+    """
+
+    of_location: np.ndarray
+    of_scale: np.ndarray
+    unit: np.ndarray
+
+    @staticmethod
+    def of(centrings: dict[str, AbstractCentring], shape: tuple[int, ...]) -> "Coordinates":
+        """Those of some parameters, of their centrings.
+
+        Args:
+            centrings: by parameter.
+            shape: (group, *dims).
+
+        Raises:
+            DeclarationError: if the weights of a centring are not one, or one for each group.
+        """
+
+        def weights(name: str, weight: Any) -> np.ndarray:
+            array = np.asarray(weight, float)
+            if array.shape not in ((), shape[:1], shape):
+                raise DeclarationError(
+                    f"The centring of `{name}` has weights of the shape {array.shape}. Expected "
+                    f"one number, or one for each of its {shape[0]} groups."
+                )
+            axes = array.shape + (1,) * (len(shape) - array.ndim if array.ndim else 0)
+            return np.broadcast_to(array.reshape(axes), shape)
+
+        return Coordinates(
+            np.stack([weights(name, c.of_location) for name, c in centrings.items()], -1),
+            np.stack([weights(name, c.of_scale) for name, c in centrings.items()], -1),
+            np.asarray([c.unit for c in centrings.values()]),
+        )
+
+    @property
+    def standard(self) -> bool:
+        """Whether r is standard normal."""
+        return not (self.of_location.any() or self.of_scale.any())
+
+    def law(self, location: jax.Array, factor: jax.Array) -> dist.Distribution:
+        """The distribution of r.
+
+        Args:
+            location: μ, of shape (group, *dims, K).
+            factor: F: of shape (*dims, 1) for one value, (K, K) for several.
+
+        Returns:
+            A distribution over (group, *dims) for one value, over (group, K) for several.
+        """
+        if self.standard:
+            standard = dist.Normal(jnp.zeros((), location.dtype), 1.0)
+            return standard.expand(
+                location.shape if location.shape[-1] > 1 else location.shape[:-1]
+            )
+        middle = self.of_location * location / self.unit
+        if location.shape[-1] == 1:
+            spread = factor / self._mix(factor)
+            return dist.Normal(middle[..., 0], jnp.broadcast_to(spread, location.shape)[..., 0])
+        spread = jax.scipy.linalg.solve_triangular(
+            self._mix_matrix(factor),
+            jnp.broadcast_to(factor, (*middle.shape, len(factor))),
+            lower=True,
+        )
+        return dist.MultivariateNormal(middle, scale_tril=spread)
+
+    def linked(self, raw: jax.Array, location: jax.Array, factor: jax.Array) -> jax.Array:
+        """θ, of r.
+
+        Args:
+            raw: r, of shape (group, *dims, K).
+            location: μ, likewise.
+            factor: F, as for `law`.
+        """
+        shifted = (
+            raw if not self.of_location.any() else raw - self.of_location * location / self.unit
+        )
+        if location.shape[-1] == 1:
+            return location + self._mix(factor) * shifted
+        if not self.of_scale.any():
+            return location + shifted @ factor.T
+        return location + jnp.einsum("gij,gj->gi", self._mix_matrix(factor), shifted)
+
+    def raw(self, linked: jax.Array, location: jax.Array, factor: jax.Array) -> jax.Array:
+        """r, of θ: the inverse of `linked`."""
+        middle = self.of_location * location / self.unit
+        if location.shape[-1] == 1:
+            return middle + (linked - location) / self._mix(factor)
+        away = (linked - location)[..., None]
+        mixed = jnp.broadcast_to(self._mix_matrix(factor), (*linked.shape, len(factor)))
+        return middle + jax.scipy.linalg.solve_triangular(mixed, away, lower=True)[..., 0]
+
+    def _mix(self, factor: jax.Array) -> jax.Array:
+        if not self.of_scale.any():
+            return factor
+        return (1 - self.of_scale) * factor + self.of_scale * self.unit
+
+    def _mix_matrix(self, factor: jax.Array) -> jax.Array:
+        b = self.of_scale[..., None]
+        return (1 - b) * factor + b * np.diag(self.unit)

@@ -1,0 +1,173 @@
+"""Doses, inputs and events of one individual, as what happens to a solve on its way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from odecal._declaration import Declaration
+from odecal._dose_entries import Entry, dose_entries
+from odecal._driving import Event
+from odecal._given import Given, Kinds
+from odecal._steady import SteadyStates
+from odecal._values import Values
+from odecal.adjoints import Crossing, Jumps, Schedule
+
+# Between a packed state, of shape (element,), and the states by name.
+Pack = Callable[[Mapping[str, Any]], jax.Array]
+Unpack = Callable[[jax.Array], Values]
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """What drives a system, and changes its state, beside its vector field.
+
+    Args:
+        declaration: the system.
+        kinds: what the doses of an experiment are like.
+    """
+
+    declaration: Declaration
+    kinds: Kinds = field(default_factory=Kinds)
+
+    @property
+    def jumps(self) -> bool:
+        """Whether anything happens on the way of a solve."""
+        stepped = any(c.interpolation.jumps for c in self.declaration.inputs.values())
+        return self.kinds.doses or stepped or bool(self.declaration.events)
+
+    def parameters_at(self, t: Any, p: Values, given: Given | None, between: Any = None) -> Values:
+        """The record `p` with the inputs at a time.
+
+        Args:
+            t: the time.
+            p: parameters, constants and initial values.
+            given: what is given to the individual.
+            between: the inputs that are constant there, if they are known.
+        """
+        if not self.declaration.inputs:
+            return p
+        assert given is not None
+        values = dict(p)
+        for name, c in self.declaration.inputs.items():
+            if between is not None and name in between.inputs:
+                values[name] = between.inputs[name]
+            else:
+                times, coefficients = given.inputs[name]
+                values[name] = c.interpolation(t, times, coefficients)
+        return Values(values, "parameter")
+
+    def of(self, pack: Pack, unpack: Unpack, steady: SteadyStates, late: jax.Array | None) -> Jumps:
+        """What happens on the way of a solve, whose parameters are `(p, given)`.
+
+        Args:
+            pack: from states by name to one vector.
+            unpack: and back.
+            steady: finds the states that doses have brought about.
+            late: which times to keep are to see the state after a dose at the same time.
+        """
+        schedule = partial(_schedule, self, pack, steady)
+        crossings = tuple(
+            self._crossing(event, pack, unpack) for event in self.declaration.events.values()
+        )
+        return Jumps(schedule, _changed, late, crossings)
+
+    def _crossing(self, event: Event, pack: Pack, unpack: Unpack) -> Crossing:
+        def inside(t: Any, y: jax.Array, given: Any) -> tuple[Any, Values, Values]:
+            (p, own), between = given
+            return t, unpack(y), self.parameters_at(t, p, own, between)
+
+        def condition(t: Any, y: jax.Array, given: Any) -> jax.Array:
+            return jnp.asarray(event.condition(*inside(t, y, given)), y.dtype)
+
+        def change(t: Any, y: jax.Array, given: Any) -> jax.Array:
+            t, states, p = inside(t, y, given)
+            new = event.change(t, states, p)
+            return pack({name: new.get(name, states[name]) for name in states}).astype(y.dtype)
+
+        return Crossing(condition, change)
+
+
+class Change(NamedTuple):
+    """y⁺ = keep y⁻ + add, element by element, of shape (element,)."""
+
+    keep: jax.Array
+    add: jax.Array
+
+
+class Between(NamedTuple):
+    """What holds between changes.
+
+    Args:
+        rate: of infusion into each element, of shape (element,); empty where there is none.
+        inputs: those that hold their value, by name.
+    """
+
+    rate: jax.Array
+    inputs: dict[str, jax.Array]
+
+
+def _changed(t: Any, y: jax.Array, args: Any, change: Change) -> jax.Array:
+    del t, args
+    return change.keep * y + change.add
+
+
+def _schedule(drive: Drive, pack: Pack, steady: SteadyStates, args: Any) -> Schedule:
+    """Everything that happens at known times, in order."""
+    p, given = args
+    y0 = pack(drive.declaration.initial_state(p))
+    if not (drive.kinds.resets or drive.kinds.steady):
+        y0 = jnp.zeros_like(y0)  # nothing begins anew, and nothing is to depend on it
+    parts = []
+    if drive.kinds.doses:
+        parts = dose_entries(drive.declaration, drive.kinds, y0, p, given, steady)
+    knots = [
+        given.inputs[name][0]
+        for name, c in drive.declaration.inputs.items()
+        if c.interpolation.jumps
+    ]
+    parts += [_nothing_at(times, y0) for times in knots]
+    if not parts:
+        return Schedule(jnp.zeros(0, y0.dtype), Change(y0[None][:0], y0[None][:0]), _held(y0))
+    every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    order = jnp.argsort(jax.lax.stop_gradient(every.time), stable=True)
+    every = jax.tree.map(lambda x: x[order], every)
+    times = every.time
+    rate = _rates(every) if drive.kinds.infusions else jnp.zeros((len(times) + 1, 0), y0.dtype)
+    begins = jnp.concatenate([jnp.full(1, -jnp.inf, times.dtype), jax.lax.stop_gradient(times)])
+    inputs = {
+        name: jax.vmap(lambda t, n=name, c=c: c.interpolation(t, *given.inputs[n]))(begins)
+        for name, c in drive.declaration.inputs.items()
+        if c.interpolation.jumps
+    }
+    return Schedule(times, Change(every.keep, every.add), Between(rate, inputs))
+
+
+def _held(y0: jax.Array) -> Between:
+    """What holds throughout where nothing happens at known times."""
+    return Between(jnp.zeros((1, 0), y0.dtype), {})
+
+
+def _nothing_at(times: jax.Array, y0: jax.Array) -> Entry:
+    """Stops at which the state does not change."""
+    zero = jnp.zeros((len(times), len(y0)), y0.dtype)
+    return Entry(times.astype(y0.dtype), zero + 1, zero, zero, jnp.zeros(len(times), y0.dtype))
+
+
+def _rates(every: Entry) -> jax.Array:
+    """The rate of infusion before the first entry, between each and the next, and after the last.
+
+    An end that comes after what had begun was cleared takes nothing away: so each entry's rise
+    counts from the last clearing only, and an end counts with its beginning.
+    """
+
+    def after(rate: jax.Array, entry: Entry) -> tuple[jax.Array, jax.Array]:
+        rate = rate * (1 - entry.clears) + entry.rate
+        return rate, rate
+
+    start = jnp.zeros(every.rate.shape[1], every.rate.dtype)
+    _, rates = jax.lax.scan(after, start, every)
+    return jnp.concatenate([start[None], rates])

@@ -1,0 +1,124 @@
+"""What drives a system from outside, and what changes its state on the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from odecal._component import Component, _check_column, _is_number, _positional, _shown
+from odecal._errors import DeclarationError
+from odecal.interpolation import AbstractInterpolation, Linear
+
+
+@dataclass(frozen=True, eq=False)
+class Dosing:
+    """How doses reach a state. Each is a number, or a function of the parameters, `lambda p: ...`.
+
+    Args:
+        lag: the time from when a dose is given to when it arrives, in the system's unit of time.
+        bioavailability: the part of a dose that arrives.
+        rate: the rate of infusions whose record leaves it to the model (RATE −1).
+        duration: the duration of infusions whose record leaves it to the model (RATE −2).
+
+    Raises:
+        DeclarationError: if one is neither a number nor such a function, or negative.
+    """
+
+    lag: Any = 0.0
+    bioavailability: Any = 1.0
+    rate: Any = None
+    duration: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("lag", "bioavailability", "rate", "duration"):
+            value = getattr(self, name)
+            if value is None and name in ("rate", "duration"):
+                continue
+            number = _is_number(value) and np.ndim(value) == 0 and value >= 0
+            if not number and _positional(value) != 1:
+                raise DeclarationError(
+                    f"Dosing({name}=...) expects a number of at least 0, or a function of the "
+                    f"parameters, `lambda p: ...`. Got {_shown(value)}."
+                )
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Input(Component):
+    """What drives the system in time, from a column of the table: a temperature, a current.
+
+    It is `p.<name>` in the vector field and in observables: its value at their time.
+
+    Args:
+        column: the column; None takes the name of the attribute. Empty cells are times at which
+            it was not sampled.
+        interpolation: between samples, one of `odecal.interpolation`: `Linear()`, `Hermite()` or
+            `Constant()`, which holds each until the next.
+        unit: the unit.
+        description: one line.
+
+    Raises:
+        DeclarationError: if the column is no name, or the interpolation none.
+    """
+
+    column: str | None = None
+    interpolation: Any = None
+
+    def __init__(
+        self,
+        column: str | None = None,
+        interpolation: AbstractInterpolation | None = None,
+        unit: str = "",
+        description: str = "",
+    ) -> None:
+        object.__setattr__(self, "column", column)
+        object.__setattr__(self, "interpolation", _as_interpolation(interpolation))
+        super().__init__(unit, (), description)
+        _check_column(self, column)
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Event(Component):
+    """A change of the state wherever a condition falls below zero, after which the solve goes on.
+
+        spike = Event(lambda t, y, p: p.threshold - y.v, lambda t, y, p: {"v": p.rest})
+
+    Args:
+        condition: a scalar function of (t, y, p), positive before the event.
+        change: a function of (t, y, p) that gives the new value of each state that changes.
+        description: one line.
+
+    Raises:
+        DeclarationError: unless both are functions of three arguments.
+    """
+
+    condition: Any = None
+    change: Any = None
+
+    def __init__(
+        self,
+        condition: Callable[[Any, Any, Any], Any],
+        change: Callable[[Any, Any, Any], Any],
+        description: str = "",
+    ) -> None:
+        object.__setattr__(self, "condition", condition)
+        object.__setattr__(self, "change", change)
+        super().__init__("", (), description)
+        for name, function in (("condition", condition), ("change", change)):
+            if _positional(function) != 3:
+                raise DeclarationError(
+                    f"Event({name}=...) expects a function of (t, y, p). Got {_shown(function)}."
+                )
+
+
+def _as_interpolation(interpolation: Any) -> AbstractInterpolation:
+    if interpolation is None:
+        return Linear()
+    if isinstance(interpolation, type) and issubclass(interpolation, AbstractInterpolation):
+        interpolation = interpolation()
+    if not isinstance(interpolation, AbstractInterpolation):
+        raise DeclarationError(
+            "Input(interpolation=...) expects an object of odecal.interpolation: Linear(), "
+            f"Hermite() or Constant(). Got {_shown(interpolation)}."
+        )
+    return interpolation

@@ -1,0 +1,226 @@
+"""Observations of one or many individuals, checked and aligned: what models are compiled from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+# The columns of a table that name a group together, such as ("subject",) or ("subject", "period").
+Columns = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """Which group each individual belongs to.
+
+    Args:
+        dim: the name of the dimension of groups.
+        labels: of the groups, of shape (group,).
+        index: the group of each individual, of shape (individual,).
+    """
+
+    dim: str
+    labels: np.ndarray
+    index: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Individuals:
+    """Who was observed. Each is solved for by itself.
+
+    Args:
+        dim: the name of the dimension of individuals; empty for one that needs no name.
+        labels: of the individuals, of shape (individual,).
+        groups: every grouping that a parameter varies over, by its columns.
+        covariates: what is known of each, by name, of shape (individual,).
+    """
+
+    dim: str = ""
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(1, int))
+    groups: Mapping[Columns, Grouping] = field(default_factory=dict)
+    covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The values of one observable, of all individuals.
+
+    Args:
+        times: when each was measured, of shape (n,), in units of time; not decreasing within an
+            individual.
+        values: what was measured, of shape (n, *dims); where missing, a stand-in that is valid;
+            where censored, the bound that is known.
+        present: which elements were measured, of the same shape.
+        start: the beginning of the interval that each value covers, of shape (n,).
+        individual: whose value each is, of shape (n,); not decreasing.
+        upper: where censored, the upper bound, of the shape of values, while `values` is the
+            lower one: −inf and +inf for none. Equal to `values` where not censored. None where
+            nothing is.
+        late: which values at the time of a dose were measured after it, of shape (n,).
+        row: the row of the table that each value is in, counted from 0, of shape (n,); None where
+            there is no table.
+    """
+
+    times: np.ndarray
+    values: np.ndarray
+    present: np.ndarray
+    start: np.ndarray
+    individual: np.ndarray
+    upper: np.ndarray | None = None
+    late: np.ndarray | None = None
+    row: np.ndarray | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no element is missing."""
+        return bool(self.present.all())
+
+
+@dataclass(frozen=True, eq=False)
+class Doses:
+    """What was given to whom, and resets: one row a dose, repeated doses written out.
+
+    Args:
+        individual: to whom, of shape (n,); not decreasing.
+        time: when, of shape (n,); not decreasing within an individual.
+        element: which element of the packed state it goes into, of shape (n,); −1 for a reset
+            alone.
+        amount: how much, in the unit of the state, of shape (n,).
+        rate: of an infusion, of shape (n,): 0 for a bolus, −1 where the system gives the rate,
+            −2 where it gives the duration.
+        duration: of an infusion that lasts for a given time, of shape (n,); 0 for none.
+        interval: between doses that had been given before, until a steady state, of shape (n,); 0
+            for none.
+        steady: 0 for none, 1 where the steady state replaces the state, 2 where it is added.
+        reset: whether the state begins anew before the dose, of shape (n,).
+    """
+
+    individual: np.ndarray
+    time: np.ndarray
+    element: np.ndarray
+    amount: np.ndarray
+    rate: np.ndarray
+    duration: np.ndarray
+    interval: np.ndarray
+    steady: np.ndarray
+    reset: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """An input as it was sampled.
+
+    Args:
+        individual: whose, of shape (n,); not decreasing.
+        times: when, of shape (n,); rising within an individual.
+        values: of shape (n,).
+    """
+
+    individual: np.ndarray
+    times: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """All observations, aligned to the times at which solves are needed.
+
+    Args:
+        t0: the initial time of each individual, of shape (individual,).
+        series: the observations, by observable.
+        individuals: who was observed.
+        doses: what was given; None for nothing.
+        inputs: what drives the system, by name.
+    """
+
+    t0: np.ndarray
+    series: Mapping[str, Series]
+    individuals: Individuals = field(default_factory=Individuals)
+    doses: Doses | None = None
+    inputs: Mapping[str, Samples] = field(default_factory=dict)
+
+    @cached_property
+    def moments(self) -> "Moments":
+        """Every time that solves must keep."""
+        return moments_of(self, np.zeros(0))
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """The times that solves keep, and where to find those of every value.
+
+    Args:
+        ts: of each individual, of shape (individual, time), sorted; the last is repeated where an
+            individual has fewer.
+        late: which of them are to see the state after a dose at the same time; None for none.
+        index: which of these times each value of an observable was measured at, of shape (n,).
+        start: at which of them the interval of each value began.
+        extra: which of them are the further ones asked for, of shape (individual, extra).
+    """
+
+    ts: np.ndarray
+    late: np.ndarray | None
+    index: Mapping[str, np.ndarray]
+    start: Mapping[str, np.ndarray]
+    extra: np.ndarray
+
+
+def moments_of(experiment: Experiment, extra: np.ndarray) -> Moments:
+    """The times that solves must keep.
+
+    Args:
+        experiment: the observations.
+        extra: further times, for every individual, of shape (extra,); those before the initial
+            time of an individual count as that.
+    """
+    count = len(experiment.individuals)
+    keys: list[list[np.ndarray]] = [[] for _ in range(count)]  # pairs of a time and whether late
+    for series in experiment.series.values():
+        late = np.zeros(len(series.times), bool) if series.late is None else series.late
+        for times, after in ((series.times, late), (series.start, late & False)):
+            pairs = np.stack([times, after], axis=1)
+            for i, part in _parts(series.individual, pairs):
+                keys[i].append(part)
+    more = [np.maximum(extra, t0) for t0 in experiment.t0]
+    unique = []
+    for i in range(count):
+        begin = np.array([[experiment.t0[i], 0.0]])
+        own = np.concatenate([*keys[i], np.stack([more[i], more[i] * 0.0], axis=1)])
+        unique.append(np.unique(own if len(own) else begin, axis=0))
+    width = max(len(own) for own in unique)
+    ts = np.stack([np.pad(own[:, 0], (0, width - len(own)), mode="edge") for own in unique])
+    late = np.stack([np.pad(own[:, 1], (0, width - len(own)), mode="edge") for own in unique]) > 0
+
+    def found(individual: np.ndarray, times: np.ndarray, after: np.ndarray) -> np.ndarray:
+        index = np.zeros(len(times), int)
+        for i, rows in _parts(individual, np.arange(len(times))):
+            own = unique[i]
+            index[rows] = np.searchsorted(_code(own), _code(np.stack([times, after], 1)[rows]))
+        return index
+
+    index, start = {}, {}
+    for name, series in experiment.series.items():
+        after = np.zeros(len(series.times), bool) if series.late is None else series.late
+        index[name] = found(series.individual, series.times, after)
+        start[name] = found(series.individual, series.start, after & False)
+    nobody = np.repeat(np.arange(count), len(extra))
+    where = found(nobody, np.concatenate(more), np.zeros(count * len(extra), bool))
+    return Moments(ts, late if late.any() else None, index, start, where.reshape(count, -1))
+
+
+def _code(pairs: np.ndarray) -> np.ndarray:
+    """Pairs of a time and whether late as complex numbers, which NumPy sorts likewise."""
+    return pairs[:, 0] + 1j * pairs[:, 1]
+
+
+def _parts(individual: np.ndarray, rows: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """The rows of each individual that has any."""
+    who, first = np.unique(individual, return_index=True)
+    return list(zip(who.tolist(), np.split(rows, first[1:]), strict=True)) if len(who) else []

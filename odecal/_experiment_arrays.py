@@ -1,0 +1,73 @@
+"""An experiment as plain arrays by name, and back: what a file holds of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from odecal._experiment import Doses, Experiment, Grouping, Individuals, Samples, Series
+
+
+def experiment_to_arrays(experiment: Experiment) -> dict[str, Any]:
+    """An experiment as arrays.
+
+    Args:
+        experiment: it.
+
+    Returns:
+        Arrays of numbers or text, by name, from which it can be made again.
+    """
+    who = experiment.individuals
+    arrays: dict[str, Any] = {
+        "t0": experiment.t0,
+        "individuals": who.labels,
+        "outline": json.dumps(
+            {
+                "dim": who.dim,
+                "groups": [[list(columns), g.dim] for columns, g in who.groups.items()],
+                "covariates": list(who.covariates),
+                "series": list(experiment.series),
+                "doses": experiment.doses is not None,
+                "inputs": list(experiment.inputs),
+            }
+        ),
+    }
+    for i, grouping in enumerate(who.groups.values()):
+        arrays |= {f"group{i}.labels": grouping.labels, f"group{i}.index": grouping.index}
+    arrays |= {f"covariate.{name}": x for name, x in who.covariates.items()}
+    for name, series in experiment.series.items():
+        arrays |= _columns(f"series.{name}", series)
+    if experiment.doses is not None:
+        arrays |= _columns("doses", experiment.doses)
+    for name, samples in experiment.inputs.items():
+        arrays |= _columns(f"input.{name}", samples)
+    return arrays
+
+
+def experiment_from_arrays(arrays: Mapping[str, np.ndarray]) -> Experiment:
+    """The experiment of `experiment_to_arrays`."""
+    outline = json.loads(str(arrays["outline"]))
+    groups = {
+        tuple(columns): Grouping(dim, arrays[f"group{i}.labels"], arrays[f"group{i}.index"])
+        for i, (columns, dim) in enumerate(outline["groups"])
+    }
+    covariates = {name: arrays[f"covariate.{name}"] for name in outline["covariates"]}
+    return Experiment(
+        arrays["t0"],
+        {name: _made(Series, f"series.{name}", arrays) for name in outline["series"]},
+        Individuals(outline["dim"], arrays["individuals"], groups, covariates),
+        _made(Doses, "doses", arrays) if outline["doses"] else None,
+        {name: _made(Samples, f"input.{name}", arrays) for name in outline["inputs"]},
+    )
+
+
+def _columns(prefix: str, rows: Any) -> dict[str, Any]:
+    """The fields of a dataclass of arrays that are there."""
+    named = {f.name: getattr(rows, f.name) for f in fields(rows)}
+    return {f"{prefix}.{name}": x for name, x in named.items() if x is not None}
+
+
+def _made(kind: type[Any], prefix: str, arrays: Mapping[str, np.ndarray]) -> Any:
+    return kind(**{f.name: arrays.get(f"{prefix}.{f.name}") for f in fields(kind)})

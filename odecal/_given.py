@@ -1,0 +1,125 @@
+"""What is given to individuals: doses and inputs, as arrays that programs take."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from odecal._declaration import Declaration
+from odecal._experiment import Doses, Experiment, Samples
+from odecal.interpolation import AbstractInterpolation
+
+
+class Given(NamedTuple):
+    """What is given to one individual, or, with a leading axis, to each of many.
+
+    Args:
+        doses: the columns of `Doses`, each of shape (dose,); unused ones come at infinity.
+        inputs: the times of the samples of each input, of shape (sample,), and the coefficients of
+            its interpolation, of shape (sample, coefficient).
+        late: which times to keep are to see the state after a dose at the same time.
+    """
+
+    doses: dict[str, Any]
+    inputs: dict[str, tuple[Any, Any]]
+    late: Any
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What kinds of things happen, which programs are made for.
+
+    Args:
+        doses: whether there are doses or resets.
+        infusions: whether some are infusions.
+        resets: whether there are resets.
+        steady: how many doses to a steady state an individual has at most.
+        period: a time in which something happens, for infusions that never end.
+    """
+
+    doses: bool = False
+    infusions: bool = False
+    resets: bool = False
+    steady: int = 0
+    period: float = 1.0
+
+
+def arrays_of(experiment: Experiment, declaration: Declaration, kinds: Kinds, dtype: Any) -> Given:
+    """What is given to each individual, with a leading axis of individuals."""
+    count = len(experiment.individuals)
+    doses = _padded_doses(experiment.doses, count) if kinds.doses else {}
+    inputs = {
+        name: _padded_samples(experiment, name, c.interpolation)
+        for name, c in declaration.inputs.items()
+    }
+    return Given(
+        {name: np.asarray(x, dtype) for name, x in doses.items()},
+        {name: (np.asarray(t, dtype), np.asarray(x, dtype)) for name, (t, x) in inputs.items()},
+        None,
+    )
+
+
+def kinds_of(doses: Doses | None, period: float) -> Kinds:
+    """What kinds of doses there are, in an experiment that is so long."""
+    if doses is None or not len(doses):
+        return Kinds()
+    steady = np.bincount(doses.individual, doses.steady > 0)
+    infusions = (doses.rate != 0) | (doses.duration != 0)
+    return Kinds(
+        True,
+        bool(infusions.any()),
+        bool(doses.reset.any()),
+        int(steady.max()),
+        period if period > 0 else 1.0,
+    )
+
+
+def _padded_doses(doses: Doses | None, count: int) -> dict[str, np.ndarray]:
+    """The columns of doses, of shape (individual, dose); what is not there comes never."""
+    assert doses is not None
+    place = _places(doses.individual)
+    width = int(place.max()) + 1
+    blank = {"time": np.inf, "element": -1.0}
+    columns = {}
+    for name in ("time", "element", "amount", "rate", "duration", "interval", "steady", "reset"):
+        columns[name] = np.full((count, width), blank.get(name, 0.0))
+        columns[name][doses.individual, place] = getattr(doses, name)
+    return columns
+
+
+def _padded_samples(
+    experiment: Experiment, name: str, interpolation: AbstractInterpolation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times and coefficients of the samples of an input, of shape (individual, sample, ...).
+
+    Where an individual has fewer, its last value is repeated, later and later.
+    """
+    samples, count = experiment.inputs[name], len(experiment.individuals)
+    own = [(samples.times[rows], samples.values[rows]) for rows in _rows_of(samples, count)]
+    if interpolation.jumps:  # where it stays as it is, there is nothing to stop for
+        moves = [np.append(True, np.diff(values) != 0) for _, values in own]
+        own = [(t[kept], x[kept]) for (t, x), kept in zip(own, moves, strict=True)]
+    width = max(len(times) for times, _ in own)
+    every = []
+    for times, values in own:
+        more = width - len(times)
+        coefficients = interpolation.coefficients(times, values)
+        rest = np.zeros((more, coefficients.shape[1]))
+        rest[:, 0] = values[-1]
+        later = times[-1] + np.arange(1, more + 1) * max(1.0, abs(times[-1]))
+        every.append((np.append(times, later), np.concatenate([coefficients, rest])))
+    times, coefficients = zip(*every, strict=True)
+    return np.stack(times), np.stack(coefficients)
+
+
+def _rows_of(samples: Samples, count: int) -> list[slice]:
+    """The rows of each individual; individuals do not decrease."""
+    edges = np.searchsorted(samples.individual, np.arange(count + 1))
+    return [slice(start, end) for start, end in pairwise(edges)]
+
+
+def _places(individual: np.ndarray) -> np.ndarray:
+    """The number of each row among those of its individual; individuals do not decrease."""
+    first = np.searchsorted(individual, individual)
+    return np.arange(len(individual)) - first

@@ -1,0 +1,87 @@
+"""Centrings chosen from how much the data of each group say, by a short run before the long one."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odecal._engine import Engine, Journal
+from odecal._flat import FlatModel, flatten
+from odecal._model import Model
+from odecal._programs import Compiler
+from odecal._progress import Progress
+from odecal._start import NUM_CANDIDATES, StartFinder
+from odecal._streams import key_of, streams
+from odecal.centring import Informed, Partial
+from odecal.samplers import NUTS, Run
+
+# The pilot run: chains, warm-up, draws, and how deep trees may grow; and what is added to its seed.
+_PILOT = Run(4, 200, 150)
+_DEPTH, _OTHER_SEED = 7, 2**32
+
+
+def informed(model: Model, seed: int, progress: Progress) -> Model:
+    """Choose the coordinates of parameters whose centring is `Informed`.
+
+    A short run in non-centred coordinates tells the variance v of each group's standardised value,
+    z = (θ − μ)/σ, which is 1 where the data say nothing of it: w = 1 − v is what they take away.
+
+    Args:
+        model: the model; to be called outside its precision.
+        seed: of the run.
+        progress: where progress is shown.
+
+    Returns:
+        The model with its centrings chosen; the same where there is nothing to choose.
+    """
+    wanted = [
+        name
+        for block in model.hierarchy.blocks
+        for name, c in block.members.items()
+        if isinstance(c.variation.centring, Informed) and block.raw in model.hierarchy.coordinates
+    ]
+    if not wanted:
+        return model
+    progress.say("Choosing centrings: a short run")
+    with model.precision(), Compiler() as compiler, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run itself says what is to be said
+        flat = flatten(model)
+        draws = _pilot(model, flat, seed, compiler)
+        standard, scales = _standardised(model, flat, draws)
+    chosen = {name: _weights(standard[name], scales[name]) for name in wanted}
+    return replace(model, centrings={**model.centrings, **chosen})
+
+
+def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> np.ndarray:
+    """Draws of a short run, of shape (draw, dim)."""
+    stream = streams(seed + _OTHER_SEED)
+    engine = Engine(flat, NUTS(max_tree_depth=_DEPTH), _PILOT, stream.chains, compiler)
+    finder = StartFinder(flat, compiler, flat.hierarchical)
+    keys = jax.random.split(key_of(stream.prior), NUM_CANDIDATES)
+    candidates = np.asarray(jax.jit(jax.vmap(flat.sample_prior))(keys))
+    starts = finder(candidates, stream.starts, _PILOT.num_chains).starts
+    chains, _ = engine.go_on(engine.begin(starts), Progress(), Journal())
+    return np.asarray(chains.positions).reshape(-1, flat.dim)
+
+
+def _standardised(
+    model: Model, flat: FlatModel, draws: np.ndarray
+) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    """(θ − μ)/σ of every group and the scale σ of each parameter, with a leading axis of draws."""
+
+    def one(position: jax.Array) -> Any:
+        found = model.unfold(model.constrain(flat.unravel(position)))
+        return found.standard, found.scales
+
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jnp.asarray(draws)))
+
+
+def _weights(standard: np.ndarray, scale: np.ndarray) -> Partial:
+    """The centring of one parameter."""
+    w = np.clip(1.0 - standard.var(axis=0), 0.0, 1.0)
+    about = float(np.median(scale))
+    return Partial(w, np.clip(2.0 * w - 1.0, 0.0, 1.0), about)

@@ -1,0 +1,136 @@
+"""Pictures of many individuals."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from odecal._errors import OutputError
+from odecal._save import check_output
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+# The quantiles of a visual predictive check, and how sure their bands are.
+_QUANTILES = (0.05, 0.5, 0.95)
+_SURE = (0.05, 0.95)
+_COLOURS = {0.05: "tab:blue", 0.5: "tab:orange", 0.95: "tab:blue"}
+# A bin of times has so many values, about, and there are so many at most.
+_PER_BIN, _MOST_BINS = 12, 12
+
+
+def plot_vpc(
+    posterior: "xr.DataTree", path: str | Path | None = None, *, log: bool = False
+) -> "Figure":
+    """Draw a visual predictive check of a population.
+
+    Of the values in each bin of times, the 5, 50 and 95 % quantiles are compared with those of
+    data simulated for other individuals of the same population, with the same doses, times and
+    covariates: a band has each quantile in 90 % of the simulations. Values that are known to lie
+    below a limit count as that limit, in the data and in the simulations.
+
+    Source: Holford (2005), "The visual predictive check", PAGE 14, abstract 738.
+
+    Args:
+        posterior: the result of a calibration of a system with varying parameters.
+        path: where to save the picture as PNG; None only makes it.
+        log: whether values are drawn on a logarithmic axis.
+
+    Returns:
+        The figure, of one panel an observable (or an element of a vector-valued one).
+
+    Raises:
+        OutputError: if nothing varies in the posterior, or the picture cannot be written there.
+    """
+    from matplotlib.figure import Figure
+
+    target = None if path is None else check_output(path, ".png")
+    if "population_predictive" not in posterior.children:
+        raise OutputError(
+            "This posterior has no group `population_predictive`: a visual predictive check needs "
+            "a population. Expected a system with parameters that vary between groups, by "
+            "Parameter.varying(...). Take odecal.plot_fit."
+        )
+    simulated = posterior["population_predictive"].to_dataset()
+    observed = posterior["observed_data"].to_dataset()
+    panels = [
+        (str(name), element)
+        for name in simulated.data_vars
+        for element in np.ndindex(*observed[name].shape[1:])
+    ]
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(6.2 * columns + 0.4, 4.2 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, (name, element) in zip(axes, panels, strict=False):
+        _draw_check(axis, posterior.attrs, (observed, simulated), name, element)
+        if log:
+            axis.set_yscale("log")
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    axes[0].legend(frameon=False, fontsize="small")
+    figure.suptitle(f"{posterior.attrs.get('system', '')}: visual predictive check")
+    if target is not None:
+        figure.savefig(target, dpi=150)
+    return figure
+
+
+def _draw_check(
+    axis: Any, attrs: Any, data: tuple["xr.Dataset", "xr.Dataset"], name: str, element: Any
+) -> None:
+    """One observable: its values, their quantiles, and the bands of simulated ones."""
+    observed, simulated = (part[name] for part in data)
+    one = dict(zip(observed.dims[1:], element, strict=True))
+    values = observed.isel(one).values
+    times = observed[_time_of(observed)].values
+    draws = simulated.isel(one).values.reshape(-1, len(times))
+    upper = data[0].get(f"{name}_upper")
+    if upper is not None:
+        values, draws = _quantified(values, upper.isel(one).values, draws)
+    here = np.isfinite(values)
+    bins = _bins(times[here])
+    middles = [float(np.median(times[here][bins == i])) for i in range(bins.max() + 1)]
+    for q in _QUANTILES:
+        label = {0.5: "median", 0.05: "5 and 95 %"}.get(q)
+        seen = [np.quantile(values[here][bins == i], q) for i in range(len(middles))]
+        drawn = np.stack(
+            [np.nanquantile(draws[:, here][:, bins == i], q, axis=1) for i in range(len(middles))]
+        )
+        low, high = np.nanquantile(drawn, _SURE, axis=1)
+        band = f"simulated {label}" if label else None
+        axis.fill_between(middles, low, high, color=_COLOURS[q], alpha=0.3, lw=0, label=band)
+        style = "-" if q == 0.5 else "--"
+        axis.plot(middles, seen, style, color="black", lw=1.3, label=label and f"observed {label}")
+    axis.plot(times[here], values[here], "o", color="black", ms=2.5, alpha=0.45)
+    labels = [str(observed[dim].values[i]) for dim, i in one.items()]
+    axis.set_title(f"{name}[{', '.join(labels)}]" if labels else name, fontsize="medium")
+    axis.set_ylabel(observed.attrs.get("units", "") or name)
+    unit = attrs.get("time_unit", "")
+    axis.set_xlabel(f"time ({unit})" if unit else "time")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _time_of(observed: "xr.DataArray") -> str:
+    """The name of the coordinate of times."""
+    own = observed.dims[0]
+    return next((str(c) for c in observed.coords if str(c).startswith("time")), str(own))
+
+
+def _quantified(
+    lower: np.ndarray, upper: np.ndarray, draws: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values, and simulated ones, as a laboratory would report them: no further than its limits."""
+    left, right = np.isneginf(lower), np.isposinf(upper)
+    floor = upper[left].max() if left.any() else -np.inf
+    ceiling = lower[right].min() if right.any() else np.inf
+    values = np.where(left, floor, np.where(right, ceiling, (lower + upper) / 2))
+    return np.clip(values, floor, ceiling), np.clip(draws, floor, ceiling)
+
+
+def _bins(times: np.ndarray) -> np.ndarray:
+    """The number of the bin of each time: about as many values in each, equal times together."""
+    number = int(np.clip(len(times) // _PER_BIN, 1, _MOST_BINS))
+    edges = np.unique(np.quantile(times, np.linspace(0, 1, number + 1)[1:-1], method="nearest"))
+    found = np.searchsorted(edges, times, side="left")
+    return np.unique(found, return_inverse=True)[1]

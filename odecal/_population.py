@@ -1,0 +1,107 @@
+"""Many individuals at once: their parameters and their solves, in batches."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odecal._declaration import Declaration, initial_name
+from odecal._drive import Drive
+from odecal._given import Given
+from odecal._programs import each
+from odecal._settings import Solve
+from odecal._solve import Trajectory, solve_system
+from odecal._values import Values
+
+if TYPE_CHECKING:
+    from odecal._system import System
+
+
+class Persons(NamedTuple):
+    """The parameters of every individual.
+
+    Args:
+        p: parameters, constants, covariates and initial values, by name; those of the individuals'
+            own have a leading axis of individuals.
+        own: the names of these.
+    """
+
+    p: Values
+    own: tuple[str, ...]
+
+    @property
+    def axes(self) -> Values:
+        """The axis of individuals of each value: 0 for own ones, None for shared ones."""
+        return Values({name: 0 if name in self.own else None for name in self.p}, "parameter")
+
+    def rows(self, who: np.ndarray) -> Values:
+        """The values for some individuals, perhaps more than once."""
+        return Values(
+            {name: x[who] if name in self.own else x for name, x in self.p.items()}, "parameter"
+        )
+
+
+def persons_of(
+    declaration: Declaration, shared: dict[str, Any], own: dict[str, Any], dtype: Any
+) -> Persons:
+    """The record `p` of every individual.
+
+    Args:
+        declaration: the system.
+        shared: the values of what all share, by name.
+        own: those of what each has of its own, with a leading axis of individuals.
+        dtype: the floating type to compute in.
+    """
+    if not own:
+        return Persons(declaration.parameters(shared, dtype), ())
+
+    def one(own: dict[str, Any]) -> dict[str, Any]:
+        return dict(declaration.parameters({**shared, **own}, dtype))
+
+    whole = declaration.parameters(
+        {**shared, **{name: jnp.asarray(x)[0] for name, x in own.items()}}, dtype
+    )
+    computed = [initial_name(name) for name in declaration.computed_initials]
+    each = jax.vmap(one)(own)
+    names = [*own, *computed]
+    return Persons(
+        Values(
+            {name: each[name] if name in names else x for name, x in whole.items()}, "parameter"
+        ),
+        tuple(name for name in whole if name in names),
+    )
+
+
+def solve_each(
+    system: "System",
+    persons: Persons,
+    when: tuple[Any, Any],
+    settings: Solve,
+    drive: Drive,
+    given: Given,
+) -> Trajectory:
+    """Solve for every individual.
+
+    On a CPU one after the other, in one small loop each: as measured, the fastest there, for what
+    a batch steps through together is too large for the innermost caches, and all of it waits for
+    the slowest. Elsewhere all in one batch.
+
+    Args:
+        system: the system.
+        persons: the parameters of every individual.
+        when: the initial times, of shape (individual,), and the times to keep, of shape
+            (individual, time).
+        settings: of the solve.
+        drive: how doses and inputs act.
+        given: those of every individual.
+
+    Returns:
+        The trajectories, with a leading axis of individuals.
+    """
+
+    def one(own: dict[str, Any], t0: Any, ts: Any, given: Given) -> Trajectory:
+        p = Values({**persons.p, **own}, "parameter")
+        return solve_system(system, p, t0, ts, settings, drive, given)
+
+    return each(one)({name: persons.p[name] for name in persons.own}, *when, given)

@@ -1,0 +1,108 @@
+"""Cells that say between which bounds a value lies: `<0.5`, `>100`, `0.2..0.5`, BLQ."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from odecal._errors import ObservationError
+from odecal._reading._sheet import loose_numbers, row_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_BELOW = re.compile(rf"<\s*({_NUMBER})")
+_ABOVE = re.compile(rf">\s*({_NUMBER})")
+_BETWEEN = re.compile(rf"({_NUMBER})\s*\.\.\s*({_NUMBER})")
+_BELOW_LIMIT = ("BLQ", "BLOQ", "LLOQ")
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Between what each value lies; both are NaN where it is missing, and equal where it is known.
+
+    Args:
+        lower: −inf for none.
+        upper: of the same shape; +inf for none.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which values are numbers."""
+        same: np.ndarray = self.lower == self.upper
+        return same
+
+
+def read_bounds(column: "pd.Series", name: str, lloq: np.ndarray) -> Bounds:
+    """What the cells of a column say, before limits of quantification count.
+
+    Args:
+        column: numbers, text, or empty cells.
+        name: of the column, for messages.
+        lloq: the lower limit that BLQ means in each row, of shape (row,); NaN for none.
+
+    Raises:
+        ObservationError: at the first cell that says nothing of a value, with its row.
+    """
+    values = loose_numbers(column, name)
+    lower, upper = values, values.copy()
+    for position in np.flatnonzero(np.isnan(values) & column.notna().to_numpy()):
+        row = row_number(column, position)
+        lower[position], upper[position] = _between(
+            column.iloc[position], f"column `{name}` holds", row, lloq[position]
+        )
+    return Bounds(lower, upper)
+
+
+def censored(bounds: Bounds, lloq: np.ndarray, uloq: np.ndarray) -> Bounds:
+    """Numbers beyond the limits of quantification into what is known of them.
+
+    Args:
+        bounds: of values.
+        lloq: the lower limit of each, of a shape that broadcasts; NaN for none.
+        uloq: the upper limit, likewise.
+    """
+    below = bounds.known & (bounds.lower < lloq)
+    above = bounds.known & (bounds.upper > uloq)
+    lower = np.where(below, -np.inf, np.where(above, uloq, bounds.lower))
+    upper = np.where(below, lloq, np.where(above, np.inf, bounds.upper))
+    return Bounds(lower, upper)
+
+
+def limit(value: float | None) -> float:
+    """A limit of quantification; NaN for none, which nothing is beyond."""
+    return np.nan if value is None else float(value)
+
+
+def _between(cell: object, subject: str, row: int, lloq: float) -> tuple[float, float]:
+    """The bounds that the text of one cell says."""
+    text = str(cell).strip()
+    if match := _BELOW.fullmatch(text):
+        return -np.inf, float(match[1])
+    if match := _ABOVE.fullmatch(text):
+        return float(match[1]), np.inf
+    if match := _BETWEEN.fullmatch(text):
+        lower, upper = float(match[1]), float(match[2])
+        if lower > upper:
+            raise ObservationError(
+                f"The {subject} bounds in the wrong order in row {row}: {cell!r}. Expected the "
+                f"lower one first. Write {match[2]}..{match[1]}."
+            )
+        return lower, upper
+    if text.upper() in _BELOW_LIMIT:
+        if np.isnan(lloq):
+            raise ObservationError(
+                f"The {subject} {text} in row {row}, below a limit that is not known. Expected "
+                "the limit. Declare it, Observable(..., lloq=...), or write it, such as <0.5."
+            )
+        return -np.inf, lloq
+    raise ObservationError(
+        f"The {subject} text in row {row}: {cell!r}. Expected numbers; a missing value is an empty "
+        "cell, NA or NaN; a censored one is <0.5, >100 or 0.2..0.5, or BLQ where "
+        "Observable(..., lloq=...) says the limit."
+    )

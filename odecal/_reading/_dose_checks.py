@@ -1,0 +1,132 @@
+"""The refusal of doses that cannot be."""
+
+import numpy as np
+
+from odecal._declaration import Declaration
+from odecal._errors import ObservationError
+from odecal._reading._dose_records import DoseRecords, element_names
+from odecal._reading._individuals import People
+from odecal._reading._layout import elements
+
+
+def check_records(records: DoseRecords, declaration: Declaration, where: str) -> None:
+    """Refuse doses that cannot be.
+
+    Args:
+        records: with the element −1 only where they put nothing into a state.
+        declaration: the system.
+        where: which table they are of, for messages.
+
+    Raises:
+        ObservationError: at the first such dose, with its row and what to do.
+    """
+    r = records
+
+    def refuse(wrong: np.ndarray, problem: str) -> None:
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            cells = {name: column[at] for name, column in vars(records).items()}
+            raise ObservationError(f"Row {r.row[at] + 1} of {where} {problem.format(**cells)}")
+
+    refuse(
+        r.amount < 0,
+        "has the amount {amount:g}. Expected none below 0. Correct it; what takes away from a "
+        "state belongs into the vector field.",
+    )
+    refuse(
+        ~np.isin(r.steady, (0, 1, 2)),
+        "has the steady state {steady:g}. Expected 0 for none, 1 where it replaces the state, or 2 "
+        "where it is added. Correct it.",
+    )
+    refuse(
+        ~np.isin(r.reset, (0, 1)),
+        "has the reset {reset:g}. Expected 0, or 1 where the state begins anew. Correct it.",
+    )
+    refuse(
+        (r.rate < 0) & ~np.isin(r.rate, (-1, -2)),
+        "has the rate {rate:g}. Expected 0 for a bolus, a positive rate, −1 where the system gives "
+        "the rate, or −2 where it gives the duration. Correct it.",
+    )
+    refuse(
+        r.duration < 0,
+        "has the duration {duration:g}. Expected 0 for none, or a positive one. Correct it.",
+    )
+    refuse(
+        (r.rate != 0) & (r.duration != 0),
+        "has a rate, {rate:g}, and a duration, {duration:g}. Expected one of them, since the "
+        "amount over one gives the other. Leave one out.",
+    )
+    refuse(
+        r.interval < 0,
+        "has the interval {interval:g}. Expected 0 for none, or a positive one. Correct it.",
+    )
+    refuse(
+        (r.additional < 0) | (r.additional != np.floor(r.additional)),
+        "has {additional:g} additional doses. Expected a whole number of at least 0. Correct it.",
+    )
+    refuse(
+        (r.additional > 0) & (r.interval == 0),
+        "has {additional:g} additional doses without an interval. Expected a positive one. Say "
+        "after which time each is given.",
+    )
+    refuse(
+        (r.steady > 0) & (r.amount > 0) & (r.interval == 0),
+        "is in steady state without an interval. Expected that between the doses before it. Give "
+        "one; a constant infusion has the amount 0 and a positive rate instead.",
+    )
+    refuse(
+        (r.amount == 0) & ~r.at_rest & ~(r.nothing & (r.reset == 1)),
+        "has the amount 0. Expected a positive one; or 0 for a reset alone, and for a constant "
+        "infusion in steady state, which has a positive rate and no interval. Give the amount, or "
+        "drop the row.",
+    )
+    _refuse_silent(records, declaration, where)
+
+
+def _refuse_silent(records: DoseRecords, declaration: Declaration, where: str) -> None:
+    """Refuse infusions that leave to the system what it does not say."""
+    names = element_names(declaration)
+    dosing = [
+        state.dosing
+        for name, state in declaration.states.items()
+        for _ in elements(declaration, name)
+    ]
+    for code, part in ((-1, "rate"), (-2, "duration")):
+        silent = np.asarray([getattr(of, part) is None for of in dosing])
+        wrong = (records.rate == code) & silent[records.element]
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise ObservationError(
+                f"Row {records.row[at] + 1} of {where} has the rate −{-code}, which leaves the "
+                f"{part} to the system. Expected `{names[records.element[at]]}` to give one. Got "
+                f"none. Declare it, State(..., dosing=Dosing({part}=...)), or give the {part} in "
+                "the table."
+            )
+
+
+def check_starts(records: DoseRecords, t0: float | None, people: People, where: str) -> None:
+    """Refuse doses that go back in time, or lie before the initial time of the system.
+
+    Args:
+        records: of any order of individuals.
+        t0: the initial time of the system; None for the first of the tables.
+        people: the individuals.
+        where: which table the doses are of, for messages.
+    """
+    if t0 is not None and (records.time < t0).any():
+        at = int(np.argmax(records.time < t0))
+        raise ObservationError(
+            f"Row {records.row[at] + 1} of {where} gives a dose at {records.time[at]:g}, before "
+            f"the initial time t0 = {t0:g}. Expected none before it. Set an earlier t0 of the "
+            "system, or drop the row."
+        )
+    order = np.argsort(records.individual, kind="stable")
+    time, individual = records.time[order], records.individual[order]
+    falls = (np.diff(time) < 0) & (np.diff(individual) == 0)
+    if falls.any():
+        at = int(np.argmax(falls))
+        raise ObservationError(
+            f"The times of {where}{people.of(individual[at])} are not sorted: row "
+            f"{records.row[order[at + 1]] + 1} has {time[at + 1]:g} after {time[at]:g}. Expected "
+            "times that never go back within an individual. Sort the table."
+        )

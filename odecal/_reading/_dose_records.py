@@ -1,0 +1,134 @@
+"""Doses as they are recorded, checked, and written out one by one."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from odecal._declaration import Declaration
+from odecal._experiment import Doses
+from odecal._reading._layout import elements
+
+# Times that differ by less, relatively, are the same: 3 · 0.7 is not quite 2.1.
+_SAME_TIME = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class DoseRecords:
+    """Doses as they are recorded: one a row of a table, each of shape (record,).
+
+    Args:
+        row: the row of the table, counted from 0.
+        individual: to whom.
+        time: when the first one was given.
+        element: which element of the packed state it goes into.
+        amount: how much.
+        rate: 0, positive, −1 or −2, as in `Doses`.
+        duration: 0 or positive.
+        interval: between repeated doses, or those before a steady state.
+        additional: how many more are given.
+        steady: 0, 1 or 2, as in `Doses`.
+        reset: whether the state begins anew before it, 0 or 1.
+    """
+
+    row: np.ndarray
+    individual: np.ndarray
+    time: np.ndarray
+    element: np.ndarray
+    amount: np.ndarray
+    rate: np.ndarray
+    duration: np.ndarray
+    interval: np.ndarray
+    additional: np.ndarray
+    steady: np.ndarray
+    reset: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, index: np.ndarray) -> "DoseRecords":
+        """Some of them, or some repeatedly."""
+        return DoseRecords(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    @property
+    def nothing(self) -> np.ndarray:
+        """Which put nothing into a state: resets alone, or mistakes."""
+        rest = (self.rate, self.duration, self.interval, self.additional, self.steady)
+        none: np.ndarray = (self.amount == 0) & np.all([part == 0 for part in rest], axis=0)
+        return none
+
+    @property
+    def at_rest(self) -> np.ndarray:
+        """Which are constant infusions that have come to rest."""
+        steady = (self.amount == 0) & (self.steady > 0) & (self.interval == 0)
+        rest: np.ndarray = steady & (self.rate > 0) & (self.duration == 0) & (self.additional == 0)
+        return rest
+
+
+def element_names(declaration: Declaration) -> list[str]:
+    """The elements of the packed state, by the names that tables give them."""
+    return [name for state in declaration.states for name in elements(declaration, state)]
+
+
+def written_out(records: DoseRecords, who: np.ndarray, times: np.ndarray) -> Doses:
+    """Every dose by itself, sorted by individual and time.
+
+    Args:
+        records: checked.
+        who: the individual of each observation, of shape (row,).
+        times: when these are, of shape (row,). A dose that is additional and meant to be at one of
+            them is at exactly that time.
+    """
+    counts = 1 + records.additional.astype(int)
+    source = np.repeat(np.arange(len(records)), counts)
+    each = records.take(source)
+    ends = np.cumsum(counts)
+    order = np.arange(len(each)) - np.repeat(ends - counts, counts)
+    time = each.time + order * each.interval
+    time = np.where(order > 0, _snapped(time, each, who, times), time)
+    first = order == 0
+    sort = np.lexsort((time, each.individual))
+    sort = sort[~_cancelled(records, source, first, time)[sort]]
+    each = replace(each, time=time, steady=np.where(first, each.steady, 0)).take(sort)
+    return Doses(
+        each.individual,
+        each.time,
+        np.where(each.nothing, -1, each.element),
+        each.amount,
+        each.rate,
+        each.duration,
+        np.where(each.steady > 0, each.interval, 0.0),
+        each.steady.astype(int),
+        (each.reset == 1) & first[sort],
+    )
+
+
+def _cancelled(
+    records: DoseRecords, source: np.ndarray, first: np.ndarray, time: np.ndarray
+) -> np.ndarray:
+    """Which additional doses a later reset, or a steady state that replaces the state, cancels.
+
+    So PREDPP does: https://nmhelp.tingjieguo.com/ss.html on SS 1.
+    """
+    cancelled = np.zeros(len(source), bool)
+    for k in np.flatnonzero((records.reset == 1) | (records.steady == 1)):
+        same = records.individual[source] == records.individual[k]
+        cancelled |= same & ~first & (source < k) & (time >= records.time[k])
+    return cancelled
+
+
+def _snapped(
+    dose_times: np.ndarray, records: DoseRecords, who: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Times of doses, moved by rounding errors to the observations that they are meant to meet.
+
+    An observation sees the state before a dose of the same time, which must not come just before.
+    """
+    # NumPy sorts complex numbers as pairs, here of an individual and a time.
+    known = np.unique(who + 1j * times)
+    at = np.searchsorted(known, records.individual + 1j * dose_times)
+    result = dose_times
+    for near in (known[np.clip(at - 1, 0, None)], known[np.clip(at, None, len(known) - 1)]):
+        scale = np.maximum(np.abs(dose_times), records.interval)
+        close = np.abs(near.imag - dose_times) <= _SAME_TIME * scale
+        result = np.where(close & (near.real == records.individual), near.imag, result)
+    return result

@@ -1,0 +1,226 @@
+"""What the columns of a table are to a system, and the refusal of those that are nothing to it."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from odecal._components import State
+from odecal._declaration import Declaration
+from odecal._driving import Input
+from odecal._errors import ObservationError, listed, suggestion
+from odecal._experiment import Columns
+from odecal._varying import Covariate, Varying, as_group
+
+if TYPE_CHECKING:
+    from odecal._system import System
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What the columns of a table are to a system.
+
+    Args:
+        declaration: the system.
+        individual: the columns that tell individuals apart; none for a single experiment.
+        nested: whether those were declared, and so stand from the outermost to the innermost.
+        groups: the columns of every group that a parameter varies over.
+        covariates: the column of each covariate.
+        inputs: the column of each input.
+        observables: the columns of each observable, one an element.
+        time: the name of the time column, which must be there; None finds it.
+        usual_time: its usual name, taken where it is there.
+        ignore: columns to leave out, where they are.
+        asked: those of them that the user asked for with this table, which must be there.
+    """
+
+    declaration: Declaration
+    individual: Columns
+    nested: bool
+    groups: tuple[Columns, ...]
+    covariates: Mapping[str, str]
+    inputs: Mapping[str, str]
+    observables: Mapping[str, Sequence[str]]
+    time: str | None
+    usual_time: str | None
+    ignore: Sequence[str]
+    asked: Sequence[str] = ()
+
+    @property
+    def labels(self) -> list[str]:
+        """The columns that name individuals and groups."""
+        columns = itertools.chain(self.individual, *self.groups)
+        return list(dict.fromkeys(columns))
+
+    @property
+    def values(self) -> list[str]:
+        """The columns of observables and inputs, which a row is there for."""
+        columns = itertools.chain(*self.observables.values(), self.inputs.values())
+        return list(dict.fromkeys(columns))
+
+    @property
+    def claimed(self) -> list[str]:
+        """Every column that the system reads, but that of time."""
+        return list(dict.fromkeys([*self.labels, *self.values, *self.covariates.values()]))
+
+    @property
+    def kinds(self) -> str:
+        """What a column can be to this system, in words."""
+        kinds = {
+            "observable": self.observables,
+            "covariate": self.covariates,
+            "input": self.inputs,
+            "label": self.labels,
+        }
+        *most, last = (kind for kind, columns in kinds.items() if columns)
+        return f"{', '.join(most)} or {last}" if most else last
+
+
+def layout_of(
+    system: "System", time: str | None, ignore: Sequence[str], asked: Sequence[str]
+) -> Layout:
+    """What a system reads from its tables.
+
+    Args:
+        system: the system.
+        time: the name of the time column, if the user gave it with the table.
+        ignore: columns to leave out.
+        asked: those of them that the user gave with the table.
+    """
+    declaration = system.declaration
+    groups = _groups(declaration)
+    declared = None if system.individual is None else as_group(system.individual)
+    return Layout(
+        declaration,
+        tuple(dict.fromkeys(itertools.chain(*groups))) if declared is None else declared,
+        declared is not None,
+        groups,
+        {name: c.column or name for name, c in declaration.of(Covariate).items()},
+        {name: c.column or name for name, c in declaration.of(Input).items()},
+        {name: elements(declaration, name) for name in declaration.observables},
+        time,
+        system.time_column,
+        ignore,
+        asked,
+    )
+
+
+def _groups(declaration: Declaration) -> tuple[Columns, ...]:
+    """The columns of every group that a parameter or an initial value varies over."""
+    parts = [
+        part.initial if isinstance(part, State) else part
+        for part in declaration.components.values()
+    ]
+    return tuple(dict.fromkeys(p.variation.group for p in parts if isinstance(p, Varying)))
+
+
+def elements(declaration: Declaration, name: str) -> list[str]:
+    """What a part is called in tables: its name, or `name[label]` for each element of a vector."""
+    dims = declaration.components[name].dims
+    if not dims:
+        return [name]
+    labels = itertools.product(*(declaration.coords[dim] for dim in dims))
+    return [f"{name}[{','.join(str(x) for x in label)}]" for label in labels]
+
+
+def time_column(layout: Layout, names: Sequence[str]) -> str:
+    """The time column of a tidy table, whose other columns must all be known.
+
+    Args:
+        layout: what the system reads.
+        names: of the columns of the table.
+
+    Raises:
+        ObservationError: if it cannot be told, or a column is missing or unknown.
+    """
+    time = layout.time
+    check_ignored(names, layout)
+    spare = [name for name in names if name not in layout.claimed and name not in layout.ignore]
+    missing = [name for name in layout.claimed if name not in names]
+    if time is not None and time not in names:
+        raise ObservationError(
+            f"The table has no time column `{time}`. Got the columns: {listed(names)}."
+            + suggestion(time, spare)
+        )
+    if time is None:
+        usual = [name for name in (layout.usual_time, "time", "t") if name in spare]
+        if usual:
+            time = usual[0]
+        elif len(spare) == 1 and not missing:
+            time = spare[0]
+    unknown = [name for name in spare if name != time]
+    check_columns(layout, names, unknown)
+    if time is None:
+        raise ObservationError(
+            "The time column cannot be told. Expected one column beside "
+            f"{listed(layout.claimed)}. Got {listed(spare)}. Name it `time`, or say which it is: "
+            "time_column in the class, or Observations(..., time=...)."
+        )
+    if unknown:
+        raise ObservationError(
+            f"The column `{unknown[0]}` is no {layout.kinds} of {layout.declaration.name}. "
+            f"Expected the time column `{time}` and: {listed(layout.claimed)}."
+            + suggestion(unknown[0], layout.claimed)
+            + " Rename or drop it, or leave it out by ignored_columns in the class, or "
+            "Observations(..., ignore=...)."
+        )
+    return time
+
+
+def check_columns(
+    layout: Layout, names: Iterable[str], unknown: Sequence[str], *, observables: bool = True
+) -> None:
+    """Refuse a table that lacks a column.
+
+    Args:
+        layout: what the system reads.
+        names: of the columns of the table.
+        unknown: those of them that nothing claims, one of which may be a slip of the pen.
+        observables: whether those have columns of their own.
+    """
+    system, names = layout.declaration.name, list(names)
+
+    def check(columns: Iterable[str], what: str, advice: str) -> None:
+        for column in columns:
+            if column not in names:
+                raise ObservationError(
+                    f"The table has no column `{column}` {what}. Got the columns: {listed(names)}."
+                    + suggestion(column, unknown)
+                    + f" Add or rename the column, or {advice}."
+                )
+
+    check(
+        layout.individual,
+        f"to tell the individuals of {system} apart",
+        "set `individual` of the class to one of these"
+        if layout.nested
+        else "let parameters vary over one of these",
+    )
+    for name, columns in layout.observables.items() if observables else ():
+        check(
+            columns,
+            f"for the observable `{name}` of {system}",
+            f"leave the observable out with {system}({name}=None)",
+        )
+    for group in layout.groups:
+        what = f"for the group {_quoted(group)} that a parameter of {system} varies over"
+        check(group, what, "let the parameter vary over another group")
+    for kind, parts in (("Covariate", layout.covariates), ("Input", layout.inputs)):
+        for name, column in parts.items():
+            what = f"for the {kind.lower()} `{name}` of {system}"
+            check([column], what, f'declare where it is: {name} = {kind}("<its column>")')
+
+
+def _quoted(group: Columns) -> str:
+    return f'"{group[0]}"' if len(group) == 1 else f"({', '.join(f'"{c}"' for c in group)})"
+
+
+def check_ignored(names: Iterable[str], layout: Layout) -> None:
+    """Refuse to leave out what is not there: it is a slip of the pen."""
+    names = list(names)
+    absent = [name for name in layout.asked if name not in names]
+    if absent:
+        raise ObservationError(
+            f"ignore names `{absent[0]}`, which the table does not have. Got the columns: "
+            f"{listed(names)}." + suggestion(absent[0], names)
+        )

@@ -1,0 +1,157 @@
+"""Observations of a system: what was measured when, checked and aligned."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from odecal._errors import ObservationError
+from odecal._experiment import Experiment, Series
+from odecal._reading._datasets import is_dataset, table_of
+from odecal._reading._dose_checks import check_starts
+from odecal._reading._dose_records import DoseRecords, written_out
+from odecal._reading._dose_tables import TABLE, read_doses
+from odecal._reading._individuals import names_of
+from odecal._reading._input_samples import read_samples
+from odecal._reading._layout import Layout, layout_of
+from odecal._reading._pharmacometric import is_pharmacometric, read_pharmacometric
+from odecal._reading._readings import Readings
+from odecal._reading._series import interval_starts as interval_starts
+from odecal._reading._series import series_of
+from odecal._reading._sheet import read_sheet
+from odecal._reading._tables import read_tidy
+
+if TYPE_CHECKING:
+    from odecal._system import System
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """A table of observations and how to read it.
+
+    Most calls take the table itself; this says more about it where that is needed.
+
+    A cell is a number, or empty where it is missing, or says what is known of a censored value:
+    `<0.5`, `>100`, `0.2..0.5`, or BLQ where `Observable(lloq=...)` says the limit.
+
+    A table with the columns TIME and DV, and EVID, AMT or MDV, is read as the pharmacometric table
+    that it is, with ID, RATE, ADDL, II, SS, CMT, CENS, LLOQ, LIMIT and DVID; a dot is a missing
+    cell. CMT counts the states, and DVID the observables, from 1, or names them. An observation
+    that stands behind a dose of the same time was measured after it.
+
+    Args:
+        data: a `pandas.DataFrame` or the path of a CSV file, with a time column and a column an
+            observable (`name[label]` for each element of a vector-valued one), or an
+            `xarray.Dataset` with a time dimension and a variable an observable. NaN is missing;
+            rows (or a dimension `replicate`) of the same time are replicates. The system says
+            which further columns (or dimensions) tell individuals, groups, covariates and inputs.
+        time: the name of the time column; None takes the system's `time_column`, or finds it.
+        ignore: columns to leave out, beside the system's `ignored_columns`.
+        doses: a table of doses, a `pandas.DataFrame` or the path of a CSV file, with the columns
+            of the individual, the time, `amount` and `state` (or `name[label]` in it), and where
+            needed `rate` (−1 or −2 where the system gives the rate or the duration), `duration`,
+            `interval`, `additional`, `steady_state` (1 replaces the state, 2 adds to it) and
+            `reset` (1: the state begins anew). An observation at the time of a dose was measured
+            before it.
+    """
+
+    data: Any
+    time: str | None = None
+    ignore: Sequence[str] = ()
+    doses: Any = None
+
+
+def read_experiment(data: Any, system: "System") -> Experiment:
+    """Read and check a table of observations of a system.
+
+    Args:
+        data: `Observations`, or what it takes as data.
+        system: the system that was observed.
+
+    Returns:
+        The observations, aligned.
+
+    Raises:
+        ObservationError: if the table does not fit the system.
+    """
+    source = data if isinstance(data, Observations) else Observations(data)
+    if not system.declaration.observables:
+        raise ObservationError(
+            f"{system.declaration.name} has no observable. Expected at least one, such as "
+            "Observable(lambda t, y, p: odecal.noise.Normal(y.amount, p.sigma))."
+        )
+    ignore = (*source.ignore, *system.ignored_columns)
+    layout = layout_of(system, source.time, ignore, source.ignore)
+    readings = _readings(source, layout)
+    records, where = _records(source, layout, readings)
+    people, t0 = readings.people, _initial_times(system.t0, readings, records)
+    series = {
+        name: series_of(name, rows, t0, layout.declaration.observables[name], people)
+        for name, rows in readings.rows.items()
+    }
+    doses = None
+    if records is not None:
+        check_starts(records, system.t0, people, where)
+        doses = written_out(records, people.who, readings.times)
+    inputs = read_samples(readings.table, layout, people, readings.times)
+    _warn_of_unobserved(readings, records, list(series.values()))
+    return Experiment(t0, series, people.individuals, doses, inputs)
+
+
+def _readings(source: Observations, layout: Layout) -> Readings:
+    """What a table of any kind holds."""
+    if is_dataset(source.data):
+        table, time = table_of(source.data, layout)
+        return read_tidy(table, layout, time)
+    table = read_sheet(source.data)
+    if is_pharmacometric(table, layout):
+        return read_pharmacometric(table, layout)
+    return read_tidy(table, layout)
+
+
+def _records(
+    source: Observations, layout: Layout, readings: Readings
+) -> tuple[DoseRecords | None, str]:
+    """The doses, and which table they are of."""
+    if source.doses is None:
+        return readings.records, "the table"
+    if readings.records is not None:
+        raise ObservationError(
+            "There are doses in the table of observations and in one by themselves. Expected one "
+            f"of the two: row {readings.records.row[0] + 1} of the first is a dose. Leave out "
+            "Observations(..., doses=...), or drop the rows of doses."
+        )
+    records = read_doses(source.doses, layout, readings.people, readings.time)
+    return (records if len(records) else None), TABLE
+
+
+def _initial_times(t0: float | None, readings: Readings, records: DoseRecords | None) -> np.ndarray:
+    """The initial time of each individual: the system's, or the first of its rows."""
+    if t0 is not None:
+        return np.full(len(readings.people), float(t0))
+    first = np.full(len(readings.people), np.inf)
+    np.minimum.at(first, readings.people.who, readings.times)
+    if records is not None:
+        np.minimum.at(first, records.individual, records.time)
+    return first
+
+
+def _warn_of_unobserved(
+    readings: Readings, records: DoseRecords | None, series: Sequence[Series]
+) -> None:
+    """Say that there are individuals of whom nothing was observed: it may be a slip."""
+    people = readings.people
+    observed = np.concatenate([one.individual for one in series])
+    silent = np.setdiff1d(np.arange(len(people)), observed)
+    if not silent.size:
+        return
+    dosed = 0 if records is None else np.isin(silent, records.individual).sum()
+    some = "all" if dosed == len(silent) else dosed
+    warnings.warn(
+        f"{len(silent)} of {len(people)} individuals have no observations"
+        + (f" ({some} of them have doses)" if dosed else "")
+        + f"; they are kept, and predicted from what the others tell: {names_of(people, silent)}.",
+        stacklevel=3,
+    )

@@ -1,0 +1,161 @@
+"""Pharmacometric tables as they are: doses and observations in one."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from odecal._errors import ObservationError, listed, suggestion
+from odecal._reading._dose_checks import check_records
+from odecal._reading._individuals import People, read_people
+from odecal._reading._layout import Layout, check_columns, check_ignored
+from odecal._reading._pharmacometric_events import TABLE, read_records
+from odecal._reading._pharmacometric_values import read_values
+from odecal._reading._readings import Readings, check_times
+from odecal._reading._sheet import numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What they mean is in the user's guide of NONMEM; for CENS and LIMIT, in that of Monolix.
+_NAMES = (
+    *("ID", "TIME", "DV", "EVID", "AMT", "RATE", "ADDL", "II", "SS", "CMT"),
+    *("MDV", "CENS", "LLOQ", "LIMIT", "DVID"),
+)
+
+
+def is_pharmacometric(table: "pd.DataFrame", layout: Layout) -> bool:
+    """Whether a table has TIME and DV, and a column that tells what its rows are."""
+    names = {name.upper() for name in table.columns if name not in layout.ignore}
+    taken = {name.upper() for name in (*layout.values, *layout.covariates.values())}
+    return {"TIME", "DV"} <= names and "DV" not in taken and bool(names & {"EVID", "AMT", "MDV"})
+
+
+def read_pharmacometric(table: "pd.DataFrame", layout: Layout) -> Readings:
+    """Read a pharmacometric table.
+
+    Args:
+        table: whose index numbers the rows from 0.
+        layout: what the system reads beside the columns that such tables have.
+
+    Raises:
+        ObservationError: if the table does not fit the system, with the row.
+    """
+    if len(table) == 0:
+        raise ObservationError("The table has no rows. Expected at least one observation.")
+    names = _names(table, layout)
+    table = _with_individual(_without_dots(table), layout, names)
+    _check_known(table, layout, names)
+    time = _time_column(table, layout, names)
+    times = numbers(table[time], time)
+    people = read_people(table, layout)
+    if "ID" in names and not layout.nested:
+        _check_one_id(table[names["ID"]], names["ID"], people)
+    _check_together(people)
+    check_times(times, time, people, people.who)
+    cells = {role: table[name] for role, name in names.items()}
+    kinds, records = read_records(cells, layout.declaration, people, times)
+    if len(records):
+        check_records(records, layout.declaration, TABLE)
+    rows = read_values(cells, layout.declaration, people, times, kinds)
+    return Readings(table, people, time, times, rows, records if len(records) else None)
+
+
+def _names(table: "pd.DataFrame", layout: Layout) -> dict[str, str]:
+    """The columns that pharmacometric tables have, by their usual names in capitals."""
+    names: dict[str, str] = {}
+    for name in table.columns:
+        role = name.upper()
+        if role not in _NAMES or name in layout.ignore:
+            continue
+        if role in names:
+            raise ObservationError(
+                f"The table has the columns `{names[role]}` and `{name}`. Expected one {role}. "
+                "Rename or drop the other, or leave it out by ignored_columns in the class, or "
+                "Observations(..., ignore=...)."
+            )
+        names[role] = name
+    return names
+
+
+def _without_dots(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table, in which a dot is a missing cell."""
+    import pandas as pd
+
+    def missing(cell: object) -> bool:
+        return isinstance(cell, str) and cell.strip() in ("", ".")
+
+    text = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.assign(**{name: table[name].mask(table[name].map(missing)) for name in text})
+
+
+def _with_individual(
+    table: "pd.DataFrame", layout: Layout, names: Mapping[str, str]
+) -> "pd.DataFrame":
+    """The table, in which ID takes the place of a column of individuals that is not there."""
+    if len(layout.individual) == 1 and layout.individual[0] not in table and "ID" in names:
+        return table.assign(**{layout.individual[0]: table[names["ID"]]})
+    return table
+
+
+def _check_known(table: "pd.DataFrame", layout: Layout, names: Mapping[str, str]) -> None:
+    check_ignored(table.columns, layout)
+    known: set[str | None] = {
+        *names.values(),
+        *layout.labels,
+        *layout.covariates.values(),
+        *layout.inputs.values(),
+    }
+    known |= {*layout.ignore, layout.time, layout.usual_time}
+    unknown = [name for name in table.columns if name not in known]
+    check_columns(layout, table.columns, unknown, observables=False)
+    if unknown:
+        raise ObservationError(
+            f"The column `{unknown[0]}` is not known. Expected those of a pharmacometric table "
+            f"({', '.join(_NAMES)}), and covariates, inputs or labels of "
+            f"{layout.declaration.name}."
+            + suggestion(unknown[0], [*_NAMES, *layout.claimed])
+            + f" Declare it, such as {unknown[0]} = Covariate(), or leave it out by "
+            "ignored_columns in the class, or Observations(..., ignore=...)."
+        )
+
+
+def _time_column(table: "pd.DataFrame", layout: Layout, names: Mapping[str, str]) -> str:
+    asked = layout.time
+    if asked is not None and asked.upper() != "TIME":
+        if asked not in table:
+            raise ObservationError(
+                f"The table has no time column `{asked}`. Got the columns: {listed(table.columns)}."
+                + suggestion(asked, table.columns)
+            )
+        return asked
+    usual = layout.usual_time
+    return usual if usual is not None and usual in table else names["TIME"]
+
+
+def _check_one_id(column: "pd.Series", name: str, people: People) -> None:
+    """Refuse a table of several subjects where the system knows of none, or of others."""
+    ids = column.ffill().bfill().to_numpy()
+    first = np.unique(people.who, return_index=True)[1]
+    other = np.flatnonzero(ids != ids[first[people.who]])
+    if other.size:
+        row = int(other[0])
+        raise ObservationError(
+            f"The table has more than one {name}: {ids[first[people.who[row]]]}, and {ids[row]} in "
+            f"row {row + 1}. Expected one, since the system does not tell individuals apart by it. "
+            f'Set individual = "{name}" in the class.'
+        )
+
+
+def _check_together(people: People) -> None:
+    """Refuse an individual whose rows are interrupted: two subjects that share an ID."""
+    starts = np.flatnonzero(np.diff(people.who, prepend=-1))
+    again = np.ones(len(starts), bool)
+    again[np.unique(people.who[starts], return_index=True)[1]] = False
+    if again.any():
+        row = int(starts[np.argmax(again)])
+        raise ObservationError(
+            f"Row {row + 1} of the table goes back to {people.called(people.who[row])}, after rows "
+            f"of {people.called(people.who[row - 1])}. Expected the rows of each together. If it "
+            "is the same one, sort the table by individual and time; if not, give it another label."
+        )

@@ -1,0 +1,126 @@
+"""What the rows of a pharmacometric table are, and the doses among them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from odecal._declaration import Declaration
+from odecal._errors import ObservationError, listed
+from odecal._reading._dose_records import DoseRecords, element_names
+from odecal._reading._dose_tables import element_of
+from odecal._reading._individuals import People
+from odecal._reading._sheet import loose_numbers, numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE = "the table"
+OBSERVATION, DOSE, OTHER, RESET, RESET_AND_DOSE = range(5)  # of EVID
+
+
+def zeros_for_empty(cells: "Mapping[str, pd.Series]", name: str) -> np.ndarray:
+    """A column, which is 0 where it is empty or not there."""
+    if name not in cells:
+        return np.zeros(len(cells["TIME"]))
+    return np.nan_to_num(numbers(cells[name], str(cells[name].name)))
+
+
+def refuse(wrong: np.ndarray, values: np.ndarray, problem: str) -> None:
+    """Refuse the first wrong row, whose value stands in the message.
+
+    Raises:
+        ObservationError: if any is wrong.
+    """
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ObservationError(f"Row {row + 1} of {TABLE} has {problem.format(f'{values[row]:g}')}")
+
+
+def read_records(
+    cells: "Mapping[str, pd.Series]", declaration: Declaration, people: People, times: np.ndarray
+) -> tuple[np.ndarray, DoseRecords]:
+    """What each row is, as EVID has it, and the doses and resets among them.
+
+    Args:
+        cells: the columns by their usual names.
+        declaration: the system.
+        people: the individuals.
+        times: of each row.
+
+    Raises:
+        ObservationError: if EVID, or what goes with it, cannot be.
+    """
+    amount, rate, steady = (zeros_for_empty(cells, name) for name in ("AMT", "RATE", "SS"))
+    kinds = _kinds(cells, amount, (amount != 0) | ((rate != 0) & (steady != 0)))
+    given = np.isin(kinds, (DOSE, RESET_AND_DOSE))
+    rows = np.flatnonzero(given | (kinds == RESET))
+
+    def of_doses(values: np.ndarray) -> np.ndarray:
+        return np.where(given, values, 0.0)[rows]
+
+    interval, additional = (of_doses(zeros_for_empty(cells, name)) for name in ("II", "ADDL"))
+    amount, rate, steady = of_doses(amount), of_doses(rate), of_doses(steady)
+    into = given[rows] & np.any([amount, rate, steady, interval, additional], axis=0)
+    records = DoseRecords(
+        rows,
+        people.who[rows],
+        times[rows],
+        _elements(cells, declaration, rows, into),
+        amount,
+        rate,
+        np.zeros(len(rows)),
+        interval,
+        additional,
+        steady,
+        np.isin(kinds[rows], (RESET, RESET_AND_DOSE)).astype(float),
+    )
+    return kinds, records
+
+
+def _kinds(
+    cells: "Mapping[str, pd.Series]", amount: np.ndarray, looks_given: np.ndarray
+) -> np.ndarray:
+    """EVID of each row; without it, what looks like a dose is one."""
+    if "EVID" not in cells:
+        return np.where(looks_given, DOSE, OBSERVATION)
+    kinds = zeros_for_empty(cells, "EVID")
+    refuse(
+        ~np.isin(kinds, range(5)),
+        kinds,
+        "EVID {}. Expected 0 for an observation, 1 for a dose, 2 for neither, 3 for a reset, 4 for "
+        "a reset and a dose. Correct it.",
+    )
+    refuse(
+        (amount != 0) & ~np.isin(kinds, (DOSE, RESET_AND_DOSE)),
+        amount,
+        "AMT {}, but an EVID by which it is no dose. Expected EVID 1, or 4 for a reset and a dose, "
+        "where there is an AMT. Correct one of them.",
+    )
+    return kinds
+
+
+def _elements(
+    cells: "Mapping[str, pd.Series]", declaration: Declaration, rows: np.ndarray, into: np.ndarray
+) -> np.ndarray:
+    """Which element of the packed state each dose goes into: CMT counts or names them."""
+    names = element_names(declaration)
+    if "CMT" not in cells:
+        return np.where(into, 0, -1)
+    column = cells["CMT"].iloc[rows]
+    counts = loose_numbers(column, str(column.name))
+    found = {name: i for i, name in enumerate(names)}
+    elements = np.full(len(rows), -1)
+    counted = into & np.isin(counts, np.arange(1, len(names) + 1))
+    elements[counted] = counts[counted].astype(int) - 1
+    for at in np.flatnonzero(into & ~counted):
+        where, count, cell = f"Row {rows[at] + 1} of {TABLE}", counts[at], column.iloc[at]
+        if not np.isnan(count) or column.isna().iloc[at]:
+            got = "no CMT" if np.isnan(count) else f"CMT {count:g}"
+            raise ObservationError(
+                f"{where} has {got}. Expected the number of a state, from 1 to {len(names)}, or "
+                f"its name: {listed(names)}. Correct it; without the column, doses go into "
+                f"{names[0]}."
+            )
+        elements[at] = element_of(str(cell).strip(), found, declaration, where)
+    return elements

@@ -1,0 +1,88 @@
+"""What a table holds, row by row, before it is aligned: where tidy and other tables meet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from odecal._errors import ObservationError
+from odecal._reading._dose_records import DoseRecords
+from odecal._reading._individuals import People
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of one observable.
+
+    Args:
+        individual: whose, of shape (row,).
+        times: when, of shape (row,).
+        lower: the lower bounds of the values, of shape (row, *dims), as in `Bounds`.
+        upper: the upper ones.
+        late: which were measured after a dose of the same time, of shape (row,); None for none.
+        row: the row of the table that each is, counted from 0, of shape (row,).
+    """
+
+    individual: np.ndarray
+    times: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    late: np.ndarray | None = None
+    row: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """What a table holds.
+
+    Args:
+        table: the table, whose index numbers the rows from 0.
+        people: who was observed.
+        time: the name of its time column.
+        times: of each row.
+        rows: those of each observable.
+        records: the doses among them; None for none.
+    """
+
+    table: "pd.DataFrame"
+    people: People
+    time: str
+    times: np.ndarray
+    rows: Mapping[str, Rows]
+    records: DoseRecords | None = None
+
+
+def check_times(times: np.ndarray, name: str, people: People, who: np.ndarray) -> None:
+    """Refuse times that are missing or go back within an individual.
+
+    Args:
+        times: of each row of a table.
+        name: of the time column.
+        people: the individuals.
+        who: the individual of each row.
+    """
+    missing = np.flatnonzero(np.isnan(times))
+    if missing.size:
+        raise ObservationError(
+            f"The time of row {missing[0] + 1} is missing. Expected a time in every row. "
+            "Fill it in, or drop the row."
+        )
+    order = np.argsort(who, kind="stable")
+    falls = (np.diff(times[order]) < 0) & (np.diff(who[order]) == 0)
+    if not falls.any():
+        return
+    at = int(np.argmax(falls))
+    before, row = order[at], order[at + 1]
+    dim = people.individuals.dim
+    within = " within an individual" if dim else ""
+    columns = f"['{dim}', '{name}']" if dim else f"'{name}'"
+    raise ObservationError(
+        f"The times{people.of(who[row])} are not sorted: row {row + 1} has {times[row]:g} after "
+        f"{times[before]:g}{f' in row {before + 1}' if dim else ''}. Expected times that never go "
+        f"back{within}; replicates may repeat one. Sort the table, for example "
+        f"table.sort_values({columns})."
+    )

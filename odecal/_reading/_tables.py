@@ -1,0 +1,67 @@
+"""Tidy tables: a row a time, a column an observable."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from odecal._errors import ObservationError
+from odecal._reading._censored_cells import Bounds, censored, limit, read_bounds
+from odecal._reading._individuals import read_people
+from odecal._reading._layout import Layout, time_column
+from odecal._reading._readings import Readings, Rows, check_times
+from odecal._reading._sheet import numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_tidy(table: "pd.DataFrame", layout: Layout, time: str | None = None) -> Readings:
+    """Read a tidy table.
+
+    Args:
+        table: whose index numbers the rows from 0.
+        layout: what the system reads from it.
+        time: the name of its time column; None finds it.
+
+    Raises:
+        ObservationError: if the table does not fit the system, with the column and row.
+    """
+    name = time_column(layout, list(table.columns)) if time is None else time
+    if len(table) == 0:
+        raise ObservationError("The table has no rows. Expected at least one observation.")
+    times = numbers(table[name], name)
+    people = read_people(table, layout)
+    check_times(times, name, people, people.who)
+    rows = {}
+    about = _of_observables(table, layout)
+    for observable, columns in layout.observables.items():
+        part = layout.declaration.observables[observable]
+        bounds = _element_bounds(table, columns, part)
+        shape = (len(table), *layout.declaration.shape(observable))
+        lower, upper = bounds.lower.reshape(shape), bounds.upper.reshape(shape)
+        rows[observable] = Rows(
+            people.who[about], times[about], lower[about], upper[about], row=about
+        )
+    return Readings(table, people, name, times, rows)
+
+
+def _of_observables(table: "pd.DataFrame", layout: Layout) -> np.ndarray:
+    """The rows that are of observables, if only of missing values, and not of inputs alone."""
+    if not layout.inputs:
+        return np.arange(len(table))
+    observed = table[[c for columns in layout.observables.values() for c in columns]].notna()
+    sampled = table[list(layout.inputs.values())].notna()
+    return np.flatnonzero(observed.any(axis=1) | ~sampled.any(axis=1))
+
+
+def _element_bounds(table: "pd.DataFrame", columns: Sequence[str], part: Any) -> Bounds:
+    """Between what each element of an observable lies, of shape (row, element)."""
+    lloq, uloq = limit(part.lloq), limit(part.uloq)
+    limits = np.full(len(table), lloq)
+    cells = [read_bounds(table[column], column, limits) for column in columns]
+    together = Bounds(
+        np.stack([cell.lower for cell in cells], axis=-1),
+        np.stack([cell.upper for cell in cells], axis=-1),
+    )
+    return censored(together, np.asarray(lloq), np.asarray(uloq))

@@ -1,0 +1,167 @@
+"""The values that are simulated with: given ones, and draws from the priors of the others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from odecal._blocks import Block, Unfolded
+from odecal._component import _is_number
+from odecal._errors import DeclarationError, listed, suggestion
+from odecal._model import Model
+from odecal._varying import Correlation, Pooling
+
+
+def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> Unfolded:
+    """One value of every site: those that are given, and draws of the others given these.
+
+    Args:
+        model: of whatever is simulated; to be called within its precision.
+        values: of sites, of the groups of varying parameters, and of correlations, by name.
+        key: of the draws.
+
+    Raises:
+        DeclarationError: if a value has an unknown name or a wrong shape, or cannot be.
+    """
+    _check_names(model, values)
+    hierarchy, dtype = model.hierarchy, model.dtype
+    given: dict[str, Any] = {
+        name: _as_array(model, name, values[name], site.shape)
+        for name, site in model.sites.items()
+        if name in values
+    }
+    given |= _choleskys(model, values)
+    linked = {block.raw: x for block in hierarchy.blocks if (x := _linked(model, block, values))}
+    keys = dict(zip(model.sites, jax.random.split(key, len(model.sites)), strict=True))
+
+    def visit(name: str, law: dist.Distribution) -> jax.Array:
+        if name in given:
+            return jnp.asarray(given[name], dtype)
+        return law.sample(keys[name]).astype(dtype)
+
+    found = hierarchy.unfold(visit, dtype)
+    for block in hierarchy.blocks:  # in order: a location may depend on groups of blocks before
+        if block.raw in linked:
+            given[block.raw] = _raw(model, block, found, linked[block.raw])
+            found = hierarchy.unfold(visit, dtype)
+    return found
+
+
+def _check_names(model: Model, values: Mapping[str, Any]) -> None:
+    """Refuse names that nothing has, or that have no value of their own."""
+    declaration, hierarchy = model.system.declaration, model.hierarchy
+    pooled = [
+        name
+        for block in hierarchy.blocks
+        for name in block.members
+        if block.pooling is Pooling.COMPLETE
+    ]
+    groups = [name for name in declaration.varying if name not in pooled]
+    known = [*model.sites, *groups, *declaration.of(Correlation)]
+    for name in values:
+        if name in pooled:
+            raise DeclarationError(
+                f"simulate(values=...) names `{name}`, which is pooled in {declaration.name}: its "
+                "value follows from its location. Expected that, where it has a prior: "
+                f"`{name}_location`. Give it on the linked scale."
+            )
+        if name not in known:
+            raise DeclarationError(
+                f"simulate(values=...) names `{name}`, which {declaration.name} does not sample. "
+                f"Expected some of: {listed(known)}." + suggestion(name, known)
+            )
+    for block in hierarchy.blocks:
+        _check_block(block, values)
+
+
+def _check_block(block: Block, values: Mapping[str, Any]) -> None:
+    """Refuse groups' values of some of what is sampled together, and those that are given twice."""
+    there = [name for name in block.members if name in values]
+    missing = [name for name in block.members if name not in values]
+    twice = [(name, block.raw) for name in there if block.raw in values]
+    if block.correlation in values and f"{block.correlation}_cholesky" in values:
+        twice.append((block.correlation, f"{block.correlation}_cholesky"))
+    if twice:
+        raise DeclarationError(
+            f"simulate(values=...) gives `{twice[0][0]}` and `{twice[0][1]}`, of which one follows "
+            "from the other. Expected one of them. Leave the other out."
+        )
+    if there and missing:
+        raise DeclarationError(
+            f"simulate(values=...) gives `{there[0]}` without `{missing[0]}`, with which it is "
+            f"correlated by `{block.correlation}`. Expected the values of all of "
+            f"{listed(block.members)}, or of none: they are drawn together. Give the others too."
+        )
+
+
+def _as_array(
+    model: Model, name: str, value: Any, shape: tuple[int, ...], groups: str = ""
+) -> np.ndarray:
+    """A given value, refused where it is no number or array of the right shape."""
+    if not _is_number(value) or np.shape(value) not in ((), shape):
+        raise DeclarationError(
+            f"simulate(values=...) gives {value!r} for `{name}` of {model.system.declaration.name}."
+            f" Expected a number, or an array of the shape {shape}{groups}."
+        )
+    return np.broadcast_to(np.asarray(value, float), shape)
+
+
+def _choleskys(model: Model, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The sites of the correlations whose matrices are given."""
+    found = {}
+    for name, c in model.system.declaration.of(Correlation).items():
+        if name not in values:
+            continue
+        matrix = _as_array(model, name, values[name], (len(c.parameters),) * 2)
+        proper = np.allclose(np.diag(matrix), 1.0) and np.allclose(matrix, matrix.T)
+        if not proper or np.linalg.eigvalsh(matrix)[0] <= 0.0:
+            raise DeclarationError(
+                f"simulate(values=...) gives {values[name]!r} for `{name}`. Expected a matrix of "
+                "correlations: symmetric and positive definite, with ones on its diagonal. "
+                "Correct it."
+            )
+        found[f"{name}_cholesky"] = np.linalg.cholesky(matrix)
+    return found
+
+
+def _linked(model: Model, block: Block, values: Mapping[str, Any]) -> list[jax.Array]:
+    """The values of the groups of a block on their linked scales, one a member; none if not given.
+
+    Each has the shape (group, *dims).
+    """
+    grouping = model.experiment.individuals.groups[block.columns]
+    found = []
+    for name, parameter in block.members.items():
+        if name not in values:
+            continue
+        shape = (len(grouping.labels), *model.system.declaration.shape(name))
+        shown = f"{listed(grouping.labels[:5])}{', …' if len(grouping.labels) > 5 else ''}"
+        words = f", a value for each {grouping.dim} in this order: {shown}"
+        array = _as_array(model, name, values[name], shape, words)
+        linked = parameter.variation.link(jnp.asarray(array, model.dtype))
+        wrong = np.argwhere(~np.isfinite(np.asarray(linked)))
+        if len(wrong):
+            link = type(parameter.variation.link).__name__
+            raise DeclarationError(
+                f"simulate(values=...) gives {array[tuple(wrong[0])]:g} for `{name}` of "
+                f"{grouping.dim} {grouping.labels[wrong[0][0]]}, which its link, {link}, does not "
+                "take. Expected values within its bounds. Correct it."
+            )
+        found.append(linked)
+    return found
+
+
+def _raw(model: Model, block: Block, found: Unfolded, values: list[jax.Array]) -> jax.Array:
+    """The value of the site of a block by which its groups have the given linked values."""
+    if block.independent:
+        return values[0]
+    hierarchy, dtype = model.hierarchy, model.dtype
+    location = [hierarchy._location(name, block, found, dtype) for name in block.members]
+    factor = hierarchy._factor(block, found, dtype)
+    raw = hierarchy.coordinates[block.raw].raw(
+        jnp.stack(values, axis=-1), jnp.stack(location, axis=-1), factor
+    )
+    return raw if block.correlation else raw[..., 0]

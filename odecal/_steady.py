@@ -1,0 +1,176 @@
+"""The state that doses at regular intervals have brought about."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jax.lax import stop_gradient
+
+from odecal._reads import reads
+from odecal._settings import Solve
+from odecal._values import Values
+from odecal.adjoints import ExplicitForward, Forward, Jumps, Problem, Schedule
+
+# Cycles that are gone through first, and corrections by Newton's method after them, at most.
+_CYCLES, _CORRECTIONS = 3, 20
+
+# The derivative of the packed state: of a time, the packed state, `p` and what is given.
+Field = Callable[[Any, jax.Array, Values, Any], jax.Array]
+# The steady state: of a cycle, `p`, what is given, and a state to begin the search from.
+SteadyStates = Callable[["Cycle", Values, Any, jax.Array], jax.Array]
+
+
+class Cycle(NamedTuple):
+    """Doses at regular intervals.
+
+    Args:
+        time: of the dose that stands in the table.
+        interval: between doses; 0 for an infusion that never ends.
+        lag: from a dose to its arrival.
+        bolus: what arrives of each at once, of shape (element,).
+        rate: of the infusion, of shape (element,).
+        lasts: how long it lasts.
+    """
+
+    time: jax.Array
+    interval: jax.Array
+    lag: jax.Array
+    bolus: jax.Array
+    rate: jax.Array
+    lasts: jax.Array
+
+
+def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
+    """A function that finds the state at the time of a dose that has been given ever before.
+
+    With Φ(y, θ) the state after one cycle that began at y with the arrival of a dose, the steady
+    state is y* = Φ(y*, θ), and
+
+        dy*/dθ = (I − ∂Φ/∂y)⁻¹ ∂Φ/∂θ.
+
+    Found by Newton's method, and differentiated by this equation: whatever strategy differentiates
+    the solve around it. The state is then taken on to where in the cycle the dose is given: a lag
+    before the next one arrives. It is not a number if it was not found, if an infusion still runs
+    there, or if the lag is longer than the interval.
+
+    Args:
+        field: the derivative of the packed state.
+        settings: of the solve of a cycle.
+        period: the cycle of an infusion that never ends.
+    """
+
+    def steady(cycle: Cycle, p: Values, given: Any, start: jax.Array) -> jax.Array:
+        leaves, structure = jax.tree.flatten(p)
+        read = reads(lambda p: field(cycle.time, start, p, given), p)
+        moving = [leaf for leaf, used in zip(leaves, read, strict=True) if used]
+        theta, unravel = ravel_pytree((cycle, moving))
+
+        def once(y: jax.Array, theta: jax.Array) -> jax.Array:
+            cycle, moving = unravel(theta)
+            rest = iter(moving)
+            every = [
+                next(rest) if used else stop_gradient(leaf)
+                for leaf, used in zip(leaves, read, strict=True)
+            ]
+            p = jax.tree.unflatten(structure, every)
+            return _round(field, settings, period, y, cycle, p, stop_gradient(given))
+
+        still = stop_gradient(theta)
+        y = _fixed_point(lambda y: once(y, still)[1], stop_gradient(start), settings)
+        found, (of_y, of_theta) = _value_and_jacobian(once, y, still)
+        moves = jnp.linalg.solve(jnp.eye(len(y)) - of_y[1], of_theta[1])
+        slope = of_y[0] @ moves + of_theta[0]
+        return found[0] + slope @ (theta - still)
+
+    return steady
+
+
+def _round(
+    field: Field,
+    settings: Solve,
+    period: float,
+    y: jax.Array,
+    cycle: Cycle,
+    p: Values,
+    given: Any,
+) -> jax.Array:
+    """The states where the next dose is given, and where it arrives, of shape (2, element)."""
+    adjoint = ExplicitForward() if ExplicitForward.serves(settings.solver) else Forward()
+    endless = cycle.interval <= 0
+    length = jnp.where(endless, period, cycle.interval)
+    waits = jnp.where(endless, 0.0, cycle.lag)
+    lasts = jnp.where(endless, jnp.inf, cycle.lasts)
+    ends = jnp.stack([length - waits, length])
+
+    def moved(s: Any, y: jax.Array, given__rate: Any) -> jax.Array:
+        (cycle, p, given), rate = given__rate
+        return field(cycle.time + s, y, p, given) + rate
+
+    def schedule(args: Any) -> Schedule:
+        cycle, _, _ = args
+        none = jnp.zeros_like(cycle.bolus)
+        return Schedule(
+            jnp.stack([jnp.zeros_like(lasts), jnp.where(endless, jnp.inf, cycle.lasts)]),
+            jnp.stack([cycle.bolus, none]),
+            jnp.stack([none, cycle.rate, none]),
+        )
+
+    problem = Problem(
+        diffrax.ODETerm(moved),
+        settings.solver,
+        jnp.zeros((), y.dtype),
+        stop_gradient(length),
+        None,
+        diffrax.SaveAt(ts=stop_gradient(ends)),
+        diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
+        settings.max_steps,
+        Jumps(schedule, lambda t, y, args, add: y + add),
+    )
+    args = (cycle, p, given)
+    solution = adjoint.solve_with_jumps(problem, y, args)
+    running = jnp.any(cycle.rate != 0) & ~endless & (lasts > ends[0])
+    good = (solution.result == diffrax.RESULTS.successful) & ~running & (waits <= length)
+
+    def at(t: jax.Array, y: jax.Array) -> jax.Array:
+        """The state at an end that moves with what it depends on, which the solve cannot know."""
+        rate = jnp.where(endless, cycle.rate, 0.0)
+        return y + moved(stop_gradient(t), y, (args, rate)) * (t - stop_gradient(t))
+
+    return jnp.where(good, jax.vmap(at)(ends, solution.ys), jnp.nan)
+
+
+def _fixed_point(
+    once: Callable[[jax.Array], jax.Array], start: jax.Array, settings: Solve
+) -> jax.Array:
+    """Solve y = Φ(y) by some rounds, then Newton's method; not a number if that fails."""
+    for _ in range(_CYCLES):
+        start = once(start)
+
+    def unsettled(found: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        y, change, i = found
+        scale = settings.atol + settings.rtol * jnp.abs(y)
+        return (i < _CORRECTIONS) & jnp.any(jnp.abs(change) > scale)
+
+    def correct(found: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
+        y, _, i = found
+        after, (slope,) = _value_and_jacobian(once, y)
+        change = jnp.linalg.solve(jnp.eye(len(y)) - slope, after - y)
+        return y + change, change, i + 1
+
+    begin = (start, jnp.full_like(start, jnp.inf), jnp.zeros((), jnp.int32))
+    y, change, i = jax.lax.while_loop(unsettled, correct, begin)
+    return jnp.where(unsettled((y, change, jnp.zeros_like(i))), jnp.nan, y)
+
+
+def _value_and_jacobian(
+    function: Callable[..., jax.Array], *arguments: jax.Array
+) -> tuple[jax.Array, Any]:
+    def twice(*arguments: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value = function(*arguments)
+        return value, value
+
+    jacobian, value = jax.jacrev(twice, tuple(range(len(arguments))), has_aux=True)(*arguments)
+    return value, jacobian

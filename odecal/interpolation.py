@@ -1,0 +1,85 @@
+"""Interpolations: what an input is between its samples. Outside them it keeps the nearest."""
+
+import abc
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["AbstractInterpolation", "Constant", "Hermite", "Linear"]
+
+
+@dataclass(frozen=True)
+class AbstractInterpolation(abc.ABC):
+    """What an input is between its samples.
+
+    Attributes:
+        jumps: whether it jumps at its samples, so that a solve stops there.
+    """
+
+    jumps: ClassVar[bool] = False
+
+    def coefficients(self, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """What is computed once of the samples, of shape (sample, coefficient).
+
+        Args:
+            times: rising, of shape (sample,).
+            values: of shape (sample,).
+        """
+        del times
+        return values[:, None]
+
+    @abc.abstractmethod
+    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """The value at a time."""
+
+
+@dataclass(frozen=True)
+class Linear(AbstractInterpolation):
+    """A straight line from each sample to the next."""
+
+    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """The value at a time."""
+        return jnp.interp(t, times, coefficients[:, 0])
+
+
+@dataclass(frozen=True)
+class Hermite(AbstractInterpolation):
+    """A cubic from each sample to the next, with a continuous slope and no overshoot.
+
+    Source: Fritsch and Carlson (1980), https://doi.org/10.1137/0717021.
+    """
+
+    def coefficients(self, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Values and slopes."""
+        from scipy.interpolate import PchipInterpolator
+
+        if len(times) < 2:
+            return np.stack([values, np.zeros_like(values)], axis=1)
+        slopes = PchipInterpolator(times, values).derivative()(times)
+        return np.stack([values, slopes], axis=1)
+
+    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """The value at a time."""
+        if len(times) < 2:
+            return coefficients[0, 0]
+        i = jnp.clip(jnp.searchsorted(times, t, side="right") - 1, 0, len(times) - 2)
+        width = times[i + 1] - times[i]
+        s = jnp.clip((t - times[i]) / jnp.where(width > 0, width, 1.0), 0.0, 1.0)
+        (y0, m0), (y1, m1) = coefficients[i], coefficients[i + 1]
+        rise = (1 - s) * ((1 + 2 * s) * (1 - s) * y0 + s * (1 - s) * width * m0)
+        return rise + s * (s * (3 - 2 * s) * y1 - s * (1 - s) * width * m1)
+
+
+@dataclass(frozen=True)
+class Constant(AbstractInterpolation):
+    """Each sample holds until the next."""
+
+    jumps: ClassVar[bool] = True
+
+    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """The value at a time; at that of a sample, the new one."""
+        i = jnp.clip(jnp.searchsorted(times, t, side="right") - 1, 0, len(times) - 1)
+        return coefficients[i, 0]

@@ -1,0 +1,311 @@
+"""Every kind of dosing record against closed forms of one and two compartments."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+from odecal.adjoints import ExplicitForward, Forward, RecursiveCheckpoint
+
+import odecal
+from odecal import Dosing, Observable, Parameter, Solve, State, System
+
+TIMES = np.array([0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 9.5, 12.0, 13.0, 18.0, 25.0])
+TRUTH = {"ka": 1.3, "k": 0.25, "lag": 0.4, "part": 0.7, "rate": 18.0, "lasts": 2.2}
+TIGHT = {"rtol": 1e-9, "atol": 1e-10, "max_steps": 20_000}
+GUT, BODY = 1, 2
+
+
+class Oral(System):
+    """One compartment, by mouth or into the vein."""
+
+    individual = "ID"
+    t0 = 0.0
+    ka = Parameter(dist.LogNormal(0.0, 1.0))
+    k = Parameter(dist.LogNormal(-1.0, 1.0))
+    lag = Parameter(dist.LogNormal(-1.0, 1.0))
+    part = Parameter(dist.Beta(2.0, 2.0))
+    rate = Parameter(dist.LogNormal(3.0, 1.0))
+    lasts = Parameter(dist.LogNormal(0.0, 1.0))
+    gut = State(initial=0.0, dosing=Dosing(lag=lambda p: p.lag, bioavailability=lambda p: p.part))
+    body = State(initial=0.0, dosing=Dosing(rate=lambda p: p.rate, duration=lambda p: p.lasts))
+
+    def vector_field(self, t, y, p):
+        absorbed = p.ka * y.gut
+        return {"gut": -absorbed, "body": absorbed - p.k * y.body}
+
+    seen = Observable(lambda t, y, p: odecal.noise.Normal(y.body, 1.0))
+
+
+# The amount in the body after a unit dose at 0, by each route: nothing before it.
+
+
+def bolus(t, p):
+    return jnp.where(t > 0, jnp.exp(-p["k"] * jnp.maximum(t, 0.0)), 0.0)
+
+
+def oral(t, p):
+    """Late by the lag, and in part."""
+    after = jnp.maximum(t - p["lag"], 0.0)
+    both = jnp.exp(-p["k"] * after) - jnp.exp(-p["ka"] * after)
+    return p["part"] * p["ka"] / (p["ka"] - p["k"]) * both
+
+
+def infusion(t, p, rate, lasts):
+    """At a rate, for a time: not a unit dose."""
+    during = jnp.clip(t, 0.0, lasts)
+    after = jnp.maximum(t - lasts, 0.0)
+    return rate / p["k"] * (1 - jnp.exp(-p["k"] * during)) * jnp.exp(-p["k"] * after)
+
+
+def ever_before(of, interval, count=400):
+    """The sum over doses at an interval, the last at 0 and the others before."""
+    return lambda t, p: sum(
+        jax.vmap(lambda n: of(t + n * interval, p))(jnp.arange(count, dtype=float))
+    )
+
+
+def record(time, amount, **columns):
+    return {"TIME": time, "AMT": amount, "EVID": 1, "CMT": BODY} | columns
+
+
+# What is given, and the amount in the body.
+CASES = {
+    "bolus": ([record(1.1, 10.0)], lambda t, p: 10 * bolus(t - 1.1, p)),
+    "oral with lag and bioavailability": (
+        [record(0.0, 10.0, CMT=GUT), record(6.2, 5.0, CMT=GUT)],
+        lambda t, p: 10 * oral(t, p) + 5 * oral(t - 6.2, p),
+    ),
+    "both routes at once": (
+        [record(2.5, 3.0, CMT=GUT), record(2.5, 4.0)],
+        lambda t, p: 3 * oral(t - 2.5, p) + 4 * bolus(t - 2.5, p),
+    ),
+    "additional doses": (
+        [record(0.3, 10.0, ADDL=3, II=5.1)],
+        lambda t, p: sum(10 * bolus(t - 0.3 - 5.1 * n, p) for n in range(4)),
+    ),
+    "infusion at a rate": (
+        [record(1.2, 10.0, RATE=4.0)],
+        lambda t, p: infusion(t - 1.2, p, 4.0, 2.5),
+    ),
+    "infusions that overlap": (
+        [record(0.0, 12.0, RATE=2.0), record(2.2, 6.0, RATE=2.0)],
+        lambda t, p: infusion(t, p, 2.0, 6.0) + infusion(t - 2.2, p, 2.0, 3.0),
+    ),
+    "infusion at a rate that is a parameter": (
+        [record(1.2, 30.0, RATE=-1)],
+        lambda t, p: infusion(t - 1.2, p, p["rate"], 30.0 / p["rate"]),
+    ),
+    "infusion of a duration that is a parameter": (
+        [record(1.2, 30.0, RATE=-2)],
+        lambda t, p: infusion(t - 1.2, p, 30.0 / p["lasts"], p["lasts"]),
+    ),
+    "steady state of boluses": (
+        [record(2.1, 10.0, SS=1, II=6.0)],
+        lambda t, p: jnp.where(t > 2.1, 10 * ever_before(bolus, 6.0)(t - 2.1, p), 0.0),
+    ),
+    "steady state by mouth": (
+        [record(2.1, 10.0, SS=1, II=6.0, CMT=GUT)],
+        lambda t, p: jnp.where(t > 2.1, 10 * ever_before(oral, 6.0)(t - 2.1, p), 0.0),
+    ),
+    "steady state of infusions": (
+        [record(2.1, 10.0, SS=1, II=6.0, RATE=4.0)],
+        lambda t, p: jnp.where(
+            t > 2.1, ever_before(lambda t, p: infusion(t, p, 4.0, 2.5), 6.0)(t - 2.1, p), 0.0
+        ),
+    ),
+    "steady state on top of what is there": (
+        [record(0.2, 7.0), record(2.1, 10.0, SS=2, II=6.0)],
+        lambda t, p: (
+            7 * bolus(t - 0.2, p)
+            + jnp.where(t > 2.1, 10 * ever_before(bolus, 6.0)(t - 2.1, p), 0.0)
+        ),
+    ),
+    "steady state with further doses": (
+        [record(0.2, 10.0, SS=1, II=6.0, ADDL=2)],
+        lambda t, p: (
+            jnp.where(t > 0.2, 10 * ever_before(bolus, 6.0)(t - 0.2, p), 0.0)
+            + 10 * bolus(t - 6.2, p)
+            + 10 * bolus(t - 12.2, p)
+        ),
+    ),
+    "a constant infusion at rest, which ends": (
+        [record(2.1, 0.0, SS=1, RATE=4.0)],
+        lambda t, p: 4.0 / p["k"] * bolus(t - 2.1, p),
+    ),
+    "reset": (
+        [record(0.2, 10.0), record(5.0, 0.0, EVID=3), record(5.1, 4.0)],
+        lambda t, p: jnp.where(t <= 5.0, 10 * bolus(t - 0.2, p), 4 * bolus(t - 5.1, p)),
+    ),
+    "reset and dose, in an infusion": (
+        [record(0.2, 40.0, RATE=4.0), record(5.0, 6.0, EVID=4)],
+        lambda t, p: jnp.where(t <= 5.0, infusion(t - 0.2, p, 4.0, 10.0), 6 * bolus(t - 5.0, p)),
+    ),
+    "reset, which cancels additional doses": (
+        [record(0.2, 10.0, ADDL=5, II=2.0), record(5.0, 0.0, EVID=3)],
+        lambda t, p: jnp.where(
+            t <= 5.0, sum(10 * bolus(t - 0.2 - 2.0 * n, p) for n in range(3)), 0.0
+        ),
+    ),
+}
+
+
+def table_of(records, times=TIMES):
+    rows = [{"TIME": t, "DV": 0.0, "EVID": 0} for t in times]
+    table = pd.DataFrame([*records, *rows]).sort_values("TIME", kind="stable")
+    return table.assign(ID=1)
+
+
+def seen(model):
+    """The amounts at the times of observation, of the parameters."""
+
+    def of(p):
+        return model.predict(p).laws["seen"].mean
+
+    return of
+
+
+def parameters():
+    return {name: jnp.asarray(x) for name, x in TRUTH.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_and_gradients(case):
+    records, reference = CASES[case]
+    model = odecal.compile(Oral(), table_of(records), Solve(**TIGHT))
+    with model.precision():
+        p = parameters()
+        expected = reference(TIMES, p)
+        np.testing.assert_allclose(jax.jit(seen(model))(p), expected, rtol=1e-7, atol=1e-7)
+        got = jax.jit(jax.jacrev(seen(model)))(p)
+        want = jax.jacfwd(lambda p: reference(TIMES, p))(p)
+        for name in p:
+            np.testing.assert_allclose(got[name], want[name], rtol=2e-6, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "adjoint",
+    [ExplicitForward(), Forward(), RecursiveCheckpoint()],
+    ids=lambda a: type(a).__name__,
+)
+def test_every_strategy_gives_the_same_gradient(adjoint):
+    """Also of a steady state, which is found before the solve."""
+    records = [
+        record(0.15, 10.0, CMT=GUT, SS=1, II=6.0),
+        record(4.0, 10.0, RATE=5.0),
+        record(7.0, 3.0),
+    ]
+    solve = Solve(rtol=1e-9, atol=1e-10, max_steps=600, adjoint=adjoint)
+    model = odecal.compile(Oral(), table_of(records), solve)
+
+    def reference(p):
+        steady = 10 * ever_before(oral, 6.0)(TIMES - 0.15, p)
+        return (
+            jnp.where(TIMES > 0.15, steady, 0.0)
+            + infusion(TIMES - 4.0, p, 5.0, 2.0)
+            + 3 * bolus(TIMES - 7.0, p)
+        )
+
+    with model.precision():
+        got = jax.jit(jax.grad(lambda p: jnp.sum(seen(model)(p) ** 2)))(parameters())
+        want = jax.grad(lambda p: jnp.sum(reference(p) ** 2))(parameters())
+    for name in TRUTH:
+        np.testing.assert_allclose(got[name], want[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_two_compartments():
+    """A bolus, an infusion and the eigenvectors of the matrix of rates."""
+
+    class Two(System):
+        t0 = 0.0
+        out = Parameter(dist.LogNormal(0.0, 1.0))
+        there = Parameter(dist.LogNormal(0.0, 1.0))
+        back = Parameter(dist.LogNormal(0.0, 1.0))
+        blood = State(initial=0.0)
+        tissue = State(initial=0.0)
+
+        def vector_field(self, t, y, p):
+            exchange = p.there * y.blood - p.back * y.tissue
+            return {"blood": -p.out * y.blood - exchange, "tissue": exchange}
+
+        seen = Observable(lambda t, y, p: odecal.noise.Normal(y.blood, 1.0))
+
+    doses = pd.DataFrame(
+        {
+            "time": [0.3, 2.0],
+            "amount": [10.0, 6.0],
+            "state": ["blood", "blood"],
+            "duration": [0.0, 1.5],
+        }
+    )
+    data = odecal.Observations(pd.DataFrame({"time": TIMES, "seen": 0.0}), doses=doses)
+    model = odecal.compile(Two(), data, Solve(**TIGHT))
+
+    def reference(p):
+        matrix = jnp.array([[-p["out"] - p["there"], p["back"]], [p["there"], -p["back"]]])
+
+        def flow(t, start):
+            return jax.scipy.linalg.expm(matrix * t) @ start
+
+        def at(t):
+            first = jnp.where(t > 0.3, flow(jnp.maximum(t - 0.3, 0.0), jnp.array([10.0, 0.0])), 0.0)
+            rest = jnp.linalg.solve(-matrix, jnp.array([4.0, 0.0]))  # of the endless infusion
+            during = jnp.clip(t - 2.0, 0.0, 1.5)
+            filled = rest - flow(during, rest)
+            return (first + flow(jnp.maximum(t - 3.5, 0.0), filled))[0]
+
+        return jax.vmap(at)(jnp.asarray(TIMES))
+
+    with model.precision():
+        p = {"out": jnp.asarray(0.4), "there": jnp.asarray(0.9), "back": jnp.asarray(0.3)}
+        np.testing.assert_allclose(jax.jit(seen(model))(p), reference(p), rtol=1e-7, atol=1e-7)
+        got, want = jax.jit(jax.jacrev(seen(model)))(p), jax.jacfwd(reference)(p)
+        for name in p:
+            np.testing.assert_allclose(got[name], want[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_trough_is_before_the_dose_and_a_peak_behind_it():
+    """An observation at the time of a dose, by the order of the records."""
+    table = pd.DataFrame(
+        {
+            "ID": 1,
+            "TIME": [0.0, 0.0, 0.0, 4.0, 4.0, 4.0],
+            "DV": [0.0, np.nan, 0.0, 0.0, np.nan, 0.0],
+            "EVID": [0, 1, 0, 0, 1, 0],
+            "AMT": [np.nan, 10.0, np.nan, np.nan, 5.0, np.nan],
+            "CMT": BODY,
+        }
+    )
+    model = odecal.compile(Oral(), table, Solve(**TIGHT))
+    with model.precision():
+        got = seen(model)(parameters())
+    trough = 10 * np.exp(-TRUTH["k"] * 4.0)
+    np.testing.assert_allclose(got, [0.0, 10.0, trough, trough + 5.0], atol=1e-7)
+
+
+def test_individuals_with_doses_of_their_own():
+    """Ragged doses, routes and times in one table are those of each individual alone."""
+    one = table_of(CASES["oral with lag and bioavailability"][0])
+    two = table_of(CASES["infusions that overlap"][0], TIMES[2:7]).assign(ID=2)
+    three = table_of(CASES["additional doses"][0], TIMES[5:]).assign(ID=3)
+    system, solve = Oral(), Solve(**TIGHT)
+    together = odecal.compile(system, pd.concat([one, two, three], ignore_index=True), solve)
+    with together.precision():
+        p = parameters()
+        got = jax.jit(jax.jacrev(seen(together)))(p)
+        apart = [
+            jax.jit(jax.jacrev(seen(odecal.compile(system, table, solve))))(p)
+            for table in (one, two, three)
+        ]
+    for name in p:
+        want = np.concatenate([each[name] for each in apart])
+        np.testing.assert_allclose(got[name], want, rtol=1e-6, atol=1e-7)
+
+
+def test_an_infusion_that_overlaps_itself_at_steady_state_has_no_density():
+    """Nothing wrong passes for right."""
+    table = table_of([record(2.1, 40.0, SS=1, II=6.0, RATE=4.0)])
+    model = odecal.compile(Oral(), table)
+    with model.precision():
+        assert model.logdensity_fn(model.unconstrain(parameters())) == -np.inf

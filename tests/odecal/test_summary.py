@@ -1,0 +1,162 @@
+"""The summary of populations: rows of groups told together, and sentences that suit them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from odecal._summary import folded, summary, verdict
+
+DRAWS = ("chain", "draw")
+NUM_DRAWS = 50
+
+
+def population(subjects=30, sites=3, **parts):
+    """The tree of a calibration of subjects at sites.
+
+    `clearance` varies over subjects, `volume` and its two `layers` over sites, `dose` is of each
+    subject without varying, and `weight` belongs to the layers that all share.
+    """
+    rng = np.random.default_rng(0)
+    sizes = {"chain": 2, "draw": NUM_DRAWS, "site_subject": subjects, "site": sites, "layer": 2}
+    quantities = {
+        "clearance": ("site_subject",),
+        "clearance_location": (),
+        "clearance_scale": (),
+        "volume": ("site", "layer"),
+        "volume_scale": ("layer",),
+        "weight": ("layer",),
+        "dose": ("site_subject",),
+    }
+    coords = {
+        "site_subject": [f"a/{i}" for i in range(subjects)],
+        "site": list("abcdefg"[:sites]),
+        "layer": ["top", "deep"],
+    }
+
+    def drawn(*dims):
+        return ((*DRAWS, *dims), rng.normal(size=[sizes[d] for d in (*DRAWS, *dims)]))
+
+    posterior = xr.Dataset({name: drawn(*dims) for name, dims in quantities.items()}, coords)
+    posterior["clearance"].attrs["units"] = "L/h"
+    stats = {
+        "diverging": (DRAWS, np.zeros((2, NUM_DRAWS), bool)),
+        "failed_solves": (DRAWS, np.zeros((2, NUM_DRAWS), int)),
+        "solver_steps": (DRAWS, np.full((2, NUM_DRAWS), 840)),
+    }
+    states = {"level": ((*DRAWS, "site_subject", "time"), np.zeros((2, NUM_DRAWS, subjects, 4)))}
+    groups = {
+        "posterior": posterior,
+        "sample_stats": xr.Dataset(stats),
+        "trajectories": xr.Dataset(states),
+        "population_predictive": xr.Dataset({"seen": (DRAWS, np.zeros((2, NUM_DRAWS)))}),
+    }
+    return xr.DataTree.from_dict(groups | parts)
+
+
+def diverged(tree, divergences=3, failed=0):
+    for name, number in (("diverging", divergences), ("failed_solves", failed)):
+        tree["sample_stats"][name].values.flat[:number] = 1
+    return tree
+
+
+def climbed(lost, climbs=12, failed=0):
+    where = np.zeros(climbs, int)
+    where[:lost] = -1
+    return xr.Dataset(
+        {
+            "mode_logdensity": ("mode", [1.0]),
+            "mode_log_mass": ("mode", [1.0]),
+            "climb_mode": ("climb", where),
+            "chain_mode": ("chain", [0, 0]),
+            "failed_candidates": failed,
+        }
+    )
+
+
+def said(tree):
+    return " ".join(verdict(tree, summary(tree)))
+
+
+def test_many_groups_are_folded():
+    tree = population()
+    table = summary(tree)
+    rest, groups = folded(tree, table)
+    shared = ["clearance_location", "clearance_scale"]
+    layers = [f"{name}[{x}]" for name in ("volume_scale", "weight") for x in ("top", "deep")]
+    assert list(rest.index) == shared + layers
+    pd.testing.assert_frame_equal(rest, table.loc[rest.index])
+    assert list(groups.index) == ["clearance", "volume", "dose"]
+    assert list(groups["groups"]) == ["30 site_subject", "3 site", "30 site_subject"]
+    for name, row in groups.iterrows():
+        own = table[table.index.str.startswith(f"{name}[")]
+        assert len(own) == {"volume": 6}.get(name, 30)
+        assert row["lowest q50"] == own["q50"].min()
+        assert row["highest q50"] == own["q50"].max()
+        assert row["least ess_bulk"] == own["ess_bulk"].min()
+        assert row["least ess_tail"] == own["ess_tail"].min()
+        assert row["largest r_hat"] == own["r_hat"].max()
+    assert groups.loc["clearance", "unit"] == "L/h"
+
+
+def test_few_rows_stay():
+    tree = population(subjects=4)
+    table = summary(tree)
+    rest, groups = folded(tree, table)
+    pd.testing.assert_frame_equal(rest, table)
+    assert groups.empty
+
+
+def test_many_rows_of_no_groups_stay():
+    """A vector whose name happens to have a scale, of a single experiment."""
+    values = np.random.default_rng(0).normal(size=(2, NUM_DRAWS, 45))
+    posterior = xr.Dataset(
+        {"rate": ((*DRAWS, "age"), values), "rate_scale": (DRAWS, values[..., 0])}
+    )
+    states = xr.Dataset({"level": ((*DRAWS, "time", "age"), np.zeros((2, NUM_DRAWS, 4, 45)))})
+    tree = xr.DataTree.from_dict({"posterior": posterior, "trajectories": states})
+    rest, groups = folded(tree, summary(tree))
+    assert len(rest) == 46
+    assert groups.empty
+
+
+@pytest.mark.parametrize(
+    ("subjects", "sentence"),
+    [
+        (12, "The solves of 12 individuals took 840 steps together (at most 840)."),
+        (1, "A solve took 840 steps (at most 840)."),
+    ],
+)
+def test_steps_are_of_all_individuals_together(subjects, sentence):
+    assert said(population(subjects=subjects, sites=1)).endswith(sentence)
+
+
+@pytest.mark.parametrize(("lost", "usual"), [(10, True), (6, False)])
+def test_lost_climbs_are_usual_for_populations(lost, usual):
+    text = said(population(warm_start=climbed(lost, failed=2)))
+    assert f"{lost} did not arrive" in text
+    assert ("as is usual for populations" in text) == usual
+    assert "; 2 prior draws could not be solved, and were replaced." in text
+    alone = population(warm_start=climbed(lost))
+    del alone["population_predictive"]
+    assert "usual" not in said(alone)
+
+
+def test_divergences_of_a_population_may_come_from_its_centring():
+    advice = "choose the centring from the data: odecal.centring.Informed()."
+    assert advice in said(diverged(population()))
+    text = said(diverged(population(), failed=1))
+    assert "reconsider the priors" in text
+    assert advice in text
+    alone = diverged(population())
+    del alone["population_predictive"]
+    assert "raise target_acceptance_rate." in said(alone)
+    assert "centring" not in said(population())
+
+
+def test_a_centring_that_was_chosen_is_not_advised():
+    tree = diverged(population())
+    tree.attrs["system_table"] = "  varying  clearance  log ~ Normal(0, 1) over subject, informed"
+    assert "raise target_acceptance_rate." in said(tree)
+    tree.attrs["system_table"] += "\n  varying  volume  log ~ Normal(0, 1) over site, non-centred"
+    assert "odecal.centring.Informed()" in said(tree)
