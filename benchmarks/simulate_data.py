@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from odecal.systems import ExponentialDecay, Robertson
+import pandas as pd
+from odecal.systems import ExponentialDecay, FitzHughNagumo, Robertson
 
 import odecal
 
@@ -29,3 +30,15 @@ write(
     {"k1": 0.04, "k2": 3e7, "k3": 1e4, "sigma": 0.05},
     "robertson.csv",
 )
+
+# Pulses of current of rising strength, of which the later ones make the neuron fire.
+times = np.arange(0.0, 160.0, 4.0)
+strength = 0.2 * np.floor(times / 40.0) + 0.2
+current = np.where(times % 40.0 < 16.0, strength, 0.0)
+pulses = odecal.simulate(
+    FitzHughNagumo(),
+    design=pd.DataFrame({"time": times, "current": current, "potential": 0.0}),
+    values={"v0": -1.2, "w0": -0.62, "a": 0.7, "b": 0.8, "tau": 12.5, "sigma": 0.1},
+    seed=1961,
+)
+pulses.to_csv(DATA / "fitzhugh_nagumo.csv", index=False, float_format="%.5g")
