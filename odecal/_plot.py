@@ -149,7 +149,7 @@ def _upper(observed: "xr.Dataset", panel: _Panel, one: dict[Any, int]) -> np.nda
 
 def _legend(axes: Any) -> None:
     """Explain in the first panel all that is drawn in any."""
-    named = {}
+    named: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
