@@ -27,16 +27,22 @@ class Course:
         unravel: from a vector of all elements of the state to the state as it was given.
         jumps: what happens on the way.
         args: the parameters.
+        schedule: what happens at known times, where it has been computed already.
     """
 
     def __init__(
-        self, problem: Problem, unravel: Callable[[jax.Array], Any], jumps: Jumps, args: Any
+        self,
+        problem: Problem,
+        unravel: Callable[[jax.Array], Any],
+        jumps: Jumps,
+        args: Any,
+        schedule: Schedule | None = None,
     ) -> None:
         self._terms: diffrax.ODETerm = problem.terms
         self._unravel = unravel
         self._jumps = jumps
         self._args = args
-        self.schedule = jumps.schedule(args)
+        self.schedule = jumps.schedule(args) if schedule is None else schedule
 
     def between(self, i: jax.Array) -> Any:
         """What the vector field is given after i known changes, beside the parameters."""

@@ -106,16 +106,17 @@ def _stops(problem: Problem, jumps: Jumps, seeds: Seeds) -> Stops:
     The schedule is differentiated once, before the solve: its rows, and theirs along every
     sensitivity, are looked up on the way.
     """
-    args = eqx.combine(seeds.inexact, seeds.rest)
-    course = Course(problem, seeds.unravel, jumps, args)
 
     def schedule(inexact: Any) -> Schedule:
         return jumps.schedule(eqx.combine(inexact, seeds.rest))
 
-    def tangent(a: Any) -> Schedule:
-        return jax.jvp(schedule, (seeds.inexact,), (a,))[1]
+    def with_tangent(a: Any) -> tuple[Schedule, Schedule]:
+        return jax.jvp(schedule, (seeds.inexact,), (a,))
 
-    moved = jax.vmap(tangent, out_axes=1)(seeds.args_tangents)  # of shape (n, k, ...)
+    # Tangents of shape (n, k, ...); once for both, since steady states are solved for in it.
+    known, moved = jax.vmap(with_tangent, out_axes=(None, 1))(seeds.args_tangents)
+    args = eqx.combine(seeds.inexact, seeds.rest)
+    course = Course(problem, seeds.unravel, jumps, args, known)
 
     def between(i: jax.Array) -> Any:
         return course.between(i), rows_at(moved.between, i)

@@ -79,6 +79,11 @@ class Series:
         """Whether no element is missing."""
         return bool(self.present.all())
 
+    @property
+    def behind(self) -> np.ndarray:
+        """Which values were measured after a dose of the same time, also where none were."""
+        return np.zeros(len(self.times), bool) if self.late is None else self.late
+
 
 @dataclass(frozen=True, eq=False)
 class Doses:
@@ -183,8 +188,7 @@ def moments_of(experiment: Experiment, extra: np.ndarray) -> Moments:
     count = len(experiment.individuals)
     keys: list[list[np.ndarray]] = [[] for _ in range(count)]  # pairs of a time and whether late
     for series in experiment.series.values():
-        late = np.zeros(len(series.times), bool) if series.late is None else series.late
-        for times, after in ((series.times, late), (series.start, late & False)):
+        for times, after in ((series.times, series.behind), (series.start, series.behind & False)):
             pairs = np.stack([times, after], axis=1)
             for i, part in _parts(series.individual, pairs):
                 keys[i].append(part)
@@ -207,9 +211,8 @@ def moments_of(experiment: Experiment, extra: np.ndarray) -> Moments:
 
     index, start = {}, {}
     for name, series in experiment.series.items():
-        after = np.zeros(len(series.times), bool) if series.late is None else series.late
-        index[name] = found(series.individual, series.times, after)
-        start[name] = found(series.individual, series.start, after & False)
+        index[name] = found(series.individual, series.times, series.behind)
+        start[name] = found(series.individual, series.start, series.behind & False)
     nobody = np.repeat(np.arange(count), len(extra))
     where = found(nobody, np.concatenate(more), np.zeros(count * len(extra), bool))
     return Moments(ts, late if late.any() else None, index, start, where.reshape(count, -1))

@@ -144,6 +144,23 @@ class Hierarchy:
         for i, (name, parameter) in enumerate(block.members.items()):
             found.own[name] = parameter.variation.link.inverse(linked[..., i])
 
+    def raw(self, block: Block, found: Unfolded, linked: jax.Array, dtype: Any) -> jax.Array:
+        """The value of the site of a block whose groups have given values: the way back.
+
+        Args:
+            block: the block.
+            found: the values of the sites, and of the groups of blocks before it.
+            linked: the linked values, of shape (group, *dims, member).
+            dtype: the floating type to compute in.
+        """
+        if block.independent:
+            return linked[..., 0]
+        locations = [self._location(name, block, found, dtype) for name in block.members]
+        factor = self._factor(block, found, dtype)
+        coordinates = self.coordinates[block.raw]
+        raw = coordinates.raw(linked, jnp.stack(locations, axis=-1), factor)
+        return raw if block.correlation else raw[..., 0]
+
     def _standardise(
         self, block: Block, found: Unfolded, away: jax.Array, factor: jax.Array
     ) -> None:

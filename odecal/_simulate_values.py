@@ -45,7 +45,8 @@ def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> Unf
     found = hierarchy.unfold(visit, dtype)
     for block in hierarchy.blocks:  # in order: a location may depend on groups of blocks before
         if block.raw in linked:
-            given[block.raw] = _raw(model, block, found, linked[block.raw])
+            together = jnp.stack(linked[block.raw], axis=-1)
+            given[block.raw] = hierarchy.raw(block, found, together, dtype)
             found = hierarchy.unfold(visit, dtype)
     return found
 
@@ -152,16 +153,3 @@ def _linked(model: Model, block: Block, values: Mapping[str, Any]) -> list[jax.A
             )
         found.append(linked)
     return found
-
-
-def _raw(model: Model, block: Block, found: Unfolded, values: list[jax.Array]) -> jax.Array:
-    """The value of the site of a block by which its groups have the given linked values."""
-    if block.independent:
-        return values[0]
-    hierarchy, dtype = model.hierarchy, model.dtype
-    location = [hierarchy._location(name, block, found, dtype) for name in block.members]
-    factor = hierarchy._factor(block, found, dtype)
-    raw = hierarchy.coordinates[block.raw].raw(
-        jnp.stack(values, axis=-1), jnp.stack(location, axis=-1), factor
-    )
-    return raw if block.correlation else raw[..., 0]
