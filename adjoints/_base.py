@@ -19,9 +19,12 @@ class AbstractAdjoint(eqx.Module):
 
     Attributes:
         properties: what the strategy is and what it serves; None where that is not known.
+        together: whether many solves that are mapped go faster than one after another also on a
+            CPU. Where they do not, a mapped loop waits for its slowest member, and copies much.
     """
 
     properties: ClassVar[Properties | None] = None
+    together: ClassVar[bool] = False
 
     @abc.abstractmethod
     def diffeqsolve(

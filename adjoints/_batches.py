@@ -1,7 +1,11 @@
 """Loops over batches."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @jax.custom_batching.custom_vmap
@@ -19,3 +23,66 @@ def any_of_batch(predicate: jax.Array) -> jax.Array:
 def _any_of_batch(axis_size: int, in_batched: list[bool], predicate: jax.Array) -> tuple:
     del axis_size, in_batched
     return any_of_batch(jnp.any(predicate, axis=0)), False
+
+
+def as_one_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of one, from a function of many: however it is mapped, all are done together.
+
+    The function of many decides itself how its arrays are laid out and how long its loops run,
+    which JAX decides for a mapped function of one.
+
+    Args:
+        function: of a pytree of arrays with a leading axis of members, giving another.
+
+    Returns:
+        The same of one member, without the axis. Mapped, it calls `function` once, on all members
+        of all mapped axes; but where it closes over something mapped it is mapped as JAX does.
+    """
+
+    def of_one(member: Any) -> Any:
+        leaves, structure = jax.tree.flatten(member)
+        results: list[Any] = []
+
+        # Lists of arrays come in and go out: derivatives of a mapped one know no other trees.
+        @jax.custom_batching.custom_vmap
+        def of_many(leaves: list[jax.Array]) -> list[jax.Array]:
+            found, result = jax.tree.flatten(function(jax.tree.unflatten(structure, leaves)))
+            results.append(result)
+            return found
+
+        @of_many.def_vmap
+        def of_more(size: int, mapped: list[Any], leaves: list[jax.Array]) -> tuple[Any, Any]:
+            def joined(x: jax.Array, mapped: bool) -> jax.Array:
+                every = x if mapped else jnp.broadcast_to(x, (size, *x.shape))
+                return every.reshape(-1, *every.shape[2:])
+
+            found = of_many([joined(x, m) for x, m in zip(leaves, mapped[0], strict=True)])
+            return [x.reshape(size, -1, *x.shape[1:]) for x in found], [True] * len(found)
+
+        many = [jnp.asarray(x)[None] for x in leaves]
+        try:
+            found = of_many(many)
+        except AssertionError:  # of JAX: what is closed over is mapped, and is not of members
+            found = jax.tree.leaves(function(jax.tree.unflatten(structure, many)))
+        return jax.tree.unflatten(results[0], [x[0] for x in found])
+
+    return of_one
+
+
+def in_pieces(function: Callable[[Any], Any], members: Any, size: int) -> Any:
+    """A function of many, a number of them at a time.
+
+    Args:
+        function: of a pytree of arrays with a leading axis of members, giving another.
+        members: its argument.
+        size: the largest number of members in a piece.
+    """
+    count = len(jax.tree.leaves(members)[0])
+    if count <= size:
+        return function(members)
+    num_pieces = -(-count // size)
+    width = -(-count // num_pieces)
+    # What the last piece lacks is filled up with the last member.
+    rows = np.minimum(np.arange(num_pieces * width), count - 1).reshape(num_pieces, width)
+    found = jax.lax.map(function, jax.tree.map(lambda x: x[rows], members))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)

@@ -1,7 +1,6 @@
 """The changes on the way of a solve, as functions of the state as a vector and of what moves it."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import diffrax
@@ -9,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
-from odecal.adjoints._explicit_loop import Lanes, Stops
-from odecal.adjoints._jumps import Crossing, Jumps, Schedule, changed_on_time, rows_at
+from odecal.adjoints._jumps import Jumps, Schedule, changed_on_time, rows_at
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._runge_kutta import row
 
@@ -48,34 +46,10 @@ class Course:
         """What the vector field is given after i known changes, beside the parameters."""
         return rows_at(self.schedule.between, i)
 
-    def stops(
-        self,
-        lanes_after: Callable[[Move, Lanes], Lanes],
-        between: Callable[[jax.Array], Any],
-        of_state: Callable[[Any], Any] = lambda within: within,
-    ) -> Stops:
-        """Where lanes change.
-
-        Args:
-            lanes_after: the lanes after a change of the state, of that change and the lanes before.
-            between: what the field of the lanes is given after so many known changes.
-            of_state: of this, what the field of the state alone is given.
-        """
-
-        def leap(i: jax.Array, t: jax.Array, z: Lanes) -> Lanes:
-            del t
-            return lanes_after(self.known(i), z)
-
-        def cross(which: jax.Array, i: jax.Array, t: jax.Array, z: Lanes) -> Lanes:
-            found = [lanes_after(self._crossed(c, i, t), z) for c in self._jumps.crossings]
-            return jnp.stack(found)[which]
-
-        def condition(crossing: Crossing, t: jax.Array, y: jax.Array, within: Any) -> jax.Array:
-            return crossing.condition(t, self._unravel(y), (self._args, of_state(within)))
-
-        conditions = tuple(partial(condition, crossing) for crossing in self._jumps.crossings)
-        late = self._jumps.late
-        return Stops(self.schedule.times, between, leap, late, conditions, cross, of_state)
+    def condition(self, n: int, t: jax.Array, y: jax.Array, between: Any) -> jax.Array:
+        """The n-th condition."""
+        crossing = self._jumps.crossings[n]
+        return crossing.condition(t, self._unravel(y), (self._args, between))
 
     def known(self, i: jax.Array) -> Move:
         """The i-th known change."""
@@ -91,11 +65,12 @@ class Course:
 
         return move
 
-    def _crossed(self, crossing: Crossing, i: jax.Array, t: jax.Array) -> Move:
-        """The change at a crossing at a time t, after i known changes.
+    def crossed(self, n: int, i: jax.Array, t: jax.Array) -> Move:
+        """The change where the n-th condition falls at a time t, after i known changes.
 
         The time moves with what moves the condition c: δ = −δc / ċ, along the flow.
         """
+        crossing = self._jumps.crossings[n]
 
         def move(y: jax.Array, schedule: Schedule, args: Any) -> jax.Array:
             given = (args, rows_at(schedule.between, i))

@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._batches import any_of_batch
 
 # A step is looked at in so many parts, and a part with a crossing halved so many times.
 _PARTS, _HALVINGS = 8, 52
 
 
 class Found(NamedTuple):
-    """The first crossing within a step.
+    """The first crossings within steps, each of shape (member,).
 
     Args:
         which: the number of the condition, −1 for none.
@@ -26,31 +25,30 @@ class Found(NamedTuple):
 def first_crossing(
     conditions: Sequence[Callable[[jax.Array], jax.Array]], start: jax.Array, end: jax.Array
 ) -> Found:
-    """The first time within a step at which one of some conditions has fallen to zero or below.
+    """The first times within steps at which one of some conditions has fallen to zero or below.
 
     Args:
-        conditions: each a function of a time within the step.
-        start: the start of the step.
-        end: its end.
+        conditions: each a function of times within the steps, of shape (member,).
+        start: the starts of the steps, of shape (member,).
+        end: their ends.
     """
-    parts = start + jnp.linspace(0.0, 1.0, _PARTS + 1, dtype=start.dtype) * (end - start)
+    fractions = jnp.linspace(0.0, 1.0, _PARTS + 1, dtype=start.dtype)
+    parts = start + fractions[:, None] * (end - start)
     values = jnp.stack([jax.vmap(condition)(parts) for condition in conditions])
     falls = (values[:, :-1] > 0) & (values[:, 1:] <= 0)
     fallen = falls.any(axis=1)
 
     def times() -> jax.Array:
         first = jnp.argmax(falls, axis=1)
-        brackets = parts[first], parts[first + 1]
-        roots = [
-            _halved(condition, (brackets[0][i], brackets[1][i]))
-            for i, condition in enumerate(conditions)
-        ]
+        low = jnp.take_along_axis(parts, first, axis=0)
+        high = jnp.take_along_axis(parts, first + 1, axis=0)
+        roots = [_halved(c, (low[i], high[i])) for i, c in enumerate(conditions)]
         return jnp.where(fallen, jnp.stack(roots), jnp.inf)
 
-    none = jnp.full(len(conditions), jnp.inf, start.dtype)
-    when = jax.lax.cond(any_of_batch(fallen.any()), times, lambda: none)
-    which = jnp.argmin(when).astype(jnp.int32)
-    return Found(jnp.where(fallen.any(), which, -1), jnp.where(fallen.any(), when[which], end))
+    none = jnp.full(fallen.shape, jnp.inf, start.dtype)
+    when = jax.lax.cond(fallen.any(), times, lambda: none)
+    which, crossed = jnp.argmin(when, axis=0).astype(jnp.int32), fallen.any(axis=0)
+    return Found(jnp.where(crossed, which, -1), jnp.where(crossed, when.min(axis=0), end))
 
 
 def _halved(condition: Callable[[jax.Array], jax.Array], bracket: Any) -> jax.Array:

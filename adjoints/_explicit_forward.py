@@ -1,25 +1,26 @@
 """Forward sensitivities in one small loop, for explicit Runge–Kutta methods."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._course import Course, Move
-from odecal.adjoints._explicit_loop import Lanes, Stops
+from jax.flatten_util import ravel_pytree
+from odecal.adjoints._course import Move
+from odecal.adjoints._explicit_loop import Lanes
 from odecal.adjoints._explicit_solve import (
     as_solution,
     check_solver,
-    flat_field,
-    run,
     serves,
     solve_alone,
+    solve_together,
 )
-from odecal.adjoints._jumps import Jumps, Schedule, rows_at
+from odecal.adjoints._jumps import Schedule, rows_at
+from odecal.adjoints._lanes import AbstractLanes
 from odecal.adjoints._problem import Problem, require_times_alone
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
-from odecal.adjoints._sensitivities import AbstractSensitivities, Seeds, seeds
+from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
 
 
 class ExplicitForward(AbstractSensitivities):
@@ -52,6 +53,7 @@ class ExplicitForward(AbstractSensitivities):
         chaotic=True,
         hessian=True,
     )
+    together: ClassVar[bool] = True
 
     @staticmethod
     def serves(solver: diffrax.AbstractSolver) -> bool:
@@ -73,63 +75,101 @@ class ExplicitForward(AbstractSensitivities):
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve with one lane more for every moving number."""
         require_times_alone(self, problem.terms, problem.saveat)
-        start = seeds(moving, fixed)
-        y0, args, flat, unravel, inexact, rest, y0_tangents, args_tangents = start
-        jumps = problem.jumps
-        stops = None if jumps is None else _stops(problem, jumps, start)
-
-        def field(t: jax.Array, z: Lanes, within: Any) -> Lanes:
-            between, moved = within if stops is not None else (None, None)
-
-            def slope(y: jax.Array, inexact: Any, between: Any) -> jax.Array:
-                args = eqx.combine(inexact, rest)
-                given = args if stops is None else (args, between)
-                return flat_field(problem, unravel, t, y, given)
-
-            def along(s: jax.Array, a: Any, b: Any) -> tuple[jax.Array, jax.Array]:
-                return jax.jvp(slope, (z[:, 0], inexact, between), (s, a, b))
-
-            lanes = jax.vmap(along, in_axes=(1, 0, 0), out_axes=(None, 1))
-            value, change = lanes(z[:, 1:], args_tangents, moved)
-            return jnp.concatenate([value[:, None], change], axis=1)
-
-        z0 = jnp.concatenate([flat[:, None], y0_tangents.T], axis=1)
-        end = run(problem, field, z0, (y0, args), unravel, stops=stops)
+        member, rest = eqx.partition((problem, moving, fixed), eqx.is_array)
+        end = solve_together(_WithSensitivities(rest), member)
+        unravel = ravel_pytree(eqx.combine(moving, fixed)[0])[1]
         states = jax.vmap(unravel)(end.saved[:, :, 0])
         jacobian = jax.vmap(jax.vmap(unravel), in_axes=2)(end.saved[:, :, 1:])
         return states, jacobian, as_solution(problem, None, end)
 
 
-def _stops(problem: Problem, jumps: Jumps, seeds: Seeds) -> Stops:
-    """Where the state and its sensitivities change.
+class _Own(NamedTuple):
+    """What sensitivities need on their way.
 
-    The schedule is differentiated once, before the solve: its rows, and theirs along every
-    sensitivity, are looked up on the way.
+    Args:
+        tangents: of the floating-point parameters, with leading axes of members and of k.
+        schedule: the known changes; None without changes.
+        moved: their tangents, with axes of n and of k.
     """
 
-    def schedule(inexact: Any) -> Schedule:
-        return jumps.schedule(eqx.combine(inexact, seeds.rest))
+    tangents: Any
+    schedule: Any = None
+    moved: Any = None
 
-    def with_tangent(a: Any) -> tuple[Schedule, Schedule]:
-        return jax.jvp(schedule, (seeds.inexact,), (a,))
 
-    # Tangents of shape (n, k, ...); once for both, since steady states are solved for in it.
-    known, moved = jax.vmap(with_tangent, out_axes=(None, 1))(seeds.args_tangents)
-    args = eqx.combine(seeds.inexact, seeds.rest)
-    course = Course(problem, seeds.unravel, jumps, args, known)
+class _WithSensitivities(AbstractLanes):
+    """The state and its sensitivities. Members are the arrays of `(problem, moving, fixed)`."""
 
-    def between(i: jax.Array) -> Any:
-        return course.between(i), rows_at(moved.between, i)
+    def parts(self, member: Any) -> tuple[Problem, Any, Any]:
+        """The problem; and what is moving, combined with the rest."""
+        problem, moving, fixed = eqx.combine(member, self.rest)
+        return (problem, *eqx.combine(moving, fixed))
 
-    def lanes_after(move: Move, z: Lanes) -> Lanes:
-        def of(y: jax.Array, schedule: Schedule, inexact: Any) -> jax.Array:
-            return move(y, schedule, eqx.combine(inexact, seeds.rest))
+    def beginning(self, members: Any) -> tuple[Lanes, Any]:
+        """The initial states and their tangents; those of the parameters, and the schedules.
 
-        def along(s: jax.Array, m: Schedule, a: Any) -> tuple[jax.Array, jax.Array]:
-            return jax.jvp(of, (z[:, 0], course.schedule, seeds.inexact), (s, m, a))
+        A schedule is differentiated once, before the solve: its rows, and theirs along every
+        sensitivity, are looked up on the way.
+        """
 
-        lanes = jax.vmap(along, in_axes=(1, 1, 0), out_axes=(None, 1))
-        value, change = lanes(z[:, 1:], moved, seeds.args_tangents)
+        def begin(member: Any) -> tuple[jax.Array, Any]:
+            problem, moving, fixed = eqx.combine(member, self.rest)
+            start = seeds(moving, fixed)
+            z0 = jnp.concatenate([start.flat[:, None], start.y0_tangents.T], axis=1)
+            if problem.jumps is None:
+                return z0, _Own(start.args_tangents)
+
+            def with_tangent(a: Any) -> tuple[Schedule, Schedule]:
+                def schedule(inexact: Any) -> Schedule:
+                    return problem.jumps.schedule(eqx.combine(inexact, start.rest))
+
+                return jax.jvp(schedule, (start.inexact,), (a,))
+
+            # Both at once, since steady states are solved for in it.
+            known, moved = jax.vmap(with_tangent, out_axes=(None, 1))(start.args_tangents)
+            return z0, _Own(start.args_tangents, known, moved)
+
+        return jax.vmap(begin, out_axes=(-1, 0))(members)
+
+    def field(self, members: Any, own: _Own, t: jax.Array, z: Lanes, within: Any) -> Lanes:
+        """The vector fields, and their derivatives along every lane.
+
+        Members are mapped inside of lanes: so each operation runs over all of a lane in order.
+        """
+        between, moved = within or (None, None)
+        _, _, args = self.parts(members)
+        inexact = eqx.filter(args, eqx.is_inexact_array)
+
+        def slopes(y: jax.Array, between: Any, inexact: Any) -> jax.Array:
+            return self.slopes(members, t, y, between, inexact)
+
+        def along(s: jax.Array, m: Any, a: Any) -> tuple[jax.Array, jax.Array]:
+            return jax.jvp(slopes, (z[:, 0], between, inexact), (s, m, a))
+
+        lanes = jax.vmap(along, in_axes=(1, 1, 1), out_axes=(None, 1))
+        value, change = lanes(z[:, 1:], moved, own.tangents)
         return jnp.concatenate([value[:, None], change], axis=1)
 
-    return course.stops(lanes_after, between, lambda within: within[0])
+    def schedule(self, own: _Own) -> Schedule:
+        """Computed at the beginning."""
+        found: Schedule = own.schedule
+        return found
+
+    def between(self, member: Any, own: _Own, i: jax.Array) -> tuple[Any, ...]:
+        """A row of the schedule, and its tangents."""
+        return rows_at(own.schedule.between, i), rows_at(own.moved.between, i)
+
+    def after(self, member: Any, own: _Own, move: Move, z: jax.Array) -> jax.Array:
+        """The change of the state, and its derivative along every lane."""
+        _, _, args = self.parts(member)
+        inexact, rest = eqx.partition(args, eqx.is_inexact_array)
+
+        def moved(y: jax.Array, schedule: Schedule, inexact: Any) -> jax.Array:
+            return move(y, schedule, eqx.combine(inexact, rest))
+
+        def along(s: jax.Array, m: Schedule, a: Any) -> tuple[jax.Array, jax.Array]:
+            return jax.jvp(moved, (z[:, 0], own.schedule, inexact), (s, m, a))
+
+        lanes = jax.vmap(along, in_axes=(1, 1, 0), out_axes=(None, 1))
+        value, change = lanes(z[:, 1:], own.moved, own.tangents)
+        return jnp.concatenate([value[:, None], change], axis=1)

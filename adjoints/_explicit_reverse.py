@@ -5,8 +5,13 @@ from typing import Any, ClassVar, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._explicit_loop import Lanes
-from odecal.adjoints._explicit_solve import as_solution, check_solver, run, serves, solve_alone
+from odecal.adjoints._explicit_solve import (
+    as_solution,
+    check_solver,
+    serves,
+    solve_alone,
+    solve_taped,
+)
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._reverse import AbstractReverse, Flow
@@ -65,14 +70,12 @@ class ExplicitReverse(AbstractReverse):
     def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
         """Solve, remembering the accepted steps."""
 
-        def field(t: jax.Array, z: Lanes, within: Any) -> Lanes:
-            del within
-            return flow.field(t, z[:, 0], flow.theta)[:, None]
+        def field(t: jax.Array, y: jax.Array) -> jax.Array:
+            return flow.field(t, y, flow.theta)
 
-        inputs = (flow.unravel(flow.y0), args)
-        end = run(problem, field, flow.y0[:, None], inputs, flow.unravel, taped=True)
+        end, tape = solve_taped(problem, (flow.unravel(flow.y0), args), field)
         solution = as_solution(problem, jax.vmap(flow.unravel)(end.saved[:, :, 0]), end)
-        return solution, (end.tape, end.num_steps - end.num_rejected)
+        return solution, (tape, end.num_steps - end.num_rejected)
 
     def pulled_back(
         self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array

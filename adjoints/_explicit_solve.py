@@ -1,15 +1,22 @@
 """Solves by the loop of explicit methods, given and taken as Diffrax does."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._course import Course
+from odecal.adjoints._batches import as_one_batch, in_pieces
 from odecal.adjoints._explicit_loop import Carry, Control, Lanes, Stops, Way, integrate
+from odecal.adjoints._lanes import AbstractLanes, StateAlone
 from odecal.adjoints._problem import Problem
+from odecal.adjoints._tape import Tape
+
+# How many numbers, of all lanes of all members, a CPU steps at once: as measured, the fastest.
+_AT_ONCE = 128
 
 
 def serves(solver: diffrax.AbstractSolver) -> bool:
@@ -31,70 +38,177 @@ def check_solver(adjoint: Any, solver: diffrax.AbstractSolver, remedy: str) -> N
         )
 
 
-def flat_field(problem: Problem, unravel: Any, t: jax.Array, y: jax.Array, args: Any) -> jax.Array:
-    """The vector field between vectors of all elements of the state."""
-    slope = problem.terms.vector_field(t, unravel(y), args)
-    return ravel_pytree(slope)[0].astype(y.dtype)
+class End(NamedTuple):
+    """What a solve ends with.
+
+    Args:
+        saved: the lanes at the times to keep, of shape (time, element, lane).
+        num_steps: the steps tried.
+        num_rejected: those rejected.
+        result: why it ended.
+    """
+
+    saved: jax.Array
+    num_steps: jax.Array
+    num_rejected: jax.Array
+    result: Any
+
+
+def solve_together(lanes: AbstractLanes, member: Any) -> End:
+    """Solve, together with all others that are mapped.
+
+    Args:
+        lanes: what is integrated.
+        member: the arrays of one solve.
+    """
+    return as_one_batch(partial(_solve_in_pieces, lanes))(member)
+
+
+def _solve_in_pieces(lanes: AbstractLanes, members: Any) -> End:
+    """Solve for all: on a CPU so many at a time as fit into its innermost cache."""
+    if jax.default_backend() != "cpu":
+        return _solve_all(lanes, members)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), members)
+    z0, _ = jax.eval_shape(lanes.beginning, one)
+    found: End = in_pieces(partial(_solve_all, lanes), members, max(1, _AT_ONCE // z0.size))
+    return found
+
+
+def _solve_all(lanes: AbstractLanes, members: Any) -> End:
+    z0, own = lanes.beginning(members)
+    return _end(integrate(*_loop_of(lanes, members, z0, own)))
+
+
+def _end(carry: Carry) -> End:
+    return End(carry.saved[:, :-1], carry.num_steps, carry.num_rejected, carry.result)
+
+
+def _loop_of(
+    lanes: AbstractLanes, members: Any, z0: Lanes, own: Any
+) -> tuple[diffrax.AbstractERK, Control, Way]:
+    """What the loop is to do."""
+    problem, y0, _ = lanes.parts(jax.tree.map(lambda x: x[0], members))
+    unravel = ravel_pytree(y0)[1]
+    stops = None if problem.jumps is None else _stops(lanes, members, own)
+
+    def times(member: Any) -> tuple[jax.Array, jax.Array]:
+        problem, _, _ = lanes.parts(member)
+        ts = jnp.asarray(problem.saveat.subs.ts)
+        return jnp.asarray(problem.t0, ts.dtype), ts
+
+    way = Way(partial(lanes.field, members, own), z0, *jax.vmap(times)(members), stops)
+    return problem.solver, _control(lanes, members, problem, unravel), way
+
+
+def _control(
+    lanes: AbstractLanes, members: Any, first: Problem, unravel: Callable[[jax.Array], Any]
+) -> Control:
+    """Steps as the controllers of the members choose them."""
+
+    def begin(member: Any, t: jax.Array, y: jax.Array, within: Any) -> tuple[jax.Array, Any]:
+        problem, _, args = lanes.parts(member)
+        order = problem.solver.error_order(problem.terms)
+        given = args if problem.jumps is None else (args, within[0])
+        end, state = problem.stepsize_controller.init(
+            problem.terms,
+            t,
+            jnp.asarray(problem.saveat.subs.ts)[-1],
+            unravel(y),
+            problem.dt0,
+            given,
+            problem.solver.func,
+            order,
+        )
+        return end, jax.tree.map(jnp.asarray, state)
+
+    def judge(
+        member: Any, span: tuple[jax.Array, jax.Array], states: tuple[jax.Array, ...], before: Any
+    ) -> tuple[Any, ...]:
+        problem, _, args = lanes.parts(member)
+        order = problem.solver.error_order(problem.terms)
+        y, y1, error = (unravel(x) for x in states)
+        keep, start, end, _, state, result = problem.stepsize_controller.adapt_step_size(
+            *span, y, y1, args, error, order, before
+        )
+        return jnp.asarray(keep), start, end, state, result
+
+    return Control(
+        partial(jax.vmap(begin, in_axes=(0, 0, -1, 0)), members),
+        partial(jax.vmap(judge, in_axes=(0, 0, -1, 0)), members),
+        first.max_steps,
+    )
+
+
+def _stops(lanes: AbstractLanes, members: Any, own: Any) -> Stops:
+    """Where the lanes of the members change."""
+    problem, _, _ = lanes.parts(members)
+    assert problem.jumps is not None
+    crossings = problem.jumps.crossings
+
+    def leap(member: Any, own: Any, i: Any, t: Any, z: jax.Array) -> jax.Array:
+        del t
+        return lanes.after(member, own, lanes.course(member, own).known(i), z)
+
+    def cross(member: Any, own: Any, which: Any, i: Any, t: Any, z: jax.Array) -> jax.Array:
+        course = lanes.course(member, own)
+        moves = [course.crossed(n, i, t) for n in range(len(crossings))]
+        return jnp.stack([lanes.after(member, own, move, z) for move in moves])[which]
+
+    def condition(n: int, member: Any, own: Any, t: Any, y: jax.Array, within: Any) -> jax.Array:
+        return lanes.course(member, own).condition(n, t, y, within[0])
+
+    return Stops(
+        lanes.schedule(own).times,
+        partial(jax.vmap(lanes.between), members, own),
+        partial(jax.vmap(leap, in_axes=(0, 0, 0, 0, -1), out_axes=-1), members, own),
+        problem.jumps.late,
+        tuple(
+            partial(jax.vmap(partial(condition, n), in_axes=(0, 0, 0, -1, 0)), members, own)
+            for n in range(len(crossings))
+        ),
+        partial(jax.vmap(cross, in_axes=(0, 0, 0, 0, 0, -1), out_axes=-1), members, own),
+    )
 
 
 def solve_alone(problem: Problem, y0__args: Any) -> diffrax.Solution:
     """Solve with the state as the only lane."""
-    y0, args = y0__args
-    flat, unravel = ravel_pytree(y0)
-    stops = None
-    if problem.jumps is not None:
-        course = Course(problem, unravel, problem.jumps, args)
-        stops = course.stops(
-            lambda move, z: move(z[:, 0], course.schedule, args)[:, None], course.between
-        )
-
-    def field(t: jax.Array, z: Lanes, within: Any) -> Lanes:
-        given = args if stops is None else (args, within)
-        return flat_field(problem, unravel, t, z[:, 0], given)[:, None]
-
-    end = run(problem, field, flat[:, None], y0__args, unravel, stops=stops)
+    member, rest = eqx.partition((problem, *y0__args), eqx.is_array)
+    end = solve_together(StateAlone(rest), member)
+    unravel = ravel_pytree(y0__args[0])[1]
     return as_solution(problem, jax.vmap(unravel)(end.saved[:, :, 0]), end)
 
 
-def run(
-    problem: Problem,
-    field: Callable[..., Lanes],
-    z0: Lanes,
-    y0__args: Any,
-    unravel: Callable[[jax.Array], Any],
-    taped: bool = False,
-    stops: Stops | None = None,
-) -> Carry:
-    """Solve, with first steps of the controller's choice.
+def solve_taped(
+    problem: Problem, y0__args: Any, field: Callable[[jax.Array, jax.Array], jax.Array]
+) -> tuple[End, Tape]:
+    """Solve one with the state as the only lane, and remember the accepted steps.
 
     Args:
-        problem: the problem.
-        field: the derivative of all lanes, of shape (element, lane), from a time, the lanes, and
-            what holds between changes.
-        z0: the initial lanes.
+        problem: the problem, without changes on its way.
         y0__args: the initial state and the parameters as they were given.
-        unravel: from the first lane to the state as it was given.
-        taped: whether the accepted steps are remembered.
-        stops: where the lanes change.
+        field: the vector field, between vectors of all elements of the state.
     """
-    _, args = y0__args
-    terms, solver, controller = problem.terms, problem.solver, problem.stepsize_controller
-    ts = jnp.asarray(problem.saveat.subs.ts)
-    order = solver.error_order(terms)
+    member, rest = eqx.partition((problem, *y0__args), eqx.is_array)
+    lanes = StateAlone(rest)
+    members = jax.tree.map(lambda x: jnp.asarray(x)[None], member)
+    z0, own = lanes.beginning(members)
+    solver, control, way = _loop_of(lanes, members, z0, own)
 
-    def begin(t: jax.Array, y: jax.Array, within: Any) -> tuple[jax.Array, Any]:
-        given = args if stops is None else (args, stops.of_state(within))
-        first, state = controller.init(
-            terms, t, ts[-1], unravel(y), problem.dt0, given, solver.func, order
-        )
-        return first, jax.tree.map(jnp.asarray, state)
+    def of_one(t: jax.Array, z: Lanes, within: Any) -> Lanes:
+        del within
+        return field(t[0], z[:, 0, 0])[:, None, None]
 
-    control = Control(controller, order, unravel, args, begin, problem.max_steps)
-    way = Way(field, z0, jnp.asarray(problem.t0, ts.dtype), ts, stops)
-    return integrate(solver, control, way, taped)
+    end = integrate(solver, control, way._replace(field=of_one), taped=True)
+    assert end.tape is not None
+    ended: End = jax.tree.map(partial(_row, 0), _end(end))
+    return ended, end.tape
 
 
-def as_solution(problem: Problem, states: Any, end: Carry) -> diffrax.Solution:
+def _row(i: int, array: jax.Array) -> jax.Array:
+    return array[i]
+
+
+def as_solution(problem: Problem, states: Any, end: End) -> diffrax.Solution:
     """What Diffrax would give."""
     return diffrax.Solution(
         t0=problem.t0,

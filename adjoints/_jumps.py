@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from odecal.adjoints._runge_kutta import row
 
 
@@ -58,14 +57,6 @@ class Jumps(eqx.Module):
     change: Callable[[Any, Any, Any, Any], Any] = eqx.field(static=True)
     late: jax.Array | None = None
     crossings: tuple[Crossing, ...] = ()
-
-
-def next_time(times: jax.Array, i: jax.Array) -> jax.Array:
-    """The i-th time, infinity after the last."""
-    if not len(times):
-        return jnp.full((), jnp.inf, times.dtype)
-    found = row(times, jnp.minimum(i, len(times) - 1))
-    return jnp.where(i < len(times), found, jnp.inf)
 
 
 def rows_at(tree: Any, i: jax.Array) -> Any:

@@ -23,8 +23,8 @@ from ._errors import OdecalError as OdecalError
 from ._errors import OutputError as OutputError
 from ._errors import SamplingError as SamplingError
 from ._errors import SettingsError as SettingsError
+from ._forward import Prediction as Prediction
 from ._model import Model as Model
-from ._model import Prediction as Prediction
 from ._plot import plot_fit as plot_fit
 from ._plot_population import plot_vpc as plot_vpc
 from ._reading import Observations as Observations

@@ -20,9 +20,9 @@ class State(Component):
 
     Args:
         initial: its value at `t0`: a number, a prior (a NumPyro distribution), a function of
-            the parameters, `lambda p: ...`, or `Parameter.varying(...)`. It is named like the
-            state with a 0 behind it (`p.hare0`; `p.x1_0` for a state `x1`); a prior makes it an
-            unknown.
+            the parameters, `lambda p: ...`, or `Parameter.varying(...)`, which has the unit and
+            the dims of the state unless it gives its own. It is named like the state with a 0
+            behind it (`p.hare0`; `p.x1_0` for a state `x1`); a prior makes it an unknown.
         unit: the unit.
         dims: named dimensions, for a vector-valued state.
         description: one line.

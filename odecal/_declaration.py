@@ -85,7 +85,7 @@ class Declaration:
     def varying(self) -> dict[str, Varying]:
         """What varies between groups, by name: parameters, then initial values."""
         initials = {
-            initial_name(name): state.initial
+            initial_name(name): state.initial.within(state)
             for name, state in self.states.items()
             if isinstance(state.initial, Varying)
         }

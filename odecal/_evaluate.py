@@ -10,7 +10,8 @@ import numpy as np
 
 from odecal._experiment import Moments, moments_of
 from odecal._flat import FlatModel
-from odecal._model import Model, Place
+from odecal._forward import Place
+from odecal._model import Model
 from odecal._programs import Compiler, each, padded, spread, usable_devices
 from odecal._streams import Words, example_words, key_of
 

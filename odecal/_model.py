@@ -1,13 +1,12 @@
 """A system and its observations, compiled into a NumPyro model and a log density."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,16 +15,18 @@ import numpyro.distributions as dist
 
 from odecal._blocks import Unfolded
 from odecal._declaration import Site
+from odecal._derived import derived_values, own_derived
 from odecal._drive import Drive
 from odecal._experiment import Experiment, Moments, moments_of
-from odecal._given import Given, arrays_of, kinds_of
+from odecal._forward import Forward, Place, Prediction
+from odecal._guarded import guarded
 from odecal._hierarchy import Hierarchy
+from odecal._labelled import coords_of, dims_of, time_dims_of
 from odecal._laws import AtTimes
-from odecal._population import Persons, persons_of, solve_each
+from odecal._population import Persons, persons_of
 from odecal._quiet import no_runtime_errors
-from odecal._reads import reads
 from odecal._settings import Solve
-from odecal._solve import Trajectory, solve_system
+from odecal._solve import Trajectory
 from odecal._values import Values
 from odecal.centring import AbstractCentring
 
@@ -35,52 +36,6 @@ if TYPE_CHECKING:
 # The names of the two facts about a solve that the model records beside its sites.
 SOLVER_STEPS = "solver_steps"
 SOLVE_FAILED = "solve_failed"
-
-
-class Prediction(NamedTuple):
-    """What a model predicts from one value of every site.
-
-    Args:
-        p: parameters, constants and initial values; of many individuals, what each has of its own
-            has a leading axis of individuals.
-        unfolded: the value of every site, and of the groups.
-        persons: `p`, and which of it is own.
-        trajectory: the solution at the times of the experiment, likewise with a leading axis of
-            many individuals.
-        laws: the distribution of the values of every observable.
-        derived: the derived quantities.
-    """
-
-    p: Values
-    unfolded: Unfolded
-    persons: Persons
-    trajectory: Trajectory
-    laws: dict[str, dist.Distribution]
-    derived: dict[str, jax.Array]
-
-
-class Place(NamedTuple):
-    """Whose, and at which of the times that were kept, each of shape (n,)."""
-
-    individual: np.ndarray
-    moment: np.ndarray
-
-
-@dataclass(frozen=True)
-class _WithInputs:
-    """A law that sees the inputs at its time.
-
-    Args:
-        law: the law of an observable.
-        drive: how inputs act.
-    """
-
-    law: Callable[..., dist.Distribution]
-    drive: Drive
-
-    def __call__(self, inputs: Any, t: Any, y: Values, p: Values, *last: Any) -> dist.Distribution:
-        """The law with the inputs among the parameters."""
-        return self.law(t, y, self.drive.parameters_at(t, p, Given({}, inputs, None)), *last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +98,7 @@ class Model:
     @property
     def dtype(self) -> Any:
         """The floating type in force: the settings', or single where JAX has no double."""
-        return jax.dtypes.canonicalize_dtype(self.solve.dtype)
+        return self._forward.dtype
 
     @contextmanager
     def precision(self) -> Iterator[None]:
@@ -161,12 +116,10 @@ class Model:
         who = self.experiment.individuals
         return Hierarchy(self.system.declaration, who, centrings=self.centrings)
 
-    @cached_property
+    @property
     def drive(self) -> Drive:
         """How doses and inputs act."""
-        experiment = self.experiment
-        span = float(np.max(experiment.moments.ts) - np.min(experiment.t0))
-        return Drive(self.system.declaration, kinds_of(experiment.doses, span))
+        return self._forward.drive
 
     @property
     def sites(self) -> dict[str, Site]:
@@ -176,26 +129,12 @@ class Model:
     @cached_property
     def dims(self) -> dict[str, list[str]]:
         """The named dimensions of every quantity, as ArviZ takes them."""
-        dims = {name: list(q.dims) for name, q in self.hierarchy.quantities.items()}
-        for name, c in self.system.declaration.derived.items():
-            own = [self.experiment.individuals.dim] if name in self._own_derived else []
-            dims[name] = [*own, *c.dims]
-        for name, component in self.system.declaration.observables.items():
-            dims[name] = [self.time_dims[name], *component.dims]
-        return dims
+        return dims_of(self.hierarchy, self.time_dims, self._own_derived)
 
     @cached_property
     def coords(self) -> dict[str, np.ndarray]:
         """The labels of every dimension, as ArviZ takes them."""
-        individuals = self.experiment.individuals
-        coords = {dim: np.asarray(labels) for dim, labels in self.system.coords.items()}
-        coords |= self.hierarchy.coords
-        if individuals.dim:
-            coords[individuals.dim] = individuals.labels
-        for name, dim in self.time_dims.items():
-            times = self.experiment.series[name].times
-            coords[dim] = np.arange(len(times)) if individuals.dim else times
-        return coords
+        return coords_of(self.hierarchy, self.experiment, self.time_dims)
 
     @cached_property
     def time_dims(self) -> dict[str, str]:
@@ -204,14 +143,7 @@ class Model:
         Of one individual it is the time, of many the number of the value: `time` or `observation`
         where all observables were measured together, and one of its own for each where not.
         """
-        series = list(self.experiment.series.items())
-        first = series[0][1]
-        together = all(
-            np.array_equal(s.times, first.times) and np.array_equal(s.individual, first.individual)
-            for _, s in series
-        )
-        word = "observation" if self.experiment.individuals.dim else "time"
-        return {name: word if together else f"{word}_{name}" for name, _ in series}
+        return time_dims_of(self.experiment)
 
     def predict(self, values: Mapping[str, Any], extra_times: Any = ()) -> Prediction:
         """Solve for one value of every site, and give what would be observed.
@@ -247,73 +179,13 @@ class Model:
         """The record `p` from one value of every site."""
         return self.persons(self.unfold(values)).p
 
-    def _predict(self, unfolded: Unfolded, moments: Moments) -> Prediction:
-        persons = self.persons(unfolded)
-        trajectory = self._solve(persons, moments)
-        laws = {
-            name: self.law(
-                name,
-                persons,
-                trajectory,
-                Place(s.individual, moments.index[name]),
-                Place(s.individual, moments.start[name]),
-                s.upper,
-            )
-            for name, s in self.experiment.series.items()
-        }
-        derived = {name: self._derived(name, persons) for name in self.system.declaration.derived}
-        return Prediction(persons.p, unfolded, persons, trajectory, laws, derived)
-
-    def _solve(self, persons: Persons, moments: Moments) -> Trajectory:
-        """Solve for every individual, for one that needs no name without a leading axis."""
-        given = self._given._replace(late=moments.late)
-        when = jax.tree.map(self._data, (self.experiment.t0, moments.ts))
-        given = jax.tree.map(jnp.asarray, given)
-        if self.experiment.individuals.dim:
-            return solve_each(self.system, persons, when, self.solve, self.drive, given)
-        t0, ts, given = jax.tree.map(lambda x: x[0], (*when, given))
-        return solve_system(self.system, persons.p, t0, ts, self.solve, self.drive, given)
-
-    @cached_property
-    def _given(self) -> Given:
-        declaration, kinds = self.system.declaration, self.drive.kinds
-        return arrays_of(self.experiment, declaration, kinds, np.dtype(self.solve.dtype))
-
-    @cached_property
-    def _own_derived(self) -> frozenset[str]:
-        """The derived quantities that differ between individuals."""
-        found = []
-
-        def trace(values: Mapping[str, Any]) -> None:
-            persons = self.persons(self.unfold(values))
-            one = persons.rows(np.zeros((), int))
-            own, shared = (
-                {n: x for n, x in one.items() if (n in persons.own) is k} for k in (True, False)
-            )
-            for name, d in self.system.declaration.derived.items():
-                depends = reads(
-                    lambda own, d=d: d.function(Values({**shared, **own}, "parameter")), own
-                )
-                found.extend([name] if any(depends) else [])
-
-        if self.experiment.individuals.dim:
-            jax.eval_shape(trace, self.site_shapes)
-        return frozenset(found)
-
-    def _derived(self, name: str, persons: Persons) -> jax.Array:
-        function = self.system.declaration.derived[name].function
-        if name not in self._own_derived:
-            one = persons.rows(np.zeros((), int)) if persons.own else persons.p
-            return jnp.asarray(function(one))
-        return jax.vmap(function, in_axes=(persons.axes,))(persons.p)
-
     def law(
         self,
         name: str,
         persons: Persons,
         trajectory: Trajectory,
-        place: "Place",
-        start: "Place | None" = None,
+        place: Place,
+        start: Place | None = None,
         upper: np.ndarray | None = None,
     ) -> AtTimes:
         """The distribution of one observable at places of the trajectories.
@@ -329,47 +201,11 @@ class Model:
         Returns:
             The distribution of n values.
         """
-        t, y = self._kept(trajectory, place)
-        p, axes = persons.p, persons.axes
-        if persons.own:
-            p = persons.rows(place.individual)
-        observable = self.system.declaration.observables[name]
-        law = observable.law
-        arguments: tuple[Any, ...] = (t, y, p)
-        in_axes: tuple[Any, ...] = (0, 0, axes if persons.own else None)
-        if observable.over_interval:
-            assert start is not None
-            last_t, last_y = self._kept(trajectory, start)
-            arguments = (*arguments, Values({"t": last_t, "y": last_y}, "interval value"))
-            in_axes = (*in_axes, 0)
-        if self.system.declaration.inputs:
-            law = _WithInputs(law, self.drive)
-            many = self.experiment.individuals.dim
-            whose = place.individual if many else 0
-            inputs = jax.tree.map(lambda x: jnp.asarray(x)[whose], self._given.inputs)
-            arguments, in_axes = (inputs, *arguments), (0 if many else None, *in_axes)
-        return AtTimes(law, arguments, in_axes, len(place.moment), upper)
+        return self._forward.law(name, persons, trajectory, place, start, upper)
 
     def law_at_start(self, name: str, values: Mapping[str, Any]) -> dist.Distribution:
         """The law of one value of an observable, at the initial time of the first individual."""
-        persons = self.persons(self.unfold(values))
-        first = Place(np.zeros(1, int), np.zeros(1, int))
-        p = persons.rows(np.zeros((), int))
-        y = jax.tree.map(lambda x: x[None], self.system.declaration.initial_state(p))
-        t0 = jnp.asarray(self.experiment.t0[:1], self.dtype)
-        start = Trajectory(t0, y, jnp.zeros(()), jnp.zeros((), bool))
-        if self.experiment.individuals.dim:
-            start = jax.tree.map(lambda x: x[None], start)
-        return self.law(name, persons, start, first, first).at_first()
-
-    def _kept(self, trajectory: Trajectory, place: "Place") -> tuple[jax.Array, Values]:
-        """Times and states of trajectories at some places."""
-        if self.experiment.individuals.dim:
-            where = (place.individual, place.moment)
-            return trajectory.ts[where], jax.tree.map(lambda x: x[where], trajectory.y)
-        if np.array_equal(place.moment, np.arange(len(trajectory.ts))):
-            return trajectory.ts, trajectory.y
-        return trajectory.ts[place.moment], jax.tree.map(lambda x: x[place.moment], trajectory.y)
+        return self._forward.law_at_start(name, self.persons(self.unfold(values)))
 
     def log_likelihood(self, prediction: Prediction) -> dict[str, jax.Array]:
         """The log density of every observed value.
@@ -429,7 +265,7 @@ class Model:
         position = {name: jnp.asarray(x) for name, x in position.items()}
         if self.solve.forward_mode:
             return self._logdensity(position)
-        return _guarded(position, self._logdensity)
+        return guarded(position, self._logdensity)
 
     def logprior_fn(self, position: Mapping[str, Any]) -> jax.Array:
         """The log prior density on unconstrained space, with the log Jacobian determinants.
@@ -456,6 +292,29 @@ class Model:
         return self.unconstrain(self.sample_prior(key))
 
     # Helpers.
+
+    @cached_property
+    def _forward(self) -> Forward:
+        """From the parameters of every individual to the laws of the observables."""
+        return Forward(self.system, self.experiment, self.solve)
+
+    @cached_property
+    def _own_derived(self) -> frozenset[str]:
+        """The derived quantities that differ between individuals."""
+        if not self.experiment.individuals.dim:
+            return frozenset()
+        return own_derived(
+            self.system.declaration,
+            lambda values: self.persons(self.unfold(values)),
+            self.site_shapes,
+        )
+
+    def _predict(self, unfolded: Unfolded, moments: Moments) -> Prediction:
+        persons = self.persons(unfolded)
+        trajectory = self._forward.solve(persons, moments)
+        laws = self._forward.laws(persons, trajectory, moments)
+        derived = derived_values(self.system.declaration, persons, self._own_derived)
+        return Prediction(persons.p, unfolded, persons, trajectory, laws, derived)
 
     def _logdensity(self, position: Mapping[str, Any]) -> jax.Array:
         unfolded, density = self._unfolded_and_logprior(position)
@@ -494,28 +353,3 @@ class Model:
                 "Solve(dtype=jax.numpy.float32).",
                 stacklevel=3,
             )
-
-
-@eqx.filter_custom_vjp
-def _guarded(position: Any, logdensity: Callable[[Any], jax.Array]) -> jax.Array:
-    """A log density whose gradient is zero, and not NaN, where it is −inf."""
-    return logdensity(position)
-
-
-@_guarded.def_fwd
-def _guarded_fwd(
-    perturbed: Any, position: Any, logdensity: Callable[[Any], jax.Array]
-) -> tuple[jax.Array, Any]:
-    moving, fixed = eqx.partition(position, perturbed)
-    density, reverse = eqx.filter_vjp(lambda moving: logdensity(eqx.combine(moving, fixed)), moving)
-    return density, (reverse, jnp.isfinite(density))
-
-
-@_guarded.def_bwd
-def _guarded_bwd(
-    kept: Any, cotangent: Any, perturbed: Any, position: Any, logdensity: Callable[[Any], jax.Array]
-) -> Any:
-    del perturbed, position, logdensity
-    reverse, well = kept
-    (gradient,) = reverse(cotangent)
-    return jax.tree.map(lambda g: jnp.where(well | jnp.isfinite(g), g, 0.0), gradient)

@@ -76,25 +76,27 @@ def persons_of(
 def solve_each(
     system: "System",
     persons: Persons,
-    when: tuple[Any, Any],
+    when: tuple[np.ndarray, np.ndarray],
+    given: Given,
+    order: np.ndarray,
     settings: Solve,
     drive: Drive,
-    given: Given,
 ) -> Trajectory:
     """Solve for every individual.
 
-    On a CPU one after the other, in one small loop each: as measured, the fastest there, for what
-    a batch steps through together is too large for the innermost caches, and all of it waits for
-    the slowest. Elsewhere all in one batch.
+    All in one batch where the strategy steps many together, or on another device than a CPU; else
+    one after the other, in one small loop each: for what a mapped loop of another strategy steps
+    through is too large for the innermost caches, and all of it waits for the slowest.
 
     Args:
         system: the system.
         persons: the parameters of every individual.
         when: the initial times, of shape (individual,), and the times to keep, of shape
             (individual, time).
+        given: doses and inputs of every individual.
+        order: the individuals, like ones beside one another.
         settings: of the solve.
         drive: how doses and inputs act.
-        given: those of every individual.
 
     Returns:
         The trajectories, with a leading axis of individuals.
@@ -104,4 +106,10 @@ def solve_each(
         p = Values({**persons.p, **own}, "parameter")
         return solve_system(system, p, t0, ts, settings, drive, given)
 
-    return each(one)({name: persons.p[name] for name in persons.own}, *when, given)
+    many = jax.vmap(one) if settings.strategy.together else each(one)
+    own = {name: persons.p[name] for name in persons.own}
+    if np.array_equal(order, np.arange(len(order))):
+        return many(own, *jax.tree.map(jnp.asarray, (*when, given)))
+    t0, ts, known = jax.tree.map(lambda x: jnp.asarray(x[order]), (*when, given))
+    found = many({name: x[order] for name, x in own.items()}, t0, ts, known)
+    return jax.tree.map(lambda x: x[np.argsort(order)], found)

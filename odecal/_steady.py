@@ -112,8 +112,9 @@ def _round(
     def schedule(args: Any) -> Schedule:
         cycle, _, _ = args
         none = jnp.zeros_like(cycle.bolus)
+        until = jnp.where(cycle.interval <= 0, jnp.inf, cycle.lasts)
         return Schedule(
-            jnp.stack([jnp.zeros_like(lasts), jnp.where(endless, jnp.inf, cycle.lasts)]),
+            jnp.stack([jnp.zeros_like(until), until]),
             jnp.stack([cycle.bolus, none]),
             jnp.stack([none, cycle.rate, none]),
         )

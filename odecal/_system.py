@@ -154,10 +154,11 @@ def _collect(cls: type[System]) -> dict[str, Component]:
     """The parts that a class declares or inherits, in order; an attribute set to None drops one."""
     components: dict[str, Component] = {}
     for base in reversed(cls.__mro__):
+        own: dict[str, Component] = {}
         for name, value in vars(base).items():
             if isinstance(value, Component):
                 _check_name(cls, name)
-                components[name] = value
+                own[name] = value
             elif name in components:
                 del components[name]
             elif isinstance(value, type) and issubclass(value, Component):
@@ -165,6 +166,7 @@ def _collect(cls: type[System]) -> dict[str, Component]:
                     f"{cls.__name__}.{name} is the class {value.__name__}. Expected an object, "
                     f"such as {value.__name__}(...)."
                 )
+        components = _extended(components, own)
     initials: dict[str, str] = {}
     for state in (n for n, c in components.items() if isinstance(c, State)):
         other = initials.setdefault(initial_name(state), state)
@@ -181,6 +183,22 @@ def _collect(cls: type[System]) -> dict[str, Component]:
                 f"initial value is p.{name}."
             )
     return components
+
+
+def _extended(components: dict[str, Component], own: dict[str, Component]) -> dict[str, Component]:
+    """The parts with those of a subclass: redeclared ones keep their place, new ones come last.
+
+    But new varying parameters come before what the subclass redeclares behind them: its location
+    may use what is declared before it.
+    """
+    names, parts = list(components), components | own
+    place = len(names)  # of the first part that is redeclared behind the one at hand
+    for name, part in reversed(own.items()):
+        if name in components:
+            place = min(place, names.index(name))
+        elif place < len(names) and isinstance(part, Varying):
+            names.insert(place, name)
+    return {name: parts[name] for name in dict.fromkeys([*names, *own])}
 
 
 def _check_name(cls: type[System], name: str) -> None:

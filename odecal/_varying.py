@@ -161,6 +161,15 @@ class Varying(Component):
         variation = replace(self.variation, centring=as_centring(centring))
         return Varying(variation, self.unit, self.dims, self.description)
 
+    def within(self, part: Component) -> "Varying":
+        """The same with the unit, dims and description of the part it is in, where it has none."""
+        return Varying(
+            self.variation,
+            self.unit or part.unit,
+            self.dims or part.dims,
+            self.description or part.description,
+        )
+
 
 @dataclass(frozen=True, init=False, eq=False)
 class Correlation(Component):

@@ -219,6 +219,42 @@ def test_initial_values_vary():
         np.testing.assert_allclose(prediction.trajectory.y.x[:, 0], own)
 
 
+def test_initial_value_that_varies_is_described_like_its_state():
+    initial = varying(link="log")
+    states = {
+        "x": State(initial=initial, unit="mg", description="in the blood"),
+        "y": State(initial=initial, unit="mg", dims="place"),
+        "z": State(initial=Parameter.varying("site", location=0.0, scale=1.0, unit="g"), unit="mg"),
+        "coords": {"place": ["left", "right"]},
+        "vector_field": lambda self, t, y, p: {name: 0.0 * y[name] for name in y},
+    }
+    model = odecal.compile(still(**states)(), TABLE.drop(columns="size"))
+    quantities = model.hierarchy.quantities
+    assert {name: quantities[name].unit for name in ("x0", "y0", "z0")} == {
+        "x0": "mg",
+        "y0": "mg",
+        "z0": "g",
+    }
+    assert quantities["x0"].description == "in the blood"
+    assert model.dims["y0"] == ["subject", "place"]
+    with model.precision():
+        prediction = model.predict(values_of(model))
+        assert prediction.unfolded.own["y0"].shape == (3, 2)
+        np.testing.assert_allclose(prediction.trajectory.y.y[:, 0], prediction.unfolded.own["y0"])
+
+
+def test_redeclared_parameter_may_use_varying_ones_that_stand_before_it():
+    class Nested(still(level=Parameter(dist.LogNormal(0.0, 1.0)))):
+        gain = Parameter(dist.HalfNormal(1.0))
+        typical = Parameter.varying("site", location=dist.Normal(0.0, 1.0), scale=0.5)
+        offset = varying(location=lambda p: p.typical)
+        level = varying(location=lambda p: p.typical + p.offset)
+
+    order = ["x", "sigma", "seen", "typical", "offset", "level", "gain"]
+    assert list(Nested().declaration.components) == order
+    assert list(Nested().declaration.varying) == ["typical", "offset", "level"]
+
+
 def test_instances_pool_and_fix():
     system = still(level=varying(link="log"))
     assert "level_raw" not in odecal.compile(system(level=1.5), PLAIN).sites

@@ -1,43 +1,14 @@
 import warnings
 
 import numpy as np
-import numpyro.distributions as dist
 import pandas as pd
 import pytest
 import xarray as xr
+from simple_systems import Two, Vector, table
 
 import odecal
-from odecal import Observable, ObservationError, Observations, Parameter, State, System
+from odecal import ObservationError, Observations
 from odecal._reading._observations import read_experiment
-
-AGES = {"age": ["young", "old"]}
-
-
-class Two(System):
-    a = State(initial=1.0)
-    k = Parameter(dist.LogNormal(0.0, 1.0))
-
-    def vector_field(self, t, y, p):
-        return {"a": -p.k * y.a}
-
-    level = Observable(lambda t, y, p: dist.Normal(y.a, 1.0))
-    count = Observable(lambda t, y, p: dist.Poisson(y.a))
-
-
-class Vector(System):
-    coords = AGES
-
-    x = State(initial=1.0, dims="age")
-
-    def vector_field(self, t, y, p):
-        return {"x": -y.x}
-
-    seen = Observable(lambda t, y, p: dist.Normal(y.x, 1.0), dims="age")
-
-
-def table(**columns):
-    base = {"time": [0.5, 1.0, 2.0], "level": [1.0, 2.0, 3.0], "count": [4, 5, 6]}
-    return pd.DataFrame({**base, **columns})
 
 
 @pytest.mark.parametrize(

@@ -6,40 +6,13 @@ import numpyro.distributions as dist
 import pandas as pd
 import pytest
 import xarray as xr
+from simple_systems import Two, Vector, table
 
 from odecal import Observable, ObservationError, State, System
 from odecal._reading._datasets import is_dataset, table_of
 from odecal._reading._layout import layout_of
 from odecal._reading._sheet import read_sheet
 from odecal._reading._tables import read_tidy
-
-AGES = {"age": ["young", "old"]}
-
-
-class Two(System):
-    a = State(initial=1.0)
-
-    def vector_field(self, t, y, p):
-        return {"a": -y.a}
-
-    level = Observable(lambda t, y, p: dist.Normal(y.a, 1.0))
-    count = Observable(lambda t, y, p: dist.Poisson(y.a))
-
-
-class Vector(System):
-    coords = AGES
-
-    x = State(initial=1.0, dims="age")
-
-    def vector_field(self, t, y, p):
-        return {"x": -y.x}
-
-    seen = Observable(lambda t, y, p: dist.Normal(y.x, 1.0), dims="age")
-
-
-def table(**columns):
-    base = {"time": [0.5, 1.0, 2.0], "level": [1.0, 2.0, 3.0], "count": [4, 5, 6]}
-    return pd.DataFrame({**base, **columns})
 
 
 def read(data, system=Two, time=None, usual_time=None, ignore=()):

@@ -1,0 +1,128 @@
+"""What the loop of explicit methods integrates: the state, and perhaps more lanes beside it."""
+
+import abc
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax.flatten_util import ravel_pytree
+from odecal.adjoints._course import Course, Move
+from odecal.adjoints._explicit_loop import Lanes
+from odecal.adjoints._jumps import Schedule
+from odecal.adjoints._problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class AbstractLanes(abc.ABC):
+    """What is integrated in solves of one kind.
+
+    A member is what one solve has of its own: the arrays of its problem, its initial state and its
+    parameters. What is given as `members` is of all, with a leading axis; their states have an
+    axis of members at the end.
+
+    Args:
+        rest: what solves hold beside arrays, the same for all.
+    """
+
+    rest: Any
+
+    @abc.abstractmethod
+    def parts(self, member: Any) -> tuple[Problem, Any, Any]:
+        """The problem, the initial state and the parameters; of one, or of all."""
+
+    @abc.abstractmethod
+    def beginning(self, members: Any) -> tuple[Lanes, Any]:
+        """The initial lanes of all; and what they need on their way, with a leading axis."""
+
+    @abc.abstractmethod
+    def field(self, members: Any, own: Any, t: jax.Array, z: Lanes, within: Any) -> Lanes:
+        """The derivative of all lanes of all.
+
+        Args:
+            members: them.
+            own: what each needs on its way.
+            t: times, of shape (member,).
+            z: the lanes.
+            within: what holds between changes.
+        """
+
+    @abc.abstractmethod
+    def schedule(self, own: Any) -> Schedule:
+        """The known changes; of one, or of all."""
+
+    @abc.abstractmethod
+    def between(self, member: Any, own: Any, i: jax.Array) -> tuple[Any, ...]:
+        """What the field of one is given after i known changes: first, what its state needs."""
+
+    @abc.abstractmethod
+    def after(self, member: Any, own: Any, move: Move, z: jax.Array) -> jax.Array:
+        """The lanes of one after a change of the state, of shape (element, lane)."""
+
+    def course(self, member: Any, own: Any) -> Course:
+        """The changes on the way of one."""
+        problem, y0, args = self.parts(member)
+        assert problem.jumps is not None
+        return Course(problem, ravel_pytree(y0)[1], problem.jumps, args, self.schedule(own))
+
+    def slopes(
+        self, members: Any, t: jax.Array, y: jax.Array, between: Any, inexact: Any = None
+    ) -> jax.Array:
+        """The vector fields of all, between vectors of all elements of the state.
+
+        Args:
+            members: them.
+            t: times, of shape (member,).
+            y: states, of shape (element, member).
+            between: what holds between changes, with a leading axis; None without changes.
+            inexact: the floating-point parameters, likewise; None for those of the members.
+        """
+
+        def slope(member: Any, t: Any, y: jax.Array, between: Any, inexact: Any) -> jax.Array:
+            problem, y0, args = self.parts(member)
+            args = eqx.combine(inexact, args) if inexact is not None else args
+            given = args if problem.jumps is None else (args, between)
+            found = problem.terms.vector_field(t, ravel_pytree(y0)[1](y), given)
+            return ravel_pytree(found)[0].astype(y.dtype)
+
+        axes = (0, 0, -1, 0, 0)
+        return jax.vmap(slope, in_axes=axes, out_axes=-1)(members, t, y, between, inexact)
+
+
+class StateAlone(AbstractLanes):
+    """One lane: the state. Members are the arrays of `(problem, y0, args)`."""
+
+    def parts(self, member: Any) -> tuple[Problem, Any, Any]:
+        """As they are."""
+        found: tuple[Problem, Any, Any] = eqx.combine(member, self.rest)
+        return found
+
+    def beginning(self, members: Any) -> tuple[Lanes, Any]:
+        """The initial states, and the schedules."""
+
+        def begin(member: Any) -> tuple[jax.Array, Any]:
+            problem, y0, args = self.parts(member)
+            schedule = None if problem.jumps is None else problem.jumps.schedule(args)
+            return ravel_pytree(y0)[0][:, None], schedule
+
+        return jax.vmap(begin, out_axes=(-1, 0))(members)
+
+    def field(self, members: Any, own: Any, t: jax.Array, z: Lanes, within: Any) -> Lanes:
+        """The vector fields."""
+        del own
+        (between,) = within or (None,)
+        return self.slopes(members, t, z[:, 0], between)[:, None]
+
+    def schedule(self, own: Any) -> Schedule:
+        """All that is needed."""
+        found: Schedule = own
+        return found
+
+    def between(self, member: Any, own: Any, i: jax.Array) -> tuple[Any, ...]:
+        """A row of the schedule."""
+        return (self.course(member, own).between(i),)
+
+    def after(self, member: Any, own: Any, move: Move, z: jax.Array) -> jax.Array:
+        """The state after the change."""
+        _, _, args = self.parts(member)
+        return move(z[:, 0], own, args)[:, None]

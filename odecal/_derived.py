@@ -1,0 +1,66 @@
+"""Derived quantities: which of them individuals have of their own, and their values."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odecal._declaration import Declaration
+from odecal._population import Persons
+from odecal._reads import reads
+from odecal._values import Values
+
+
+def own_derived(
+    declaration: Declaration,
+    persons_from: Callable[[Mapping[str, Any]], Persons],
+    shapes: Mapping[str, jax.ShapeDtypeStruct],
+) -> frozenset[str]:
+    """The derived quantities that differ between individuals.
+
+    Args:
+        declaration: the system.
+        persons_from: gives the parameters of every individual, from one value of every site.
+        shapes: of the values of the sites.
+    """
+    found = []
+
+    def trace(values: Mapping[str, Any]) -> None:
+        persons = persons_from(values)
+        one = persons.rows(np.zeros((), int))
+        own, shared = (
+            {n: x for n, x in one.items() if (n in persons.own) is k} for k in (True, False)
+        )
+        for name, d in declaration.derived.items():
+            depends = reads(
+                lambda own, d=d: d.function(Values({**shared, **own}, "parameter")), own
+            )
+            found.extend([name] if any(depends) else [])
+
+    jax.eval_shape(trace, shapes)
+    return frozenset(found)
+
+
+def derived_values(
+    declaration: Declaration, persons: Persons, own: frozenset[str]
+) -> dict[str, jax.Array]:
+    """The derived quantities, by name.
+
+    Args:
+        declaration: the system.
+        persons: the parameters of every individual.
+        own: which of the quantities differ between individuals, and so get a leading axis of them.
+    """
+    return {
+        name: _value(d.function, persons, name in own) for name, d in declaration.derived.items()
+    }
+
+
+def _value(function: Callable[[Values], Any], persons: Persons, own: bool) -> jax.Array:
+    """One derived quantity, of every individual its own or of all the same."""
+    if own:
+        return jax.vmap(function, in_axes=(persons.axes,))(persons.p)
+    one = persons.rows(np.zeros((), int)) if persons.own else persons.p
+    return jnp.asarray(function(one))

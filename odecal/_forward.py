@@ -1,0 +1,212 @@
+"""From the parameters of every individual to what would be observed: the solve, and the laws."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from odecal._blocks import Unfolded
+from odecal._drive import Drive
+from odecal._experiment import Experiment, Moments
+from odecal._given import Given, arrays_of, kinds_of
+from odecal._laws import AtTimes
+from odecal._population import Persons, solve_each
+from odecal._settings import Solve
+from odecal._solve import Trajectory, solve_system
+from odecal._values import Values
+
+if TYPE_CHECKING:
+    from odecal._system import System
+
+
+class Place(NamedTuple):
+    """Whose, and at which of the times that were kept, each of shape (n,)."""
+
+    individual: np.ndarray
+    moment: np.ndarray
+
+
+class Prediction(NamedTuple):
+    """What a model predicts from one value of every site.
+
+    Args:
+        p: parameters, constants and initial values; of many individuals, what each has of its own
+            has a leading axis of individuals.
+        unfolded: the value of every site, and of the groups.
+        persons: `p`, and which of it is own.
+        trajectory: the solution at the times of the experiment, likewise with a leading axis of
+            many individuals.
+        laws: the distribution of the values of every observable.
+        derived: the derived quantities.
+    """
+
+    p: Values
+    unfolded: Unfolded
+    persons: Persons
+    trajectory: Trajectory
+    laws: dict[str, dist.Distribution]
+    derived: dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class _WithInputs:
+    """A law that sees the inputs at its time.
+
+    Args:
+        law: the law of an observable.
+        drive: how inputs act.
+    """
+
+    law: Callable[..., dist.Distribution]
+    drive: Drive
+
+    def __call__(self, inputs: Any, t: Any, y: Values, p: Values, *last: Any) -> dist.Distribution:
+        """The law with the inputs among the parameters."""
+        return self.law(t, y, self.drive.parameters_at(t, p, Given({}, inputs, None)), *last)
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """The way from the parameters of every individual to the laws of the observables.
+
+    Args:
+        system: the system.
+        experiment: the observations.
+        settings: of a solve.
+    """
+
+    system: "System"
+    experiment: Experiment
+    settings: Solve
+
+    @property
+    def dtype(self) -> Any:
+        """The floating type in force: the settings', or single where JAX has no double."""
+        return jax.dtypes.canonicalize_dtype(self.settings.dtype)
+
+    @cached_property
+    def drive(self) -> Drive:
+        """How doses and inputs act."""
+        experiment = self.experiment
+        span = float(np.max(experiment.moments.ts) - np.min(experiment.t0))
+        return Drive(self.system.declaration, kinds_of(experiment.doses, span))
+
+    @cached_property
+    def given(self) -> Given:
+        """Doses and inputs, with a leading axis of individuals."""
+        declaration, kinds = self.system.declaration, self.drive.kinds
+        return arrays_of(self.experiment, declaration, kinds, np.dtype(self.settings.dtype))
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """The individuals by how much there is to do for each, which is shared out in this order.
+
+        Those that step together wait for the last of them. At a dose a solve begins anew with short
+        steps; between doses it is the time that counts.
+        """
+        count, moments = len(self.experiment.individuals), self.experiment.moments
+        doses = self.experiment.doses
+        given = np.zeros(count) if doses is None else np.bincount(doses.individual, minlength=count)
+        return np.lexsort([moments.ts[:, -1] - self.experiment.t0, given])
+
+    @property
+    def _many(self) -> bool:
+        """Whether trajectories have a leading axis of individuals."""
+        return bool(self.experiment.individuals.dim)
+
+    def solve(self, persons: Persons, moments: Moments) -> Trajectory:
+        """Solve for every individual, for one that needs no name without a leading axis."""
+        given = self.given._replace(late=moments.late)
+        when = jax.tree.map(
+            lambda x: np.asarray(x, np.dtype(self.dtype)), (self.experiment.t0, moments.ts)
+        )
+        way = (self.settings, self.drive)
+        if self._many:
+            return solve_each(self.system, persons, when, given, self.order, *way)
+        t0, ts, given = jax.tree.map(lambda x: jnp.asarray(x[0]), (*when, given))
+        return solve_system(self.system, persons.p, t0, ts, *way, given)
+
+    def laws(
+        self, persons: Persons, trajectory: Trajectory, moments: Moments
+    ) -> dict[str, dist.Distribution]:
+        """The distribution of the values of every observable that was measured."""
+        return {
+            name: self.law(
+                name,
+                persons,
+                trajectory,
+                Place(s.individual, moments.index[name]),
+                Place(s.individual, moments.start[name]),
+                s.upper,
+            )
+            for name, s in self.experiment.series.items()
+        }
+
+    def law(
+        self,
+        name: str,
+        persons: Persons,
+        trajectory: Trajectory,
+        place: Place,
+        start: Place | None = None,
+        upper: np.ndarray | None = None,
+    ) -> AtTimes:
+        """The distribution of one observable at places of the trajectories.
+
+        Args:
+            name: the observable.
+            persons: parameters, constants and initial values.
+            trajectory: a solution.
+            place: at whose and which of its times it is observed, n of them.
+            start: for an observable over intervals, where each interval began.
+            upper: where values are censored, their upper bound.
+
+        Returns:
+            The distribution of n values.
+        """
+        observable = self.system.declaration.observables[name]
+        law = observable.law
+        t, y = self._kept(trajectory, place)
+        p = persons.rows(place.individual) if persons.own else persons.p
+        arguments: tuple[Any, ...] = (t, y, p)
+        in_axes: tuple[Any, ...] = (0, 0, persons.axes if persons.own else None)
+        if observable.over_interval:
+            assert start is not None
+            last_t, last_y = self._kept(trajectory, start)
+            arguments = (*arguments, Values({"t": last_t, "y": last_y}, "interval value"))
+            in_axes = (*in_axes, 0)
+        if self.system.declaration.inputs:
+            law = _WithInputs(law, self.drive)
+            arguments = (self._inputs_of(place), *arguments)
+            in_axes = (0 if self._many else None, *in_axes)
+        return AtTimes(law, arguments, in_axes, len(place.moment), upper)
+
+    def law_at_start(self, name: str, persons: Persons) -> dist.Distribution:
+        """The law of one value of an observable, at the initial time of the first individual."""
+        first = Place(np.zeros(1, int), np.zeros(1, int))
+        p = persons.rows(np.zeros((), int))
+        y = jax.tree.map(lambda x: x[None], self.system.declaration.initial_state(p))
+        t0 = jnp.asarray(self.experiment.t0[:1], self.dtype)
+        start = Trajectory(t0, y, jnp.zeros(()), jnp.zeros((), bool))
+        if self._many:
+            start = jax.tree.map(lambda x: x[None], start)
+        return self.law(name, persons, start, first, first).at_first()
+
+    def _kept(self, trajectory: Trajectory, place: Place) -> tuple[jax.Array, Values]:
+        """Times and states of trajectories at some places."""
+        if self._many:
+            where = (place.individual, place.moment)
+            return trajectory.ts[where], jax.tree.map(lambda x: x[where], trajectory.y)
+        if np.array_equal(place.moment, np.arange(len(trajectory.ts))):
+            return trajectory.ts, trajectory.y
+        return trajectory.ts[place.moment], jax.tree.map(lambda x: x[place.moment], trajectory.y)
+
+    def _inputs_of(self, place: Place) -> Any:
+        """The inputs of whoever is at some places; of a single experiment, those of all places."""
+        whose = place.individual if self._many else 0
+        return jax.tree.map(lambda x: jnp.asarray(x)[whose], self.given.inputs)
