@@ -52,6 +52,10 @@ def as_one_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
         @of_many.def_vmap
         def of_more(size: int, mapped: list[Any], leaves: list[jax.Array]) -> tuple[Any, Any]:
+            if not any(mapped[0]):  # tangents alone are mapped: JAX maps the loop along them
+                found = jax.tree.leaves(function(jax.tree.unflatten(structure, leaves)))
+                return found, [False] * len(found)
+
             def joined(x: jax.Array, mapped: bool) -> jax.Array:
                 every = x if mapped else jnp.broadcast_to(x, (size, *x.shape))
                 return every.reshape(-1, *every.shape[2:])

@@ -1,18 +1,21 @@
 """Populations of 1 to 1,000 subjects: a gradient and an effective draw, against Stan.
 
-    python benchmarks/populations.py [--subjects 1 12 100 1000] [--repeats 3]
+    python benchmarks/populations.py [--subjects 1 12 100 1000] [--sample 12] [--repeats 3]
 
 The model is that of `peers/population.stan`: one compartment, first-order absorption, log-normal
 absorption, clearance and volume, non-centred, the same priors and tolerances. Gradients: seconds of
 one chain alone, odecal's by a program that takes many one after the other, Stan's by its own time
 of sampling over its leapfrog steps. Effective draws: the smallest bulk effective sample size of the
 seven population parameters over the seconds of sampling without warm-up, four chains on all cores.
-Contenders take turns, `--repeats` times; rows are appended to `benchmarks/results/populations.csv`.
+Contenders take turns, `--repeats` times; rows are appended to `benchmarks/results/populations.csv`,
+and drawn beside it. "default" is odecal as it comes, "as Stan" with Stan's target acceptance rate
+of 0.8 for its own of 0.95, "informed" so and with centrings chosen from the data.
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
@@ -98,17 +102,28 @@ def gradient(table: pd.DataFrame) -> dict[str, float]:
         return {"seconds": float(np.median(ticks)), "memory": peak_memory(compiled)}
 
 
-def sample(table: pd.DataFrame, how: str, seed: int) -> dict[str, float]:
+def sample(table: pd.DataFrame, how: str, run: argparse.Namespace, seed: int) -> dict[str, float]:
     """What four chains of odecal give; but by default, with Stan's target acceptance rate."""
     system = Population()
-    sampler = None if how == "default" else odecal.samplers.NUTS(target_acceptance_rate=0.8)
+    sampler = None
+    if how != "default":
+        metric = odecal.samplers.LowRankMetric()
+        sampler = odecal.samplers.NUTS(target_acceptance_rate=0.8, metric=metric)
     if how == "informed":
         names = ("ka", "cl", "v")
         system = Population(
             **{n: getattr(Population, n).with_centring(centring.Informed()) for n in names}
         )
     began = time.perf_counter()
-    posterior = odecal.calibrate(system, table, sampler=sampler, seed=seed, progress=False)
+    posterior = odecal.calibrate(
+        system,
+        table,
+        sampler=sampler,
+        seed=seed,
+        num_warmup=run.warmup,
+        num_samples=run.draws,
+        progress=False,
+    )
     wall = time.perf_counter() - began
     rows = odecal.summary(posterior).loc[list(TRUTH)]
     stats = posterior["sample_stats"]
@@ -117,9 +132,11 @@ def sample(table: pd.DataFrame, how: str, seed: int) -> dict[str, float]:
         posterior["warmup_sample_stats"].n_steps.values.sum(),
     )
     seconds = posterior.attrs["sampling_seconds"] * steps / (steps + warmup)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "wall": wall,
         "seconds": seconds,
+        "peak_process_memory": 1024.0 * kilobytes,
         "least_ess": float(rows.ess_bulk.min()),
         "ess_per_second": float(rows.ess_bulk.min()) / seconds,
         "leapfrogs": float(stats.n_steps.mean()),
@@ -165,6 +182,22 @@ def keep(row: dict[str, object]) -> None:
     pd.concat([before, pd.DataFrame([row])]).to_csv(RESULTS, index=False, float_format="%.4g")
 
 
+def draw(rows: pd.DataFrame) -> None:
+    """Seconds of a gradient a subject, and effective draws a second, by the number of subjects."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axes, what, column in ((left, "gradient", "seconds"), (right, "sample", "ess_per_second")):
+        of_what = rows[rows.what == what]
+        medians = of_what.groupby(["who", "subjects"])[column].median().reset_index()
+        for who, found in medians.groupby("who"):
+            y = found[column] / found.subjects * 1e6 if what == "gradient" else found[column]
+            axes.loglog(found.subjects, y, "o-", label=who, markersize=4)
+        axes.set_xlabel("subjects")
+        axes.legend(frameon=False)
+    left.set_ylabel("µs a gradient and subject")
+    right.set_ylabel("effective draws a second")
+    figure.savefig(RESULTS.with_suffix(".png"), dpi=150)
+
+
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -175,6 +208,8 @@ def main() -> None:
     parser.add_argument("--stan", type=int, nargs="*", default=[1, 12, 100])
     parser.add_argument("--stan-sample", type=int, nargs="*", default=[12])
     parser.add_argument("--stan-env", type=Path, default=Path(__file__).parent / "build" / "stan")
+    parser.add_argument("--warmup", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--how", nargs="*", default=["default", "as Stan", "informed"])
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
@@ -192,9 +227,11 @@ def main() -> None:
             table = simulate(count, 0)
             row = {"what": "sample", "subjects": count, "repeat": repeat}
             for how in asked.how:
-                keep(row | {"who": f"odecal, {how}"} | sample(table, how, repeat))
+                keep(row | {"who": f"odecal, {how}"} | sample(table, how, asked, repeat))
             if python is not None and count in asked.stan_sample:
-                keep(row | {"who": "stan"} | stan(table, python, ["4", "500", "1000", "1"]))
+                arguments = ["4", str(asked.warmup), str(asked.draws), "1"]
+                keep(row | {"who": "stan"} | stan(table, python, arguments))
+    draw(pd.read_csv(RESULTS))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from odecal._system import System
 
 # The target acceptance rate where there is a hierarchy.
-_CAREFUL = 0.9
+_CAREFUL = 0.95
 
 
 def calibrate(

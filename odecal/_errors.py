@@ -38,5 +38,6 @@ def listed(names: Iterable[object]) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """` Did you mean ...?` where a known name is close, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean `{close[0]}`?" if close else ""
+    by_small_letters = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), by_small_letters, n=1, cutoff=0.6)
+    return f" Did you mean `{by_small_letters[close[0]]}`?" if close else ""

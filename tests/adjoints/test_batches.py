@@ -49,6 +49,17 @@ def test_what_it_closes_over_may_be_mapped():
     )
 
 
+def test_it_has_derivatives_by_what_is_mapped_and_what_is_not():
+    def one(x, a):
+        return as_one_batch(lambda m: jnp.sin(m["x"]) * m["a"])({"x": x, "a": a})
+
+    x, a = jnp.arange(4.0), jnp.array(3.0)
+    jacobian = jax.jacfwd(jax.vmap(one, in_axes=(0, None)), (0, 1))(x, a)
+    np.testing.assert_allclose(jacobian[0], np.diag(3.0 * np.cos(x)))
+    np.testing.assert_allclose(jacobian[1], np.sin(x))
+    np.testing.assert_allclose(jax.vmap(jax.jacfwd(one))(x, jnp.full(4, a)), 3.0 * np.cos(x))
+
+
 @pytest.mark.parametrize("count", [1, 5, 6, 7, 13])
 def test_pieces_are_filled_up_and_cut_again(count):
     sizes = []

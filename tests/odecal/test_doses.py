@@ -10,6 +10,7 @@ from odecal.adjoints import ExplicitForward, Forward, RecursiveCheckpoint
 
 import odecal
 from odecal import Dosing, Observable, Parameter, Solve, State, System
+from odecal._forward import Forward as Way
 
 TIMES = np.array([0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 9.5, 12.0, 13.0, 18.0, 25.0])
 TRUTH = {"ka": 1.3, "k": 0.25, "lag": 0.4, "part": 0.7, "rate": 18.0, "lasts": 2.2}
@@ -285,12 +286,16 @@ def test_a_trough_is_before_the_dose_and_a_peak_behind_it():
 
 
 def test_individuals_with_doses_of_their_own():
-    """Ragged doses, routes and times in one table are those of each individual alone."""
-    one = table_of(CASES["oral with lag and bioavailability"][0])
-    two = table_of(CASES["infusions that overlap"][0], TIMES[2:7]).assign(ID=2)
-    three = table_of(CASES["additional doses"][0], TIMES[5:]).assign(ID=3)
+    """Ragged doses, routes and times in one table are those of each individual alone.
+
+    In whichever order they are solved for: by the number of their doses, and by their length.
+    """
+    one = table_of(CASES["additional doses"][0], TIMES[5:])
+    two = table_of(CASES["oral with lag and bioavailability"][0]).assign(ID=2)
+    three = table_of(CASES["infusions that overlap"][0], TIMES[2:7]).assign(ID=3)
     system, solve = Oral(), Solve(**TIGHT)
     together = odecal.compile(system, pd.concat([one, two, three], ignore_index=True), solve)
+    assert Way(system, together.experiment, solve).order.tolist() == [2, 1, 0]
     with together.precision():
         p = parameters()
         got = jax.jit(jax.jacrev(seen(together)))(p)

@@ -184,6 +184,10 @@ def test_misspelt_column():
     refuse(table().rename(columns={"level": "levle"}), r"no column `level`.*Did you mean `levle`\?")
 
 
+def test_column_in_capitals():
+    refuse(table().rename(columns={"level": "LEVEL"}), r"no column `level`.*Did you mean `LEVEL`\?")
+
+
 def test_misspelt_column_where_time_is_the_index():
     data = table().rename(columns={"level": "levle"}).set_index("time")
     refuse(data, r"no column `level`.*Did you mean `levle`\?")
