@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# The numbers of members that fill registers.
+_EVEN = 4
+
 
 @jax.custom_batching.custom_vmap
 def any_of_batch(predicate: jax.Array) -> jax.Array:
@@ -84,8 +87,9 @@ def in_pieces(function: Callable[[Any], Any], members: Any, size: int) -> Any:
     count = len(jax.tree.leaves(members)[0])
     if count <= size:
         return function(members)
-    num_pieces = -(-count // size)
-    width = -(-count // num_pieces)
+    width = -(-count // -(-count // size))  # of as many pieces as are needed
+    width = min(size, -(-width // _EVEN) * _EVEN)
+    num_pieces = -(-count // width)
     # What the last piece lacks is filled up with the last member.
     rows = np.minimum(np.arange(num_pieces * width), count - 1).reshape(num_pieces, width)
     found = jax.lax.map(function, jax.tree.map(lambda x: x[rows], members))

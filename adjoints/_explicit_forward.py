@@ -17,7 +17,7 @@ from odecal.adjoints._explicit_solve import (
     solve_together,
 )
 from odecal.adjoints._jumps import Schedule, rows_at
-from odecal.adjoints._lanes import AbstractLanes
+from odecal.adjoints._lanes import AbstractLanes, Field
 from odecal.adjoints._problem import Problem, require_times_alone
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
@@ -131,24 +131,29 @@ class _WithSensitivities(AbstractLanes):
 
         return jax.vmap(begin, out_axes=(-1, 0))(members)
 
-    def field(self, members: Any, own: _Own, t: jax.Array, z: Lanes, within: Any) -> Lanes:
+    def field(self, members: Any, own: _Own) -> Field:
         """The vector fields, and their derivatives along every lane.
 
         Members are mapped inside of lanes: so each operation runs over all of a lane in order.
         """
-        between, moved = within or (None, None)
         _, _, args = self.parts(members)
         inexact = eqx.filter(args, eqx.is_inexact_array)
+        tangents = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), own.tangents)
 
-        def slopes(y: jax.Array, between: Any, inexact: Any) -> jax.Array:
-            return self.slopes(members, t, y, between, inexact)
+        def of_all(t: jax.Array, z: Lanes, within: Any) -> Lanes:
+            between, moved = within or (None, None)
 
-        def along(s: jax.Array, m: Any, a: Any) -> tuple[jax.Array, jax.Array]:
-            return jax.jvp(slopes, (z[:, 0], between, inexact), (s, m, a))
+            def slopes(y: jax.Array, between: Any, inexact: Any) -> jax.Array:
+                return self.slopes(members, t, y, between, inexact)
 
-        lanes = jax.vmap(along, in_axes=(1, 1, 1), out_axes=(None, 1))
-        value, change = lanes(z[:, 1:], moved, own.tangents)
-        return jnp.concatenate([value[:, None], change], axis=1)
+            def along(s: jax.Array, m: Any, a: Any) -> tuple[jax.Array, jax.Array]:
+                return jax.jvp(slopes, (z[:, 0], between, inexact), (s, m, a))
+
+            lanes = jax.vmap(along, in_axes=(1, 1, 0), out_axes=(None, 1))
+            value, change = lanes(z[:, 1:], moved, tangents)
+            return jnp.concatenate([value[:, None], change], axis=1)
+
+        return of_all
 
     def schedule(self, own: _Own) -> Schedule:
         """Computed at the beginning."""

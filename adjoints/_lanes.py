@@ -1,6 +1,7 @@
 """What the loop of explicit methods integrates: the state, and perhaps more lanes beside it."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,10 @@ from odecal.adjoints._course import Course, Move
 from odecal.adjoints._explicit_loop import Lanes
 from odecal.adjoints._jumps import Schedule
 from odecal.adjoints._problem import Problem
+
+# The derivative of all lanes: of times of shape (member,), the lanes, and what holds between
+# changes.
+Field = Callable[[jax.Array, Lanes, Any], Lanes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +41,8 @@ class AbstractLanes(abc.ABC):
         """The initial lanes of all; and what they need on their way, with a leading axis."""
 
     @abc.abstractmethod
-    def field(self, members: Any, own: Any, t: jax.Array, z: Lanes, within: Any) -> Lanes:
-        """The derivative of all lanes of all.
-
-        Args:
-            members: them.
-            own: what each needs on its way.
-            t: times, of shape (member,).
-            z: the lanes.
-            within: what holds between changes.
-        """
+    def field(self, members: Any, own: Any) -> Field:
+        """The derivative of all lanes of all, given what each needs on its way."""
 
     @abc.abstractmethod
     def schedule(self, own: Any) -> Schedule:
@@ -107,11 +104,15 @@ class StateAlone(AbstractLanes):
 
         return jax.vmap(begin, out_axes=(-1, 0))(members)
 
-    def field(self, members: Any, own: Any, t: jax.Array, z: Lanes, within: Any) -> Lanes:
+    def field(self, members: Any, own: Any) -> Field:
         """The vector fields."""
         del own
-        (between,) = within or (None,)
-        return self.slopes(members, t, z[:, 0], between)[:, None]
+
+        def of_all(t: jax.Array, z: Lanes, within: Any) -> Lanes:
+            (between,) = within or (None,)
+            return self.slopes(members, t, z[:, 0], between)[:, None]
+
+        return of_all
 
     def schedule(self, own: Any) -> Schedule:
         """All that is needed."""

@@ -15,9 +15,10 @@ class Measles(System):
     dS/dt = −λS,  dE/dt = λS − σE,  dI/dt = σE − γI,  λ = R0·γ·I/N; a part of the new infections of
     every two weeks is notified, with overdispersion. Towns share the virus, nearly (R0), and the
     reporting; each has susceptibles and a beginning of its own. What a town's data tell well is R0
-    times its susceptible part, so that, `effective`, is the parameter that varies. Latent and infectious periods:
-    Anderson and May (1991), Infectious Diseases of Humans, table 3.1; data: notifications to the
-    Registrar General, as in Dalziel et al. (2016), https://doi.org/10.1371/journal.pcbi.1004655.
+    times its susceptible part, so that, `effective`, is the parameter that varies. Latent and
+    infectious periods: Anderson and May (1991), Infectious Diseases of Humans, table 3.1; data:
+    notifications to the Registrar General, as in Dalziel et al. (2016),
+    https://doi.org/10.1371/journal.pcbi.1004655.
     """
 
     time_unit = "day"
