@@ -187,6 +187,8 @@ def draw(rows: pd.DataFrame) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axes, what, column in ((left, "gradient", "seconds"), (right, "sample", "ess_per_second")):
         of_what = rows[rows.what == what]
+        if of_what.empty:
+            continue
         medians = of_what.groupby(["who", "subjects"])[column].median().reset_index()
         for who, found in medians.groupby("who"):
             y = found[column] / found.subjects * 1e6 if what == "gradient" else found[column]
