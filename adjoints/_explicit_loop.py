@@ -245,23 +245,16 @@ def _changed_where_fallen(control: Control, way: Way, stops: Stops, carry: Carry
 
 def _begun_anew(control: Control, way: Way, carry: Carry, which: jax.Array) -> Carry:
     """Look where lanes go after a change, and keep them at times that are to see that."""
-    t, z, num_times = carry.start, carry.z, way.ts.shape[1]
+    t, z = carry.start, carry.z
     within, stop = _ahead(way.stops, carry.num_changes, t)
     first, control_state = control.begin(t, z[:, 0], within)
     # Changes at the same time follow one another: kept is the state after the last of them.
     settled = which & (stop > t)
 
     def here(i: jax.Array) -> jax.Array:
-        return settled & (i < num_times) & (at_rows(way.ts, jnp.minimum(i, num_times - 1)) <= t)
+        return settled & (at_rows(way.ts, i) <= t)
 
-    def save(found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        saved, i = found
-        now = here(i)
-        return rows_written(saved, z, jnp.where(now, i, num_times)), i + now.astype(i.dtype)
-
-    saved, num_saved = jax.lax.while_loop(
-        lambda found: any_member(here(found[1])), save, (carry.saved, carry.num_saved)
-    )
+    saved, num_saved = _kept(way, carry, here, lambda t: z)
     end = jnp.minimum(first, jnp.minimum(way.ts[:, -1], stop))
     return carry._replace(
         end=jnp.where(which, end, carry.end),
@@ -349,22 +342,43 @@ def _saved(
     way: Way, carry: Carry, path: Interpolant, keep: jax.Array, until: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
     """The lanes at those times to keep that lie within accepted steps."""
-    (end, stop), ts, num_times = until, way.ts, way.ts.shape[1]
+    end, stop = until
 
     def inside(i: jax.Array) -> jax.Array:
-        j = jnp.minimum(i, num_times - 1)
-        t = at_rows(ts, j)
-        found = t <= end
+        t = at_rows(way.ts, i)
+        found = keep & (t <= end)
         if way.stops is not None and way.stops.late is not None:
-            found &= ~(at_rows(way.stops.late, j) & (t >= stop))
-        return keep & (i < num_times) & found
+            found &= ~(at_rows(way.stops.late, i) & (t >= stop))
+        return found
+
+    return _kept(way, carry, inside, path.__call__)
+
+
+def _kept(
+    way: Way,
+    carry: Carry,
+    within_reach: Callable[[jax.Array], jax.Array],
+    lanes_at: Callable[[jax.Array], Lanes],
+) -> tuple[jax.Array, jax.Array]:
+    """What is saved and how much, with the next times to keep as long as they are within reach.
+
+    Args:
+        way: what is integrated.
+        carry: where the solves stand.
+        within_reach: whether the i-th time of each member is.
+        lanes_at: the lanes at times of shape (member,).
+    """
+    num_times = way.ts.shape[1]
+
+    def due(i: jax.Array) -> jax.Array:
+        return (i < num_times) & within_reach(jnp.minimum(i, num_times - 1))
 
     def save(found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         saved, i = found
-        now = inside(i)
-        z = path(at_rows(ts, jnp.minimum(i, num_times - 1)))
+        now = due(i)
+        z = lanes_at(at_rows(way.ts, jnp.minimum(i, num_times - 1)))
         return rows_written(saved, z, jnp.where(now, i, num_times)), i + now.astype(i.dtype)
 
     return jax.lax.while_loop(
-        lambda found: any_member(inside(found[1])), save, (carry.saved, carry.num_saved)
+        lambda found: any_member(due(found[1])), save, (carry.saved, carry.num_saved)
     )

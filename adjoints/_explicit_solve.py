@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from odecal.adjoints._batches import as_one_batch, in_pieces
 from odecal.adjoints._explicit_loop import Carry, Control, Lanes, Stops, Way, integrate
+from odecal.adjoints._jumps import rows_at
 from odecal.adjoints._lanes import AbstractLanes, StateAlone
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._tape import Tape
@@ -200,12 +201,8 @@ def solve_taped(
 
     end = integrate(solver, control, way._replace(field=of_one), taped=True)
     assert end.tape is not None
-    ended: End = jax.tree.map(partial(_row, 0), _end(end))
+    ended: End = rows_at(_end(end), jnp.zeros((), jnp.int32))
     return ended, end.tape
-
-
-def _row(i: int, array: jax.Array) -> jax.Array:
-    return array[i]
 
 
 def as_solution(problem: Problem, states: Any, end: End) -> diffrax.Solution:
