@@ -194,6 +194,8 @@ def draw(rows: pd.DataFrame) -> None:
             y = found[column] / found.subjects * 1e6 if what == "gradient" else found[column]
             axes.loglog(found.subjects, y, "o-", label=who, markersize=4)
         axes.set_xlabel("subjects")
+        axes.set_xticks(counts := sorted(of_what.subjects.unique()), [f"{n:,}" for n in counts])
+        axes.minorticks_off()
         axes.legend(frameon=False)
     left.set_ylabel("µs a gradient and subject")
     right.set_ylabel("effective draws a second")

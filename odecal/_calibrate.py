@@ -50,7 +50,7 @@ def calibrate(
         observations: a `pandas.DataFrame`, an `xarray.Dataset`, the path of a CSV file, or
             `Observations(...)`; None takes the table that comes with the system.
         sampler: the sampler; None takes `odecal.samplers.NUTS()`, with a target acceptance rate of
-            0.9 and `LowRankMetric()` where parameters vary between groups.
+            0.95 and `LowRankMetric()` where parameters vary between groups.
         solve: the settings of a solve; None takes the system's own.
         num_chains: the number of chains.
         num_warmup: transitions of warm-up of each chain.

@@ -202,7 +202,7 @@ def _evaluate_one(
             np.concatenate([series.individual, who]),
             np.concatenate([moments.index[name], moments.extra.ravel()]),
         )
-        draws = model.law(name, prediction.persons, trajectory, place).sample(own)
+        draws = model.forward.law(name, prediction.persons, trajectory, place).sample(own)
         replicated[name] = draws[: len(series.times)]
         rest = draws[len(series.times) :]
         predicted[name] = rest.reshape(count, size, *rest.shape[1:]) if many else rest

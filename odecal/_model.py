@@ -18,15 +18,13 @@ from odecal._declaration import Site
 from odecal._derived import derived_values, own_derived
 from odecal._drive import Drive
 from odecal._experiment import Experiment, Moments, moments_of
-from odecal._forward import Forward, Place, Prediction
+from odecal._forward import Forward, Prediction
 from odecal._guarded import guarded
 from odecal._hierarchy import Hierarchy
 from odecal._labelled import coords_of, dims_of, time_dims_of
-from odecal._laws import AtTimes
 from odecal._population import Persons, persons_of
 from odecal._quiet import no_runtime_errors
 from odecal._settings import Solve
-from odecal._solve import Trajectory
 from odecal._values import Values
 from odecal.centring import AbstractCentring
 
@@ -98,7 +96,7 @@ class Model:
     @property
     def dtype(self) -> Any:
         """The floating type in force: the settings', or single where JAX has no double."""
-        return self._forward.dtype
+        return self.forward.dtype
 
     @contextmanager
     def precision(self) -> Iterator[None]:
@@ -116,10 +114,15 @@ class Model:
         who = self.experiment.individuals
         return Hierarchy(self.system.declaration, who, centrings=self.centrings)
 
+    @cached_property
+    def forward(self) -> Forward:
+        """From the parameters of every individual to the laws of the observables."""
+        return Forward(self.system, self.experiment, self.solve)
+
     @property
     def drive(self) -> Drive:
         """How doses and inputs act."""
-        return self._forward.drive
+        return self.forward.drive
 
     @property
     def sites(self) -> dict[str, Site]:
@@ -179,33 +182,9 @@ class Model:
         """The record `p` from one value of every site."""
         return self.persons(self.unfold(values)).p
 
-    def law(
-        self,
-        name: str,
-        persons: Persons,
-        trajectory: Trajectory,
-        place: Place,
-        start: Place | None = None,
-        upper: np.ndarray | None = None,
-    ) -> AtTimes:
-        """The distribution of one observable at places of the trajectories.
-
-        Args:
-            name: the observable.
-            persons: parameters, constants and initial values.
-            trajectory: a solution.
-            place: at whose and which of its times it is observed, n of them.
-            start: for an observable over intervals, where each interval began.
-            upper: where values are censored, their upper bound.
-
-        Returns:
-            The distribution of n values.
-        """
-        return self._forward.law(name, persons, trajectory, place, start, upper)
-
     def law_at_start(self, name: str, values: Mapping[str, Any]) -> dist.Distribution:
         """The law of one value of an observable, at the initial time of the first individual."""
-        return self._forward.law_at_start(name, self.persons(self.unfold(values)))
+        return self.forward.law_at_start(name, self.persons(self.unfold(values)))
 
     def log_likelihood(self, prediction: Prediction) -> dict[str, jax.Array]:
         """The log density of every observed value.
@@ -294,11 +273,6 @@ class Model:
     # Helpers.
 
     @cached_property
-    def _forward(self) -> Forward:
-        """From the parameters of every individual to the laws of the observables."""
-        return Forward(self.system, self.experiment, self.solve)
-
-    @cached_property
     def _own_derived(self) -> frozenset[str]:
         """The derived quantities that differ between individuals."""
         if not self.experiment.individuals.dim:
@@ -311,8 +285,8 @@ class Model:
 
     def _predict(self, unfolded: Unfolded, moments: Moments) -> Prediction:
         persons = self.persons(unfolded)
-        trajectory = self._forward.solve(persons, moments)
-        laws = self._forward.laws(persons, trajectory, moments)
+        trajectory = self.forward.solve(persons, moments)
+        laws = self.forward.laws(persons, trajectory, moments)
         derived = derived_values(self.system.declaration, persons, self._own_derived)
         return Prediction(persons.p, unfolded, persons, trajectory, laws, derived)
 

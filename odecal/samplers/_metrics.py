@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -32,7 +32,15 @@ class Estimator(NamedTuple):
 
 
 class AbstractMetric(eqx.Module):
-    """How the inverse mass matrix of a Hamiltonian sampler is estimated."""
+    """How the inverse mass matrix of a Hamiltonian sampler is estimated.
+
+    Attributes:
+        settling: transitions before the first window; Stan's, as that of the window.
+        first_window: transitions of the first window, each of the next being twice as long.
+    """
+
+    settling: ClassVar[int] = 75
+    first_window: ClassVar[int] = 25
 
     @abc.abstractmethod
     def estimator(self, dim: int, num_warmup: int) -> Estimator:
@@ -110,6 +118,9 @@ class LowRankMetric(AbstractMetric):
     Raises:
         SettingsError: if it is not at least 1.
     """
+
+    settling: ClassVar[int] = 10
+    first_window: ClassVar[int] = 15
 
     max_rank: int = 10
 

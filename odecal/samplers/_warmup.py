@@ -67,7 +67,12 @@ class WindowedWarmup:
         self.estimator = metric.estimator(dim, num_warmup)
         schedule = np.zeros((num_warmup + 1, 2), bool)  # one more, for an index past the end
         if num_warmup:
-            schedule[:-1] = np.asarray(build_schedule(num_warmup), bool)
+            windows = build_schedule(
+                num_warmup,
+                initial_buffer_size=metric.settling,
+                first_window_size=metric.first_window,
+            )
+            schedule[:-1] = np.asarray(windows, bool)
         self.in_slow_window, self.ends_window = schedule.T
         self.window_ends = np.flatnonzero(self.ends_window)
 

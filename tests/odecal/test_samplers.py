@@ -154,6 +154,22 @@ def test_every_metric_learns_the_covariance(metric):
     assert trace.shape[1] >= 4
 
 
+def test_gradients_tell_scales_early():
+    """A metric from gradients has scales from 0.01 to 1 by the 60th transition, not the 100th."""
+    scales = jnp.logspace(-2, 0, 40)
+
+    def uneven(x):
+        return -0.5 * jnp.sum((x / scales) ** 2)
+
+    with jax.enable_x64(True):
+        chains = run(
+            samplers.NUTS(metric=samplers.LowRankMetric()), uneven, 40, 2, 120, 1, spread=0.001
+        )
+    n_steps = chains.warmup_stats["n_steps"]
+    assert (n_steps[:, :10].mean(1) > 100).all()
+    assert (n_steps[:, 60:100].mean(1) < 20).all()
+
+
 def test_a_shrunk_metric_is_nearly_diagonal_for_few_draws_and_dense_for_many():
     draws = np.random.default_rng(0).multivariate_normal(MEAN, COVARIANCE, 2000)
     correlations = []
