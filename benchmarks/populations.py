@@ -140,6 +140,7 @@ def sample(table: pd.DataFrame, how: str, run: argparse.Namespace, seed: int) ->
         "least_ess": float(rows.ess_bulk.min()),
         "ess_per_second": float(rows.ess_bulk.min()) / seconds,
         "leapfrogs": float(stats.n_steps.mean()),
+        "warmup_leapfrogs": float(warmup) / 4,
         "divergences": int(stats.diverging.sum()),
         "r_hat": float(rows.r_hat.max()),
     }

@@ -17,10 +17,10 @@ from odecal._progress import Progress
 from odecal._start import NUM_CANDIDATES, StartFinder
 from odecal._streams import key_of, streams
 from odecal.centring import Informed, Partial
-from odecal.samplers import NUTS, Run
+from odecal.samplers import NUTS, LowRankMetric, Run
 
 # The pilot run: chains, warm-up, draws, and how deep trees may grow; and what is added to its seed.
-_PILOT = Run(4, 200, 150)
+_PILOT = Run(4, 100, 100)
 _DEPTH, _OTHER_SEED = 7, 2**32
 
 
@@ -59,7 +59,8 @@ def informed(model: Model, seed: int, progress: Progress) -> Model:
 def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> np.ndarray:
     """Draws of a short run, of shape (draw, dim)."""
     stream = streams(seed + _OTHER_SEED)
-    engine = Engine(flat, NUTS(max_tree_depth=_DEPTH), _PILOT, stream.chains, compiler)
+    sampler = NUTS(max_tree_depth=_DEPTH, metric=LowRankMetric())
+    engine = Engine(flat, sampler, _PILOT, stream.chains, compiler)
     finder = StartFinder(flat, compiler, flat.hierarchical)
     keys = jax.random.split(key_of(stream.prior), NUM_CANDIDATES)
     candidates = np.asarray(jax.jit(jax.vmap(flat.sample_prior))(keys))

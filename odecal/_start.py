@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix
 
+from odecal._curvature import bounded, correlated, log_det, probed, solved
 from odecal._errors import SamplingError
 from odecal._flat import FlatModel, flatten
 from odecal._model import Model
@@ -166,14 +167,15 @@ class StartFinder:
         climbs = _Climb(*(x[order] for x in climbs))
         ends, value = climbs.end, climbs.logdensity
         end_modes, first = self._group(climbs)
-        covariances = np.stack([_bounded(c) for c in climbs.curvature[first]])
-        masses = value[first] + 0.5 * np.asarray([_log_det(c) for c in covariances])
+        random = np.random.default_rng(words)
+        covariances = np.stack([self._covariance(climbs, i, random) for i in first])
+        masses = value[first] + 0.5 * np.asarray([log_det(c) for c in covariances])
         masses = masses + 0.5 * self._dim * np.log(2 * np.pi)
         close = np.flatnonzero(masses > masses.max() - _CLOSE)
         close = close[np.argsort(-masses[close], kind="stable")]
         chain_modes = np.resize(close, num_chains)
         starts = self._scatter(
-            ends[first][chain_modes], covariances[chain_modes], value[first][chain_modes], words
+            ends[first][chain_modes], covariances[chain_modes], value[first][chain_modes], random
         )
         return WarmStart(
             starts,
@@ -218,7 +220,7 @@ class StartFinder:
         for i in range(len(ends)):
             for number, j in enumerate(first):
                 apart = ends[i] - ends[j]
-                distance = apart @ _solved(climbs.curvature[j], apart)
+                distance = apart @ solved(climbs.curvature[j], apart)
                 level = value[i] > value[j] - 1.0
                 if level and (distance < 10 + self._dim or between[i, j] > value[i] - 1.0):
                     modes[i] = number
@@ -229,13 +231,22 @@ class StartFinder:
                     first.append(i)
         return modes, np.asarray(first)
 
+    def _covariance(self, climbs: _Climb, i: int, random: np.random.Generator) -> np.ndarray:
+        """A covariance around the end of a climb: the optimiser's, or its diagonal, probed."""
+        if climbs.curvature.ndim == 3:
+            return bounded(climbs.curvature[i])
+        return probed(lambda x: self.evaluate(x)[1], climbs.end[i], self._batch, random)
+
     def _scatter(
-        self, modes: np.ndarray, covariances: np.ndarray, value: np.ndarray, words: Words
+        self,
+        modes: np.ndarray,
+        covariances: np.ndarray,
+        value: np.ndarray,
+        random: np.random.Generator,
     ) -> Start:
         """A draw around the mode of each chain, halved towards it until it is plausible."""
-        random = np.random.default_rng(words)
         noise = random.standard_normal(modes.shape)
-        step = np.stack([_spread(c, x) for c, x in zip(covariances, noise, strict=True)])
+        step = np.stack([correlated(c, x) for c, x in zip(covariances, noise, strict=True)])
         lowest = value - 2.0 * self._dim - 5.0
         positions = modes + step
         density, gradient = self.evaluate(positions)
@@ -247,38 +258,6 @@ class StartFinder:
             density[bad], gradient[bad] = self.evaluate(positions[bad])
         parts: Any = (positions, density, gradient, covariances)
         return Start(*parts)
-
-
-# An inverse curvature is a matrix, or its diagonal where dimensions are many.
-
-
-def _solved(curvature: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The curvature times a vector."""
-    return x / curvature if curvature.ndim == 1 else np.linalg.pinv(curvature) @ x
-
-
-def _log_det(covariance: np.ndarray) -> float:
-    if covariance.ndim == 1:
-        return float(np.log(covariance).sum())
-    return float(np.linalg.slogdet(covariance)[1])
-
-
-def _spread(covariance: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Standard normal noise with a covariance."""
-    if covariance.ndim == 1:
-        return np.sqrt(covariance) * noise
-    return np.linalg.cholesky(covariance) @ noise
-
-
-def _bounded(curvature: np.ndarray) -> np.ndarray:
-    """An inverse curvature as a covariance.
-
-    A direction that the optimiser never measured keeps its unit guess; at most that.
-    """
-    if curvature.ndim == 1:
-        return np.clip(curvature, 1e-10, 1.0)
-    values, vectors = np.linalg.eigh(np.nan_to_num((curvature + curvature.T) / 2))
-    return (vectors * np.clip(values, 1e-10, 1.0)) @ vectors.T
 
 
 def _climb(

@@ -43,12 +43,12 @@ class AbstractMetric(eqx.Module):
     first_window: ClassVar[int] = 25
 
     @abc.abstractmethod
-    def estimator(self, dim: int, num_warmup: int) -> Estimator:
+    def estimator(self, dim: int, longest: int) -> Estimator:
         """Build the estimator.
 
         Args:
             dim: the number of dimensions.
-            num_warmup: transitions of warm-up, more than which no window has.
+            longest: transitions of the longest window.
 
         Returns:
             Its functions.
@@ -61,9 +61,9 @@ class DiagonalMetric(AbstractMetric):
     For n draws, n/(n + 5) of the variance and 5/(n + 5) of 0.001.
     """
 
-    def estimator(self, dim: int, num_warmup: int) -> Estimator:
+    def estimator(self, dim: int, longest: int) -> Estimator:
         """Build the estimator. See the base class."""
-        del num_warmup
+        del longest
         return _welford(dim, diagonal=True)
 
 
@@ -74,9 +74,9 @@ class DenseMetric(AbstractMetric):
     does.
     """
 
-    def estimator(self, dim: int, num_warmup: int) -> Estimator:
+    def estimator(self, dim: int, longest: int) -> Estimator:
         """Build the estimator. See the base class."""
-        del num_warmup
+        del longest
         return _welford(dim, diagonal=False)
 
 
@@ -90,9 +90,9 @@ class ShrunkMetric(AbstractMetric):
     Source: Chen, Wiesel, Eldar and Hero (2010), https://doi.org/10.1109/TSP.2010.2053029.
     """
 
-    def estimator(self, dim: int, num_warmup: int) -> Estimator:
+    def estimator(self, dim: int, longest: int) -> Estimator:
         """Build the estimator. See the base class."""
-        del num_warmup
+        del longest
         dense = _welford(dim, diagonal=False)
 
         def final(state: Any) -> Any:
@@ -119,8 +119,8 @@ class LowRankMetric(AbstractMetric):
         SettingsError: if it is not at least 1.
     """
 
-    settling: ClassVar[int] = 10
-    first_window: ClassVar[int] = 15
+    settling: ClassVar[int] = 5
+    first_window: ClassVar[int] = 5
 
     max_rank: int = 10
 
@@ -134,12 +134,13 @@ class LowRankMetric(AbstractMetric):
                 f"LowRankMetric(max_rank=...) expects at least 1. Got {self.max_rank}."
             )
 
-    def estimator(self, dim: int, num_warmup: int) -> Estimator:
+    def estimator(self, dim: int, longest: int) -> Estimator:
         """Build the estimator. See the base class."""
         from blackjax.adaptation.metric_recipes import REGISTRY
 
         recipe = replace(REGISTRY["fisher_low_rank"], max_rank=min(self.max_rank, dim))
-        core = recipe.build_core(buffer_size=max(num_warmup // 2, 32))
+        # It must hold a window: draws that do not fit would still be counted in the means.
+        core = recipe.build_core(buffer_size=max(longest, 1))
 
         def init(covariance: jax.Array) -> Any:
             state = core.init(dim)

@@ -64,7 +64,6 @@ class WindowedWarmup:
 
         self.num_warmup = num_warmup
         self.averaging = dual_averaging_adaptation(target_acceptance_rate)
-        self.estimator = metric.estimator(dim, num_warmup)
         schedule = np.zeros((num_warmup + 1, 2), bool)  # one more, for an index past the end
         if num_warmup:
             windows = build_schedule(
@@ -75,6 +74,7 @@ class WindowedWarmup:
             schedule[:-1] = np.asarray(windows, bool)
         self.in_slow_window, self.ends_window = schedule.T
         self.window_ends = np.flatnonzero(self.ends_window)
+        self.estimator = metric.estimator(dim, _longest(self.in_slow_window, self.window_ends))
 
     def init(self, covariance: jax.Array) -> Tuned:
         """Begin.
@@ -180,6 +180,14 @@ class WindowedWarmup:
             window=tuned.window + 1,
             history=history,
         )
+
+
+def _longest(in_slow_window: np.ndarray, window_ends: np.ndarray) -> int:
+    """Transitions of the longest window; 0 if there is none."""
+    if not len(window_ends):
+        return 0
+    begin = int(np.argmax(in_slow_window)) - 1
+    return int(np.diff(window_ends, prepend=begin).max())
 
 
 def _named(matrix: Any, prefix: str) -> dict[str, jax.Array]:

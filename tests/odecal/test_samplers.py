@@ -16,6 +16,7 @@ from odecal._programs import Compiler
 from odecal._progress import Progress
 from odecal._streams import streams
 from odecal._trace import trace_scalar
+from odecal.samplers._warmup import WindowedWarmup
 
 SAMPLERS = {
     name: cls
@@ -152,6 +153,22 @@ def test_every_metric_learns_the_covariance(metric):
     trace = chains.learnt["window_step_size"]
     assert np.isfinite(trace).all()
     assert trace.shape[1] >= 4
+
+
+@pytest.mark.parametrize("num_warmup", [20, 60, 150, 450, 500, 1000])
+@every_metric
+def test_every_window_is_kept_whole(metric, num_warmup):
+    """Of a window that it cannot hold BlackJAX's low-rank estimate would mistake the mean."""
+    warmup = WindowedWarmup(metric, num_warmup, 0.8, 3)
+    lengths, length = [], 0
+    for inside, ends in zip(warmup.in_slow_window, warmup.ends_window, strict=True):
+        length += inside
+        if ends:
+            lengths.append(int(length))
+            length = 0
+    assert max(lengths, default=0) > num_warmup / 5
+    if isinstance(metric, samplers.LowRankMetric):
+        assert len(warmup.init(jnp.eye(3)).estimate.draws_buffer) == max(lengths)
 
 
 def test_gradients_tell_scales_early():
