@@ -9,6 +9,9 @@ import numpy as np
 from odecal.samplers._base import Start
 from odecal.samplers._metrics import AbstractMetric
 
+# Transitions after the last window, for the step size: as in Stan, in a short warm-up fewer.
+_SETTLING_DOWN = 50
+
 
 class Tuned(NamedTuple):
     """What warm-up adapts.
@@ -69,6 +72,7 @@ class WindowedWarmup:
             windows = build_schedule(
                 num_warmup,
                 initial_buffer_size=metric.settling,
+                final_buffer_size=min(_SETTLING_DOWN, num_warmup // 3),
                 first_window_size=metric.first_window,
             )
             schedule[:-1] = np.asarray(windows, bool)
