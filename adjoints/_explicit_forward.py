@@ -54,6 +54,8 @@ class ExplicitForward(AbstractSensitivities):
         hessian=True,
     )
     together: ClassVar[bool] = True
+    # No memory is spent on steps, and a system may be stiff in a tail of the posterior.
+    usual_max_steps: ClassVar[int] = 2**16
 
     @staticmethod
     def serves(solver: diffrax.AbstractSolver) -> bool:

@@ -165,7 +165,7 @@ def default_adjoints(solve: Solve) -> dict[str, AbstractAdjoint]:
     served: dict[str, AbstractAdjoint] = {}
     for adjoint in _MENU:
         try:
-            adjoint.check(solve.solver, solve.max_steps)
+            adjoint.check(solve.solver, solve.most_steps)
         except ValueError:
             continue
         served[_snake(type(adjoint).__name__)] = adjoint
@@ -224,7 +224,7 @@ def _reference(
     # Below this, rounding is all that is seen.
     least = 100 * float(np.finfo(solve.dtype).eps) / solve.rtol
     factor = max(tightest * _TIGHTER, least)
-    tight = replace(model, solve=replace(solve, max_steps=100 * solve.max_steps))
+    tight = replace(model, solve=replace(solve, max_steps=100 * solve.most_steps))
     strategy = ExplicitForward() if ExplicitForward.serves(solve.solver) else Forward()
     value = logdensity_of(tight, replace(tight.solve, adjoint=strategy))
     gradient = compiled(gradient_of(tight, strategy), positions[0], factor).program

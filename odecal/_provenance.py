@@ -48,7 +48,7 @@ def solve_attrs(solve: Solve) -> dict[str, Any]:
         "solver": _shown(solve.solver),
         "rtol": solve.rtol,
         "atol": solve.atol,
-        "max_steps": solve.max_steps,
+        "max_steps": solve.most_steps,
         "adjoint": _shown(solve.strategy),
         "dtype": str(solve.dtype),
     }

@@ -23,7 +23,8 @@ class Solve:
         rtol: relative tolerance of a step.
         atol: absolute tolerance of a step, in the unit of the states; well below the smallest
             value of a state that matters.
-        max_steps: the largest number of steps; a solve that needs more has failed.
+        max_steps: the largest number of steps; a solve that needs more has failed. None takes the
+            strategy's `usual_max_steps`: 65,536 by `ExplicitForward`, and 4096 by all others.
         adjoint: the gradient strategy: one of `odecal.adjoints`, or any `diffrax.AbstractAdjoint`.
             None leaves the choice to [`calibrate`][odecal.calibrate]; elsewhere it is
             `ExplicitForward` where that serves the solver, and `Forward` where it does not.
@@ -36,7 +37,7 @@ class Solve:
     solver: diffrax.AbstractSolver = field(default_factory=diffrax.Tsit5)
     rtol: float = 1e-6
     atol: float = 1e-8
-    max_steps: int = 4096
+    max_steps: int | None = None
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None
     dtype: Any = jnp.float64
 
@@ -46,6 +47,11 @@ class Solve:
         if self.adjoint is not None:
             return as_adjoint(self.adjoint)
         return ExplicitForward() if ExplicitForward.serves(self.solver) else Forward()
+
+    @property
+    def most_steps(self) -> int:
+        """The largest number of steps, as asked for or as the strategy has it."""
+        return self.strategy.usual_max_steps if self.max_steps is None else self.max_steps
 
     @property
     def forward_mode(self) -> bool:
@@ -69,13 +75,8 @@ class Solve:
                     f"Solve({name}=...) expects a positive, finite number. Got {value!r}."
                 )
             object.__setattr__(self, name, float(value))
-        steps: Any = self.max_steps
-        if isinstance(steps, bool) or not isinstance(steps, Integral) or int(steps) < 1:
-            raise SettingsError(
-                "Solve(max_steps=...) expects a whole number of at least 1. "
-                f"Got {self.max_steps!r}."
-            )
-        object.__setattr__(self, "max_steps", int(steps))
+        if self.max_steps is not None:
+            object.__setattr__(self, "max_steps", _whole(self.max_steps))
         dtype = _dtype(self.dtype)
         if dtype is None:
             raise SettingsError(
@@ -86,11 +87,20 @@ class Solve:
         try:
             if self.adjoint is not None:
                 object.__setattr__(self, "adjoint", as_adjoint(self.adjoint))
-            self.strategy.check(self.solver, self.max_steps)
+            self.strategy.check(self.solver, self.most_steps)
         except (TypeError, ValueError) as error:
             raise SettingsError(
                 f"Solve(solver={type(self.solver).__name__}(), adjoint=...) cannot work. {error}"
             ) from None
+
+
+def _whole(steps: Any) -> int:
+    """A number of steps."""
+    if isinstance(steps, bool) or not isinstance(steps, Integral) or int(steps) < 1:
+        raise SettingsError(
+            f"Solve(max_steps=...) expects a whole number of at least 1. Got {steps!r}."
+        )
+    return int(steps)
 
 
 def _dtype(given: Any) -> np.dtype | None:

@@ -121,7 +121,7 @@ def _solved(
             None,
             saveat,
             controller,
-            settings.max_steps,
+            settings.most_steps,
             jumps,
         )
         return settings.strategy.solve_with_jumps(problem, y0, args)
@@ -135,7 +135,7 @@ def _solved(
         args,
         saveat=saveat,
         stepsize_controller=controller,
-        max_steps=settings.max_steps,
+        max_steps=settings.most_steps,
         throw=False,
     )
 

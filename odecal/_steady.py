@@ -127,7 +127,7 @@ def _round(
         None,
         diffrax.SaveAt(ts=stop_gradient(ends)),
         diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
-        settings.max_steps,
+        settings.most_steps,
         Jumps(schedule, lambda t, y, args, add: y + add),
     )
     args = (cycle, p, given)

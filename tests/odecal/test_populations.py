@@ -147,6 +147,22 @@ def marginal(model, fixed, names, num_nodes=9):
     return -2 * float(np.sum(scipy.special.logsumexp(terms, axis=0) + log_det))
 
 
+def test_a_subject_that_absorbs_at_once_is_solved():
+    """The data hardly bound an absorption rate from above, where an explicit solver is slow."""
+    system, fit, names, _ = FITS["independent"]
+    model = odecal.compile(system(), system.data)
+    densities = []
+    with model.precision():
+        for log_ka in (5.0, 8.0):
+            raw = {name: jnp.zeros(12) for name in names}
+            raw["ka_raw"] = raw["ka_raw"].at[0].set((log_ka - fit["ka_location"]) / fit["ka_scale"])
+            values = {key: jnp.asarray(value) for key, value in fit.items()} | raw
+            prediction = model.predict(values)
+            densities.append(sum(float(x.sum()) for x in model.log_likelihood(prediction).values()))
+            assert (int(prediction.trajectory.num_steps[0]) > 4096) == (log_ka == 8.0)
+    assert densities[1] == pytest.approx(densities[0], abs=0.1)
+
+
 @pytest.mark.parametrize("name", FITS)
 def test_the_marginal_likelihood_of_theophylline_is_the_published_one(name):
     system, fit, names, published = FITS[name]
