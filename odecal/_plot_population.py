@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _QUANTILES = (0.05, 0.5, 0.95)
 _SURE = (0.05, 0.95)
 _COLOURS = {0.05: "tab:blue", 0.5: "tab:orange", 0.95: "tab:blue"}
-# A bin of times has so many values, about, and there are so many at most.
-_PER_BIN, _MOST_BINS = 12, 12
+# A bin of times has so many values, about, and there are so many at least and at most.
+_PER_BIN, _FEWEST_BINS, _MOST_BINS = 12, 3, 12
 
 
 def plot_vpc(
@@ -91,6 +91,7 @@ def _draw_check(
     here = np.isfinite(values)
     bins = _bins(times[here])
     middles = [float(np.median(times[here][bins == i])) for i in range(bins.max() + 1)]
+    at = middles if len(middles) > 1 else [middles[0] - 0.5, middles[0] + 0.5]
     for q in _QUANTILES:
         label = {0.5: "median", 0.05: "5 and 95 %"}.get(q)
         seen = [np.quantile(values[here][bins == i], q) for i in range(len(middles))]
@@ -99,9 +100,11 @@ def _draw_check(
         )
         low, high = np.nanquantile(drawn, _SURE, axis=1)
         band = f"simulated {label}" if label else None
-        axis.fill_between(middles, low, high, color=_COLOURS[q], alpha=0.3, lw=0, label=band)
+        if len(middles) == 1:  # drawn as a short stretch, to be seen
+            low, high, seen = np.repeat(low, 2), np.repeat(high, 2), seen * 2
+        axis.fill_between(at, low, high, color=_COLOURS[q], alpha=0.3, lw=0, label=band)
         style = "-" if q == 0.5 else "--"
-        axis.plot(middles, seen, style, color="black", lw=1.3, label=label and f"observed {label}")
+        axis.plot(at, seen, style, color="black", lw=1.3, label=label and f"observed {label}")
     axis.plot(times[here], values[here], "o", color="black", ms=2.5, alpha=0.45)
     labels = [str(observed[dim].values[i]) for dim, i in one.items()]
     axis.set_title(f"{name}[{', '.join(labels)}]" if labels else name, fontsize="medium")
@@ -129,8 +132,14 @@ def _quantified(
 
 
 def _bins(times: np.ndarray) -> np.ndarray:
-    """The number of the bin of each time: about as many values in each, equal times together."""
-    number = int(np.clip(len(times) // _PER_BIN, 1, _MOST_BINS))
+    """The number of the bin of each time: about as many values in each, equal times together.
+
+    Where all are measured at a few times, each of these is a bin.
+    """
+    distinct, number_of = np.unique(times, return_inverse=True)
+    if len(distinct) <= _MOST_BINS and len(times) >= 2 * len(distinct):
+        return number_of
+    number = int(np.clip(len(times) // _PER_BIN, _FEWEST_BINS, _MOST_BINS))
     edges = np.unique(np.quantile(times, np.linspace(0, 1, number + 1)[1:-1], method="nearest"))
     found = np.searchsorted(edges, times, side="left")
     return np.unique(found, return_inverse=True)[1]
