@@ -90,21 +90,19 @@ def _draw_check(
         values, draws = _quantified(values, upper.isel(one).values, draws)
     here = np.isfinite(values)
     bins = _bins(times[here])
-    middles = [float(np.median(times[here][bins == i])) for i in range(bins.max() + 1)]
-    at = middles if len(middles) > 1 else [middles[0] - 0.5, middles[0] + 0.5]
+    groups = [bins == i for i in range(bins.max() + 1)]
+    middles = [float(np.median(times[here][group])) for group in groups]
+    if len(groups) == 1:  # drawn as a short stretch, to be seen
+        groups, middles = groups * 2, [middles[0] - 0.5, middles[0] + 0.5]
     for q in _QUANTILES:
         label = {0.5: "median", 0.05: "5 and 95 %"}.get(q)
-        seen = [np.quantile(values[here][bins == i], q) for i in range(len(middles))]
-        drawn = np.stack(
-            [np.nanquantile(draws[:, here][:, bins == i], q, axis=1) for i in range(len(middles))]
-        )
+        seen = [np.quantile(values[here][group], q) for group in groups]
+        drawn = np.stack([np.nanquantile(draws[:, here][:, g], q, axis=1) for g in groups])
         low, high = np.nanquantile(drawn, _SURE, axis=1)
         band = f"simulated {label}" if label else None
-        if len(middles) == 1:  # drawn as a short stretch, to be seen
-            low, high, seen = np.repeat(low, 2), np.repeat(high, 2), seen * 2
-        axis.fill_between(at, low, high, color=_COLOURS[q], alpha=0.3, lw=0, label=band)
+        axis.fill_between(middles, low, high, color=_COLOURS[q], alpha=0.3, lw=0, label=band)
         style = "-" if q == 0.5 else "--"
-        axis.plot(at, seen, style, color="black", lw=1.3, label=label and f"observed {label}")
+        axis.plot(middles, seen, style, color="black", lw=1.3, label=label and f"observed {label}")
     axis.plot(times[here], values[here], "o", color="black", ms=2.5, alpha=0.45)
     labels = [str(observed[dim].values[i]) for dim, i in one.items()]
     axis.set_title(f"{name}[{', '.join(labels)}]" if labels else name, fontsize="medium")

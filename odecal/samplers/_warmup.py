@@ -50,7 +50,8 @@ class WindowedWarmup:
 
     Sources: Hoffman and Gelman (2014), https://jmlr.org/papers/v15/hoffman14a.html, for the step
     size; the Stan reference manual, https://mc-stan.org/docs/reference-manual/mcmc.html, for the
-    windows. It differs in that the first metric is a guess of the covariance, not the identity.
+    windows. It differs in that the first metric is a guess of the covariance, not the identity, and
+    in that the metric tells where the first window begins and how long it is.
 
     Args:
         metric: how the metric is estimated.
