@@ -61,9 +61,15 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
     Raises:
         OutputError: if there is none.
     """
-    from odecal._save import load
+    from odecal._save import read_tree
 
-    tree = load(path, unfinished=True)
+    tree, sealed = read_tree(path)
+    if not sealed:
+        raise OutputError(
+            f"The run in {path} cannot go on: the file was changed since odecal wrote it, or was "
+            "written by another program or an earlier version. Expected a file that ends in "
+            "odecal's checksum. Take the file as it was, or start a new run."
+        )
     if "checkpoint" not in tree.children:
         raise OutputError(
             f"The file {path} holds no checkpoint. Expected a file that odecal calibrate has "

@@ -2,10 +2,12 @@
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odecal._errors import OutputError
+from odecal._seal import is_sealed, seal
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,6 +74,7 @@ def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
     temporary = Path(name)
     try:
         posterior.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(posterior))
+        seal(temporary)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
@@ -89,6 +92,9 @@ def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
 def load(path: str | Path, unfinished: bool = False) -> "xr.DataTree":
     """Read a saved calibration into memory.
 
+    A file that odecal has written ends in a checksum, which is compared before anything is read. One
+    that was changed since, on purpose or by another program, is read with a warning.
+
     Args:
         path: the netCDF file.
         unfinished: whether one that was interrupted before its first draw will do.
@@ -97,7 +103,30 @@ def load(path: str | Path, unfinished: bool = False) -> "xr.DataTree":
         The tree.
 
     Raises:
-        OutputError: if there is no such file, or it is not the result of a calibration.
+        OutputError: if there is no such file, it is damaged, or it is not the result of a
+            calibration.
+    """
+    tree, sealed = read_tree(path)
+    if not sealed:
+        warnings.warn(
+            f"The file {path} was changed since odecal wrote it, or was written by another program "
+            "or an earlier version: it has no checksum. Its numbers are taken as they are, and its "
+            "run cannot go on.",
+            stacklevel=2,
+        )
+    if "posterior" not in tree.children and not unfinished:
+        raise OutputError(
+            f"The run in {path} was interrupted in warm-up, and holds no draw yet. Go on with it: "
+            f"odecal resume {path}"
+        )
+    return tree
+
+
+def read_tree(path: str | Path) -> "tuple[xr.DataTree, bool]":
+    """Read a saved calibration, and whether it is as odecal wrote it.
+
+    Raises:
+        OutputError: as `load` does.
     """
     path = Path(path)
     if not path.is_file():
@@ -105,26 +134,24 @@ def load(path: str | Path, unfinished: bool = False) -> "xr.DataTree":
     import xarray as xr
 
     try:
+        sealed = is_sealed(path)
         with xr.open_datatree(path, engine="netcdf4") as stored:
             # Node by node: DataTree.load passes over a variable that has the name of a group.
             sets = {n.path: n.to_dataset(inherit=False).load() for n in stored.subtree}
         tree = xr.DataTree.from_dict(sets)
-    except (OSError, ValueError) as error:
+    except OutputError:
+        raise
+    except Exception as error:  # whatever netCDF4 and xarray find wrong
         raise OutputError(
             f"The file {path} cannot be read as netCDF: {error}. Expected a file that odecal "
             "calibrate has written."
         ) from None
-    if "posterior" not in tree.children and "checkpoint" in tree.children and not unfinished:
-        raise OutputError(
-            f"The run in {path} was interrupted in warm-up, and holds no draw yet. Go on with it: "
-            f"odecal resume {path}"
-        )
     if "posterior" not in tree.children and "checkpoint" not in tree.children:
         raise OutputError(
             f"The file {path} holds no posterior. Expected a file that odecal calibrate has "
             "written."
         )
-    return tree
+    return tree, sealed
 
 
 def _encoding(data: Any) -> dict[str, Any]:
