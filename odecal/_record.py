@@ -84,6 +84,7 @@ def plan_from_bytes(data: bytes, where: Path, system: "System | None", more: int
             "cannot continue. Use the version that its attributes name."
         )
     system = _same_system(system, header["system"], where)
+    header = _moved(header, header["system"]["module"], type(system).__module__)
     num_chains, num_warmup, num_samples = header["run"]
     return Plan(
         Model(
@@ -97,6 +98,15 @@ def plan_from_bytes(data: bytes, where: Path, system: "System | None", more: int
         header["seed"],
         header.get("adjoint_choice", ""),
     )
+
+
+def _moved(plain: Any, before: str, now: str) -> Any:
+    """Plain data in which what a user's file declares is looked for in the module it has now."""
+    if isinstance(plain, list):
+        return [_moved(x, before, now) for x in plain]
+    if isinstance(plain, str) and plain.startswith(f"{before}:"):
+        return now + plain.removeprefix(before)
+    return {k: _moved(x, before, now) for k, x in plain.items()} if type(plain) is dict else plain
 
 
 def _reference(system: "System") -> dict[str, str]:

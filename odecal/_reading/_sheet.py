@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._errors import ObservationError, listed
+from odecal._reading._compressed import opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,9 +92,11 @@ def _read_csv(path: Path) -> "pd.DataFrame":
     if not path.exists():
         raise ObservationError(f"There is no file {path}. Expected the path of a CSV table.")
     try:
-        table = pd.read_csv(path, skipinitialspace=True)
+        table = pd.read_csv(opened(path), skipinitialspace=True)
     except pd.errors.EmptyDataError:
         raise ObservationError(f"The file {path} is empty. Expected a header and rows.") from None
+    except ObservationError:
+        raise
     except (OSError, ValueError, UnicodeError) as error:
         raise ObservationError(
             f"The file {path} cannot be read as a CSV table. Expected text, a header line, and "
