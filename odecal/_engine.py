@@ -14,7 +14,7 @@ import numpy as np
 
 from odecal._programs import Compiler, each, padded, shapes, spread, usable_devices
 from odecal._progress import Progress
-from odecal._streams import Words, key_of
+from odecal._streams import Words, key_of, numbered
 from odecal._trace import trace
 from odecal.samplers import AbstractSampler, Draw, Kernel, Run, Start, Target
 from odecal.samplers._base import covariance_shape
@@ -222,13 +222,15 @@ class Engine:
 
 def _begin_each(kernel: Kernel, starts: Start, numbers: jax.Array, words: jax.Array) -> Any:
     """The states of all chains of one device at their starting points."""
-    return each(lambda start, i: kernel.init(_key_of_chain(words, i), start))(starts, numbers)
+    return each(lambda start, i: kernel.init(_keys(_key_of_chain(words, i))[0], start))(
+        starts, numbers
+    )
 
 
 def _begin(kernel: Kernel, starts: Start, numbers: jax.Array, words: jax.Array) -> Any:
     """The state of an ensemble at its starting points."""
     del numbers
-    return kernel.init(key_of(words), starts)
+    return kernel.init(_keys(key_of(words))[0], starts)
 
 
 def _go_on_each(
@@ -259,19 +261,25 @@ def _go_on(
 
 
 def _key_of_chain(words: jax.Array, number: jax.Array) -> jax.Array:
-    return jax.random.fold_in(key_of(words), number)
+    return numbered(key_of(words), number)
+
+
+def _keys(key: jax.Array) -> jax.Array:
+    """The key of the beginning of a chain or an ensemble, and that of its transitions."""
+    return jax.random.split(key)
 
 
 def _block(
     kernel: Kernel, state: Any, key: jax.Array, start: jax.Array, count: jax.Array
 ) -> tuple[Any, Draw]:
     """`count` transitions of one chain, or of one ensemble, into buffers of a fixed length."""
+    _, key = _keys(key)
     step = trace(kernel.step, key, state, start)
 
     def transition(i: jax.Array, carry: Any) -> Any:
         state, buffer = carry
         index = start + i
-        state, draw = step(jax.random.fold_in(key, index), state, index)
+        state, draw = step(numbered(key, index), state, index)
         return state, jax.tree.map(lambda b, x: b.at[i].set(x), buffer, draw)
 
     _, one = jax.eval_shape(step, key, state, start)

@@ -13,7 +13,7 @@ from odecal._flat import FlatModel
 from odecal._forward import Place
 from odecal._model import Model
 from odecal._programs import Compiler, each, padded, spread, usable_devices
-from odecal._streams import Words, example_words, key_of
+from odecal._streams import Words, example_words, key_of, named, numbered
 
 # Draws of one call of the program, at most, and about how many numbers it may give in all.
 _CHUNK, _CHUNK_SIZE = 512, 2**23
@@ -86,7 +86,7 @@ class Evaluator:
 
         def one(position: jax.Array, which: jax.Array, words: jax.Array) -> dict[str, Any]:
             chain, draw = which
-            key = jax.random.fold_in(jax.random.fold_in(key_of(words), chain), draw)
+            key = numbered(numbered(key_of(words), chain), draw)
             return _evaluate_one(model, flat, moments, position, key)
 
         def chunk(positions: jax.Array, which: jax.Array, words: jax.Array) -> dict[str, Any]:
@@ -191,18 +191,20 @@ def _evaluate_one(
     count, size = moments.extra.shape
     who = np.repeat(np.arange(count), size)
     replicated, predicted = {}, {}
-    keys = jax.random.split(key, len(prediction.laws))
-    for own, (name, law) in zip(keys, prediction.laws.items(), strict=True):
+    key_data, key_others = jax.random.split(key)
+    keys = named(key_data, prediction.laws)
+    for name, law in prediction.laws.items():
         series = model.experiment.series[name]
         if model.system.declaration.observables[name].over_interval:
-            replicated[name] = law.sample(own)
+            replicated[name] = law.sample(keys[name])
             continue
         # One law for both, since random numbers take long to compile.
         place = Place(
             np.concatenate([series.individual, who]),
             np.concatenate([moments.index[name], moments.extra.ravel()]),
         )
-        draws = model.forward.law(name, prediction.persons, trajectory, place).sample(own)
+        both = model.forward.law(name, prediction.persons, trajectory, place)
+        draws = both.sample(keys[name])
         replicated[name] = draws[: len(series.times)]
         rest = draws[len(series.times) :]
         predicted[name] = rest.reshape(count, size, *rest.shape[1:]) if many else rest
@@ -212,7 +214,7 @@ def _evaluate_one(
         "derived": prediction.derived,
         "replicated": replicated,
         "log_likelihood": model.log_likelihood(prediction),
-        "renewed": _renewed(model, prediction.unfolded.sites, jax.random.fold_in(key, 1)),
+        "renewed": _renewed(model, prediction.unfolded.sites, key_others),
         "states": {name: y[on_grid] for name, y in trajectory.y.items()},
         "predicted": predicted,
         "solver_steps": jnp.sum(trajectory.num_steps),
@@ -224,9 +226,7 @@ def _renewed(model: Model, sites: Mapping[str, jax.Array], key: jax.Array) -> di
     """Replicated data of groups that are drawn anew from the population, in the same design."""
     if not model.hierarchy.blocks:
         return {}
-    prediction = model.predict_at(model.hierarchy.renewed(sites, key, model.dtype), None)
-    keys = jax.random.split(key, len(prediction.laws))
-    return {
-        name: law.sample(own)
-        for own, (name, law) in zip(keys, prediction.laws.items(), strict=True)
-    }
+    key_groups, key_data = jax.random.split(key)
+    prediction = model.predict_at(model.hierarchy.renewed(sites, key_groups, model.dtype), None)
+    keys = named(key_data, prediction.laws)
+    return {name: law.sample(keys[name]) for name, law in prediction.laws.items()}

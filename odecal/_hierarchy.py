@@ -17,6 +17,7 @@ from odecal._declaration import Declaration, Site
 from odecal._errors import ObservationError
 from odecal._experiment import Grouping, Individuals
 from odecal._reads import reads
+from odecal._streams import named
 from odecal._user_code import user_code
 from odecal._values import Values
 from odecal._varying import Correlation, Pooling, Varying
@@ -296,12 +297,12 @@ class Hierarchy:
         self, sites: Mapping[str, jax.Array], key: jax.Array, dtype: Any
     ) -> dict[str, jax.Array]:
         """The values of the sites with other groups, drawn from the same population."""
-        raws = {block.raw: i for i, block in enumerate(self.blocks)}
+        keys = named(key, [block.raw for block in self.blocks])
 
         def visit(name: str, law: dist.Distribution) -> jax.Array:
-            if name not in raws:
+            if name not in keys:
                 return sites[name]
-            return law.sample(jax.random.fold_in(key, raws[name])).astype(dtype)
+            return law.sample(keys[name]).astype(dtype)
 
         return self.unfold(visit, dtype).sites
 

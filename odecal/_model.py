@@ -25,6 +25,7 @@ from odecal._labelled import coords_of, dims_of, time_dims_of
 from odecal._population import Persons, persons_of
 from odecal._quiet import no_runtime_errors
 from odecal._settings import Solve
+from odecal._streams import named
 from odecal._values import Values
 from odecal.centring import AbstractCentring
 
@@ -259,7 +260,7 @@ class Model:
 
     def sample_prior(self, key: jax.Array) -> dict[str, jax.Array]:
         """Draw one value of every site from its prior."""
-        keys = dict(zip(self.sites, jax.random.split(key, len(self.sites)), strict=True))
+        keys = named(key, self.sites)
 
         def draw(name: str, law: dist.Distribution) -> jax.Array:
             return law.sample(keys[name]).astype(self.dtype)

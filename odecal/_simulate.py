@@ -16,6 +16,7 @@ from odecal._reading import Observations, interval_starts
 from odecal._settings import Solve
 from odecal._simulate_design import simulate_design
 from odecal._simulate_values import drawn_values
+from odecal._streams import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,9 +136,8 @@ def _simulate_alone(
             )
         index = jnp.searchsorted(prediction.trajectory.ts, jnp.asarray(times))
         arrays = {name: y[index] for name, y in prediction.trajectory.y.items()}
-        keys = jax.random.split(key_noise, max(1, len(prediction.laws)))
-        for key, (name, law) in zip(keys, prediction.laws.items(), strict=False):
-            arrays[name] = law.sample(key)
+        keys = named(key_noise, prediction.laws)
+        arrays |= {name: law.sample(keys[name]) for name, law in prediction.laws.items()}
         used = {name: np.asarray(value, float).tolist() for name, value in sites.items()}
     variables = {
         name: (["time", *declaration.components[name].dims], np.asarray(array, float))

@@ -16,6 +16,7 @@ from odecal._reading._sheet import read_sheet
 from odecal._settings import Solve
 from odecal._simulate_cells import fill_pharmacometric, fill_tidy
 from odecal._simulate_values import drawn_values
+from odecal._streams import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,9 +102,9 @@ def _drawn(
         @jax.jit
         def observed(sites: dict[str, jax.Array], key: jax.Array) -> Any:
             prediction = model.predict(sites)
-            keys = jax.random.split(key, len(prediction.laws))
-            laws = zip(keys, prediction.laws.items(), strict=True)
-            return prediction.trajectory.failed, {n: law.sample(k) for k, (n, law) in laws}
+            keys = named(key, prediction.laws)
+            draws = {name: law.sample(keys[name]) for name, law in prediction.laws.items()}
+            return prediction.trajectory.failed, draws
 
         failed, draws = jax.tree.map(np.asarray, observed(unfolded.sites, key_noise))
         reported = model.hierarchy.reported(unfolded)

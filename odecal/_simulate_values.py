@@ -12,6 +12,7 @@ from odecal._blocks import Block, Unfolded
 from odecal._component import _is_number
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._model import Model
+from odecal._streams import named
 from odecal._varying import Correlation, Pooling
 
 
@@ -35,7 +36,7 @@ def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> Unf
     }
     given |= _choleskys(model, values)
     linked = {block.raw: x for block in hierarchy.blocks if (x := _linked(model, block, values))}
-    keys = dict(zip(model.sites, jax.random.split(key, len(model.sites)), strict=True))
+    keys = named(key, model.sites)
 
     def visit(name: str, law: dist.Distribution) -> jax.Array:
         if name in given:

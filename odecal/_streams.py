@@ -1,5 +1,6 @@
 """Streams of random numbers, one for each purpose of a run, from one seed."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +43,21 @@ def words_of(key: jax.Array) -> Words:
 def key_of(words: Any) -> jax.Array:
     """A random key of JAX, made inside a program, whatever generator JAX is set to."""
     return jax.random.wrap_key_data(words, impl="threefry2x32")
+
+
+# JAX's `fold_in(key, i)` is `split(key, n)[i]`. So a key has one use: it is drawn with, or split
+# once, or numbered; and who is given a key is the only one to use it.
+
+
+def named(key: jax.Array, names: Iterable[str]) -> dict[str, jax.Array]:
+    """A key for each name, by splitting one that has no other use."""
+    names = list(names)
+    return dict(zip(names, jax.random.split(key, len(names)), strict=True)) if names else {}
+
+
+def numbered(key: jax.Array, number: Any) -> jax.Array:
+    """The key of a number, from one that has no other use than to be numbered."""
+    return jax.random.fold_in(key, number)
 
 
 def example_words() -> jax.ShapeDtypeStruct:

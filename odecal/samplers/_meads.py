@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from odecal._errors import SettingsError
+from odecal._streams import numbered
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
 from odecal.samplers._rounding import Rounding
 
@@ -130,7 +131,7 @@ class _Ensemble:
 
         def one(i: jax.Array, carry: Any) -> Any:
             chains, total = carry
-            keys = jax.random.split(jax.random.fold_in(key, i), num_chains)
+            keys = jax.random.split(numbered(key, i), num_chains)
             chains, info = move(keys, chains, *how)
             failed = jnp.isneginf(info.proposal.logdensity).astype(jnp.int32)
             return chains, _Total(

@@ -79,10 +79,11 @@ class NumPyroNUTS(AbstractSampler):
 
         def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
             del index  # the state counts for itself
+            key_set_up, key = jax.random.split(key)
             old = state.chain._replace(rng_key=key)
             # The kernel keeps arrays of its set-up, which belong to one trace: set up in this one.
             here = ParamInfo(old.z, old.potential_energy, old.z_grad)
-            _, sample_kernel = set_up(here, state.covariance, key)
+            _, sample_kernel = set_up(here, state.covariance, key_set_up)
             new = sample_kernel(old)
             failed = jax.lax.cond(
                 new.diverging, lambda: self._failed(old, potential_fn), lambda: jnp.int32(0)
