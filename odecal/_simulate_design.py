@@ -10,7 +10,7 @@ import numpy as np
 from odecal._errors import SamplingError, listed
 from odecal._model import Model
 from odecal._reading import Observations, read_experiment
-from odecal._reading._layout import Layout, layout_of
+from odecal._reading._layout import Layout, ignored_columns, layout_of
 from odecal._reading._pharmacometric import is_pharmacometric
 from odecal._reading._sheet import read_sheet
 from odecal._settings import Solve
@@ -50,7 +50,7 @@ def simulate_design(
         SamplingError: if a solve fails, or gives a noise that is not finite.
     """
     source = design if isinstance(design, Observations) else Observations(design)
-    layout = layout_of(system, source.time, (*source.ignore, *system.ignored_columns), ())
+    layout = layout_of(system, source.time, (*source.ignore, *ignored_columns(system)), ())
     table = _with_dv(read_sheet(source.data, "Designs"), layout)
     pharmacometric = is_pharmacometric(table, layout)
     marked = _marked_pharmacometric(table, layout) if pharmacometric else _marked(table, layout)

@@ -49,7 +49,7 @@ class System:
         time_unit: the unit of time, as text.
         time_column: the name of the time column of its tables. Without it: `time` or `t`, or else
             the only column that is not an observable.
-        ignored_columns: columns of its tables that are not used.
+        ignored_columns: a column, or columns, of its tables that are not used.
         individual: the column, or columns, of its tables that tell individuals apart: subjects,
             plots, reactors, each of which is solved for by itself. None takes those of the groups
             that parameters vary over.
@@ -70,7 +70,7 @@ class System:
 
     time_unit: ClassVar[str] = ""
     time_column: ClassVar[str | None] = None
-    ignored_columns: ClassVar[Sequence[str]] = ()
+    ignored_columns: ClassVar[str | Sequence[str]] = ()
     individual: ClassVar[str | Sequence[str] | None] = None
     t0: float | None = None
     coords: Mapping[str, Sequence[Any]] = {}

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from odecal._errors import ObservationError
-from odecal._reading._sheet import loose_numbers, row_number
+from odecal._reading._numbers import NUMBER, loose_numbers, row_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_BELOW = re.compile(rf"<\s*({_NUMBER})")
-_ABOVE = re.compile(rf">\s*({_NUMBER})")
-_BETWEEN = re.compile(rf"({_NUMBER})\s*\.\.\s*({_NUMBER})")
+_BELOW = re.compile(rf"<\s*({NUMBER})")
+_ABOVE = re.compile(rf">\s*({NUMBER})")
+_BETWEEN = re.compile(rf"({NUMBER})\s*\.\.\s*({NUMBER})")
 _BELOW_LIMIT = ("BLQ", "BLOQ", "LLOQ")
 
 
@@ -79,9 +78,16 @@ def limit(value: float | None) -> float:
     return np.nan if value is None else float(value)
 
 
+def _too_large(text: str) -> bool:
+    """Whether a bound is infinite in double precision."""
+    return any(np.isinf(float(number)) for number in re.findall(NUMBER, text))
+
+
 def _between(cell: object, subject: str, row: int, lloq: float) -> tuple[float, float]:
     """The bounds that the text of one cell says."""
-    text = str(cell).strip()
+    text = cell.strip() if isinstance(cell, str) else ""
+    if "..." in text or _too_large(text):  # 1...5 is from 1. or to .5
+        text = ""
     if match := _BELOW.fullmatch(text):
         return -np.inf, float(match[1])
     if match := _ABOVE.fullmatch(text):

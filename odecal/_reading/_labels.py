@@ -1,18 +1,24 @@
 """Labels of individuals and of groups, as tables have them."""
 
-from typing import TYPE_CHECKING
+import itertools
+import re
+import unicodedata
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from odecal._errors import ObservationError
 from odecal._experiment import Columns
-from odecal._reading._sheet import row_number
+from odecal._reading._numbers import NUMBER, dense, row_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # The labels of a row as text, which are the same in a table of numbers and one of text.
 Key = tuple[str, ...]
+
+_NUMBER = re.compile(NUMBER)
 
 
 def row_keys(table: "pd.DataFrame", columns: Columns, where: str = "") -> list[Key]:
@@ -24,7 +30,7 @@ def row_keys(table: "pd.DataFrame", columns: Columns, where: str = "") -> list[K
         where: which table that is, for messages: ` of ...`.
 
     Raises:
-        ObservationError: if one is missing.
+        ObservationError: if one is missing, or is written in two ways.
     """
     parts = [map(str, read_labels(table[column], column, where).tolist()) for column in columns]
     return list(zip(*parts, strict=True))
@@ -34,35 +40,98 @@ def read_labels(column: "pd.Series", name: str, where: str = "") -> np.ndarray:
     """Labels of individuals or groups, of which floats that are whole become integers.
 
     Raises:
-        ObservationError: if one is missing, with its row.
+        ObservationError: if one is missing, is a number that its column has rounded, or is written
+            in two ways, with its row.
     """
-    import pandas as pd
-
+    column = dense(column)
     blank = column.isna().to_numpy()
-    if not pd.api.types.is_numeric_dtype(column):
-        column = column.astype(object)
-        blank = blank | np.fromiter((not str(x).strip() for x in column), bool, len(column))
+    cells = column.astype(object).tolist()
+    blank = blank | np.fromiter((not str(x).strip() for x in cells), bool, len(cells))
     if blank.any():
         raise ObservationError(
-            f"The column `{name}`{where} is empty in row {row_number(column, np.argmax(blank))}. "
-            "Expected a label in every row, since it tells whose the row is. Fill it in, or drop "
-            "the row."
+            f"The column `{name}`{where} is empty in row "
+            f"{row_number(column, np.argmax(blank))}. Expected a label in every row, since it "
+            "tells whose the row is; NA in a CSV file counts as empty. Fill it in, or drop it."
         )
-    if column.dtype == object and not all(_is_plain_number(x) for x in column):
-        return np.asarray([_text(x) for x in column])
-    values: np.ndarray = np.asarray(column.tolist())
-    whole = values.dtype.kind == "f" and bool((values == np.floor(values)).all())
-    return values.astype(int) if whole else values
+    if all(map(_is_whole, cells)):
+        whole = np.asarray([int(x) for x in cells])
+        return whole if whole.dtype.kind in "iu" else _texts(cells, column, name, where)
+    if not all(map(_is_number, cells)):
+        return _texts(cells, column, name, where)
+    values = np.asarray(cells, float)
+    _check_kept(column, values, name, where)
+    return values.astype(int) if bool((values == np.floor(values)).all()) else values
 
 
-def _is_plain_number(x: object) -> bool:
-    return isinstance(x, (int, float, np.integer, np.floating)) and not isinstance(x, bool)
+def _is_whole(x: object) -> bool:
+    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
+
+
+def _is_number(x: object) -> bool:
+    return _is_whole(x) or isinstance(x, (float, np.floating))
+
+
+def _check_kept(column: "pd.Series", values: np.ndarray, name: str, where: str) -> None:
+    """Refuse numbers that are so large that floats of their type skip the next."""
+    dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
+    precise = dtype if getattr(dtype, "kind", "") == "f" else np.dtype(float)
+    large = np.flatnonzero(np.abs(values) >= 2.0 ** (np.finfo(precise).nmant + 1))
+    if large.size:
+        raise ObservationError(
+            f"The column `{name}`{where} holds the label {column.iloc[large[0]]} in row "
+            f"{row_number(column, large[0])} as a number of {precise}, so large that it may have "
+            "been rounded to that of another. Expected labels as they were given. Read the column "
+            'as text, pandas.read_csv(..., dtype={"' + name + '": str}), or as whole numbers.'
+        )
+
+
+def _texts(cells: list[Any], column: "pd.Series", name: str, where: str) -> np.ndarray:
+    """Labels as text.
+
+    Raises:
+        ObservationError: if two that differ could be taken for one.
+    """
+    wrong = next((i for i, x in enumerate(cells) if np.ndim(x) or "\0" in str(x)), None)
+    if wrong is not None:
+        raise ObservationError(
+            f"The column `{name}`{where} holds {cells[wrong]!r} in row "
+            f"{row_number(column, wrong)}. Expected labels: text without zero bytes, or numbers. "
+            "Convert them."
+        )
+    texts = [_text(x) for x in cells]
+    seen: dict[object, int] = {}
+    for at, x in enumerate(cells):
+        # What is equal in Python is the same label, but not a number and a text.
+        before = seen.setdefault(_alike(texts[at]), at)
+        same = before == at or (
+            texts[before] == texts[at]
+            and isinstance(x, str) is isinstance(cells[before], str)
+            and bool(x == cells[before])
+        )
+        if not same:
+            raise ObservationError(
+                f"The column `{name}`{where} has the labels {cells[before]!r} in row "
+                f"{row_number(column, before)} and {x!r} in row {row_number(column, at)}, which "
+                "could be the same or not. Expected one way to write each label, since it tells "
+                "whose a row is. Write them alike, or if they are different, give one another name."
+            )
+    return np.asarray(texts)
 
 
 def _text(x: object) -> str:
     """A label among texts, where 1.0 and 1 are the same."""
     whole = isinstance(x, (float, np.floating)) and float(x).is_integer()
     return str(int(x) if whole else x).strip()  # type: ignore[call-overload]
+
+
+def _alike(text: str) -> object:
+    """What labels that may be one have in common: 1 and 1.0, `a` and `a `; not 1 and 01."""
+    if _NUMBER.fullmatch(text) and not re.match("0[0-9]", text):
+        return Decimal(text)
+    if text.isascii():
+        return " ".join(text.split())
+    shown = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", shown).split())
 
 
 def dim_of(columns: Columns) -> str:
@@ -77,7 +146,20 @@ def labels_of(table: "pd.DataFrame", columns: Columns, first: np.ndarray) -> np.
         table: with these columns.
         columns: whose labels make one together.
         first: the first row of each, of shape (label,).
+
+    Raises:
+        ObservationError: if two have the same label where several columns are joined.
     """
     if len(columns) == 1:
         return read_labels(table[columns[0]], columns[0])[first]
-    return np.asarray(["/".join(key) for key in row_keys(table.iloc[first], columns)])
+    labels = ["/".join(key) for key in row_keys(table, columns)]
+    found = [labels[row] for row in first]
+    ordered = sorted(found)
+    twice = next((a for a, b in itertools.pairwise(ordered) if a == b), None)
+    if twice is not None:
+        raise ObservationError(
+            f"Two of the individuals or groups by the columns {', '.join(columns)} would be called "
+            f"`{twice}`: labels are joined by a slash, and one has a slash in it. Expected "
+            "different ones. Write these labels without slashes."
+        )
+    return np.asarray(found)

@@ -3,13 +3,14 @@
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from odecal._components import State
 from odecal._declaration import Declaration
 from odecal._driving import Input
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._experiment import Columns
+from odecal._reading._csv import is_unnamed
 from odecal._varying import Covariate, Varying, as_group
 
 if TYPE_CHECKING:
@@ -74,6 +75,34 @@ class Layout:
         }
         *most, last = (kind for kind, columns in kinds.items() if columns)
         return f"{', '.join(most)} or {last}" if most else last
+
+
+def as_columns(names: Any, where: str) -> tuple[str, ...]:
+    """Names of columns; a single one may stand by itself.
+
+    Args:
+        names: them.
+        where: they were given, for messages.
+
+    Raises:
+        ObservationError: if they are none.
+    """
+    columns = (names,) if isinstance(names, str) else names
+    try:
+        columns = tuple(columns)
+    except TypeError:
+        columns = (names,)
+    if not all(isinstance(column, str) for column in columns):
+        raise ObservationError(
+            f"{where} expects the name of a column, or names in a row, such as "
+            f'["note", "WT"]. Got {names!r}. Give each as text.'
+        )
+    return columns
+
+
+def ignored_columns(system: "System") -> tuple[str, ...]:
+    """The columns that a system leaves out of its tables."""
+    return as_columns(system.ignored_columns, f"ignored_columns of {system.declaration.name}")
 
 
 def layout_of(
@@ -146,7 +175,7 @@ def time_column(layout: Layout, names: Sequence[str]) -> str:
         usual = [name for name in (layout.usual_time, "time", "t") if name in spare]
         if usual:
             time = usual[0]
-        elif len(spare) == 1 and not missing:
+        elif len(spare) == 1 and not missing and not is_unnamed(spare[0]):
             time = spare[0]
     unknown = [name for name in spare if name != time]
     check_columns(layout, names, unknown)

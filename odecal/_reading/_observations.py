@@ -15,7 +15,7 @@ from odecal._reading._dose_records import DoseRecords, written_out
 from odecal._reading._dose_tables import TABLE, read_doses
 from odecal._reading._individuals import names_of
 from odecal._reading._input_samples import read_samples
-from odecal._reading._layout import Layout, layout_of
+from odecal._reading._layout import Layout, as_columns, ignored_columns, layout_of
 from odecal._reading._pharmacometric import is_pharmacometric, read_pharmacometric
 from odecal._reading._readings import Readings
 from odecal._reading._series import interval_starts as interval_starts
@@ -48,7 +48,7 @@ class Observations:
             rows (or a dimension `replicate`) of the same time are replicates. The system says
             which further columns (or dimensions) tell individuals, groups, covariates and inputs.
         time: the name of the time column; None takes the system's `time_column`, or finds it.
-        ignore: columns to leave out, beside the system's `ignored_columns`.
+        ignore: a column, or columns, to leave out, beside the system's `ignored_columns`.
         doses: a table of doses, a `pandas.DataFrame` or the path of a CSV file, with the columns
             of the individual, the time, `amount` and `state` (or `name[label]` in it), and where
             needed `rate` (−1 or −2 where the system gives the rate or the duration), `duration`,
@@ -61,6 +61,14 @@ class Observations:
     time: str | None = None
     ignore: Sequence[str] = ()
     doses: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ignore", as_columns(self.ignore, "Observations(ignore=...)"))
+        if self.time is not None and not isinstance(self.time, str):
+            raise ObservationError(
+                "Observations(time=...) expects the name of a column, as text. Got "
+                f'{self.time!r}. Where the name is a number, give it as text: time="0".'
+            )
 
 
 def read_experiment(data: Any, system: "System") -> Experiment:
@@ -82,7 +90,7 @@ def read_experiment(data: Any, system: "System") -> Experiment:
             f"{system.declaration.name} has no observable. Expected at least one, such as "
             "Observable(lambda t, y, p: odecal.noise.Normal(y.amount, p.sigma))."
         )
-    ignore = (*source.ignore, *system.ignored_columns)
+    ignore = (*source.ignore, *ignored_columns(system))
     layout = layout_of(system, source.time, ignore, source.ignore)
     readings = _readings(source, layout)
     records, where = _records(source, layout, readings)

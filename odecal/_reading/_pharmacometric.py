@@ -8,11 +8,12 @@ import numpy as np
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._reading._dose_checks import check_records
 from odecal._reading._individuals import People, read_people
+from odecal._reading._labels import read_labels
 from odecal._reading._layout import Layout, check_columns, check_ignored
+from odecal._reading._numbers import times_of
 from odecal._reading._pharmacometric_events import TABLE, read_records
 from odecal._reading._pharmacometric_values import read_values
 from odecal._reading._readings import Readings, check_times
-from odecal._reading._sheet import numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ def read_pharmacometric(table: "pd.DataFrame", layout: Layout) -> Readings:
     table = _with_individual(_without_dots(table), layout, names)
     _check_known(table, layout, names)
     time = _time_column(table, layout, names)
-    times = numbers(table[time], time)
+    times = times_of(table[time], time)
     people = read_people(table, layout)
     if "ID" in names and not layout.nested:
         _check_one_id(table[names["ID"]], names["ID"], people)
@@ -135,7 +136,7 @@ def _time_column(table: "pd.DataFrame", layout: Layout, names: Mapping[str, str]
 
 def _check_one_id(column: "pd.Series", name: str, people: People) -> None:
     """Refuse a table of several subjects where the system knows of none, or of others."""
-    ids = column.ffill().bfill().to_numpy()
+    ids = read_labels(column.ffill().bfill(), name)
     first = np.unique(people.who, return_index=True)[1]
     other = np.flatnonzero(ids != ids[first[people.who]])
     if other.size:

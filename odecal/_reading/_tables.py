@@ -9,8 +9,8 @@ from odecal._errors import ObservationError
 from odecal._reading._censored_cells import Bounds, censored, limit, read_bounds
 from odecal._reading._individuals import read_people
 from odecal._reading._layout import Layout, time_column
+from odecal._reading._numbers import times_of
 from odecal._reading._readings import Readings, Rows, check_times
-from odecal._reading._sheet import numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def read_tidy(table: "pd.DataFrame", layout: Layout, time: str | None = None) ->
     name = time_column(layout, list(table.columns)) if time is None else time
     if len(table) == 0:
         raise ObservationError("The table has no rows. Expected at least one observation.")
-    times = numbers(table[name], name)
+    times = times_of(table[name], name)
     people = read_people(table, layout)
     check_times(times, name, people, people.who)
     rows = {}
