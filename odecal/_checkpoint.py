@@ -8,7 +8,7 @@ import numpy as np
 
 from odecal._engine import Snapshot
 from odecal._errors import OutputError
-from odecal._journal import (
+from odecal._kept import (
     snapshot_from_bytes,
     snapshot_to_bytes,
     warm_start_from_bytes,
@@ -85,14 +85,21 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
             f"The run in {path} is complete: there is nothing to resume. To add draws: "
             f"odecal extend {path} --num-samples N"
         )
-    parts = {
-        name: np.asarray(tree["checkpoint"][name].values, np.uint8).tobytes()
-        for name in ("plan", "starts", "state")
-    }
+    try:
+        parts = {
+            name: np.asarray(tree["checkpoint"][name].values, np.uint8).tobytes()
+            for name in ("plan", "starts", "state")
+        }
+        draws = _draws(tree)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise OutputError(
+            f"The checkpoint in {path} cannot be read: {error}. Expected one as odecal writes it. "
+            "Start a new run."
+        ) from None
     return Checkpoint(
         parts["plan"],
         warm_start_from_bytes(parts["starts"]),
-        snapshot_from_bytes(parts["state"], (_draws(tree),)),
+        snapshot_from_bytes(parts["state"], (draws,)),
     )
 
 

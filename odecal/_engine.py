@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from odecal._errors import OutputError
 from odecal._programs import Compiler, each, padded, shapes, spread, usable_devices
 from odecal._progress import Progress
 from odecal._streams import Words, key_of, numbered
@@ -154,6 +155,7 @@ class Engine:
             then ends after the last whole block.
         """
         total = self.run.num_warmup + self.run.num_samples
+        self._check(snapshot)
         states = self._restored(snapshot.state)
         self._advance.wait()  # the clock is of sampling alone
         progress.start(*self.run, snapshot.done)
@@ -178,6 +180,29 @@ class Engine:
         except KeyboardInterrupt:
             return self.chains(snapshot), False
         return self.chains(snapshot), True
+
+    def _check(self, snapshot: Snapshot) -> None:
+        """Refuse a recorded run that is not one of this sampler on this density."""
+
+        def forms(leaves: Sequence[Any]) -> list[Any]:
+            whole = self._ensemble or any(x.ndim == 0 for x in leaves)
+            return [(x.shape[0 if whole else 1 :], x.dtype) for x in leaves]
+
+        examples = [jax.eval_shape(_numbers, x) for x in jax.tree.leaves(self._init.shape)]
+        fits = forms(snapshot.state) == forms(examples)
+        fits &= self._ensemble or {len(x) for x in snapshot.state} <= {self.run.num_chains}
+        one = self._advance.shape[1]
+        for block in snapshot.blocks:
+            fits &= block.stats.keys() == one.stats.keys()
+            fits &= {x.shape[:2] for x in block.stats.values()} == {block.position.shape[:2]}
+            fits &= block.position.shape[::2] == (self.run.num_chains, one.position.shape[-1])
+        fits = fits and sum(block.position.shape[1] for block in snapshot.blocks) == snapshot.done
+        if not fits or snapshot.done > self.run.num_warmup + self.run.num_samples:
+            raise OutputError(
+                "The recorded state does not fit this run: its arrays are of other shapes or types "
+                "than the sampler's. Expected the same system, sampler, number of chains and "
+                "floating type. Start a new run."
+            )
 
     def chains(self, snapshot: Snapshot) -> Chains:
         """The draws of a snapshot, those of warm-up apart."""

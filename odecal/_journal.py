@@ -1,25 +1,32 @@
 """The journal of a run on disk, from which it goes on after being killed."""
 
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from odecal._engine import Snapshot
 from odecal._errors import OutputError
+from odecal._kept import (
+    Kept,
+    Rows,
+    block_to_bytes,
+    insert,
+    read_kept,
+    snapshot_to_bytes,
+    warm_start_from_bytes,
+    warm_start_to_bytes,
+)
 from odecal._pipeline import Begun
-from odecal._record import pack, unpack
 from odecal._start import WarmStart
-from odecal.samplers import Draw, Start
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS part (name TEXT PRIMARY KEY, content BLOB);
-CREATE TABLE IF NOT EXISTS block (done INTEGER PRIMARY KEY, content BLOB);
-"""
+_TABLES = {"part": "name TEXT", "state": "done INTEGER", "block": "done INTEGER"}
+_SCHEMA = "".join(
+    f"CREATE TABLE {table} ({key} PRIMARY KEY, content BLOB, sha256 BLOB);"
+    for table, key in _TABLES.items()
+)
+_CORRUPT, _NO_DATABASE = 11, 26  # codes of SQLite
 
 
 def journal_path(path: Path) -> Path:
@@ -43,11 +50,40 @@ class FileJournal(Begun):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.begun = False  # whether this process has recorded a state
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise OutputError(
+                f"The journal of the run, {path}, is no plain file. Expected the one that odecal "
+                "calibrate writes. Move away what is there."
+            )
         with self._told():
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=0.5)
-            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} COMMIT;")
+            self._database = _connected(path)
+        try:
+            self._open()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _open(self) -> None:
+        """Make the tables, or see what is in them."""
+        with self._told():
+            self._database.execute("BEGIN EXCLUSIVE")
+            self._database.execute("COMMIT")
+            there = _tables(self._database)
+            if not there:
+                self._database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+                return
+        with sqlite3.connect(":memory:") as own:
+            own.executescript(_SCHEMA)
+            expected = _tables(own)
+        if there != expected:
+            raise OutputError(
+                f"The journal {self.path} has other tables than this version of odecal makes. "
+                "Expected one that it has begun. Go on with the version that began it, or delete "
+                "that file and start the run again."
+            )
+        kept = read_kept(self._database)
+        if not kept.whole:
+            self._mend(kept)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -61,11 +97,11 @@ class FileJournal(Begun):
     # What is in it.
 
     def part(self, name: str) -> bytes | None:
-        """One part of the record: `plan`, `warm_start` or `state`."""
+        """One part of the record: `plan` or `warm_start`."""
         with self._told():
-            found = self._database.execute("SELECT content FROM part WHERE name = ?", (name,))
+            found = self._database.execute("SELECT * FROM part WHERE name = ?", (name,))
             row = found.fetchone()
-        return None if row is None else row[0]
+        return None if row is None else row[1]
 
     def warm_start(self) -> WarmStart | None:
         """Where the chains started. See the base class."""
@@ -74,44 +110,61 @@ class FileJournal(Begun):
 
     def snapshot(self) -> Snapshot | None:
         """The run so far. See the base class."""
-        data = self.part("state")
-        if data is None:
-            return None
         with self._told():
-            rows = self._database.execute("SELECT content FROM block ORDER BY done").fetchall()
-        return snapshot_from_bytes(data, tuple(_block_from_bytes(row[0]) for row in rows))
+            return read_kept(self._database).snapshot()
 
     # Writing.
 
     def record_plan(self, plan: bytes) -> None:
         """Keep what the run is."""
-        self._write({"plan": plan})
+        self._write([("part", "plan", plan)])
 
     def record_start(self, found: WarmStart) -> None:
         """Keep where the chains start. See the base class."""
-        self._write({"warm_start": warm_start_to_bytes(found)})
+        self._write([("part", "warm_start", warm_start_to_bytes(found))])
 
     def record(self, snapshot: Snapshot) -> None:
         """Keep the last block. See the base class."""
-        block = snapshot.blocks[-1] if snapshot.blocks else None
-        self._write({"state": snapshot_to_bytes(snapshot)}, snapshot.done, block)
+        rows: Rows = [("state", snapshot.done, snapshot_to_bytes(snapshot))]
+        if snapshot.blocks:
+            block = snapshot.blocks[-1]
+            rows.append(("block", snapshot.done, block_to_bytes(block)))
+        self._write(rows)
         self.begun = True
 
-    def _write(self, parts: dict[str, bytes], done: int = 0, block: Draw | None = None) -> None:
-        """Write parts, and perhaps a block, all or nothing."""
+    def _write(self, rows: Rows) -> None:
+        """Write rows of tables, all or nothing."""
         with self._told(), self._database:
-            self._database.execute("BEGIN")
-            self._database.executemany("REPLACE INTO part VALUES (?, ?)", parts.items())
-            if block is not None:
-                row = (done, pack({"position": block.position, **block.stats}))
-                self._database.execute("REPLACE INTO block VALUES (?, ?)", row)
+            insert(self._database, rows)
+
+    def _mend(self, kept: Kept) -> None:
+        """Put a new database, of what is whole, in the place of a damaged one."""
+        if "plan" not in kept.parts:
+            self.close()
+            raise _beyond_repair(self.path, "what the run was is not in it any more")
+        warnings.warn(kept.told(self.path), stacklevel=4)
+        temporary = self.path.with_name(self.path.name + ".mended")
+        temporary.unlink(missing_ok=True)
+        with self._told():
+            mended = _connected(temporary)
+            mended.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            with mended:
+                insert(mended, kept.rows())
+            mended.close()
+            self._database.close()
+            temporary.replace(self.path)
+            self._database = _connected(self.path)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Say in our words what the database says in its own."""
         try:
             yield
+        except UnicodeDecodeError:  # of the text of an error
+            raise _beyond_repair(self.path, "its tables have no names") from None
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (_CORRUPT, _NO_DATABASE):
+                raise _beyond_repair(self.path, str(error)) from None
             if "locked" in str(error):
                 raise OutputError(
                     f"Another process is working on the run in {self.path}. Wait for it to end, or "
@@ -124,40 +177,26 @@ class FileJournal(Begun):
             ) from None
 
 
-def snapshot_to_bytes(snapshot: Snapshot) -> bytes:
-    """The state of a run, without its draws."""
-    leaves = {f"leaf{i:04d}": leaf for i, leaf in enumerate(snapshot.state)}
-    return pack({"done": snapshot.done, "seconds": snapshot.seconds, **leaves})
+def _connected(path: Path) -> sqlite3.Connection:
+    """A database that trusts nothing in its file, for this process alone."""
+    database = sqlite3.connect(path, isolation_level=None, timeout=0.5)
+    for setting in (
+        "trusted_schema = OFF",
+        "cell_size_check = ON",
+        "locking_mode = EXCLUSIVE",
+        "synchronous = FULL",
+    ):
+        database.execute(f"PRAGMA {setting}")
+    return database
 
 
-def snapshot_from_bytes(data: bytes, blocks: tuple[Draw, ...]) -> Snapshot:
-    """A run from its state and its draws."""
-    arrays = unpack(data)
-    leaves = [arrays[name] for name in sorted(arrays) if name.startswith("leaf")]
-    return Snapshot(int(arrays["done"]), leaves, blocks, float(arrays["seconds"]))
+def _tables(database: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """Everything that a database declares: tables, and also indices, views and triggers."""
+    return set(database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
 
 
-def warm_start_to_bytes(found: WarmStart) -> bytes:
-    """Where chains start, as bytes."""
-    arrays: dict[str, Any] = {f.name: getattr(found, f.name) for f in fields(found)}
-    starts = arrays.pop("starts")
-    return pack(arrays | {f"starts.{name}": x for name, x in starts._asdict().items()})
-
-
-def warm_start_from_bytes(data: bytes) -> WarmStart:
-    """Where chains start, from bytes."""
-    arrays: dict[str, Any] = unpack(data)
-    starts = Start(*(arrays.pop(f"starts.{name}") for name in Start._fields))
-    arrays["num_failed"] = int(arrays["num_failed"])
-    return WarmStart(starts=starts, **arrays)
-
-
-def _block_from_bytes(data: bytes) -> Draw:
-    arrays: dict[str, Any] = unpack(data)
-    position = arrays.pop("position")
-    return Draw(position, arrays)
-
-
-def as_bytes(array: np.ndarray) -> bytes:
-    """Bytes from the unsigned numbers of a netCDF variable."""
-    return np.asarray(array, np.uint8).tobytes()
+def _beyond_repair(path: Path, why: str) -> OutputError:
+    return OutputError(
+        f"The journal {path} is damaged: {why}. Its run cannot go on. Delete that file and start "
+        "the run again: the same seed gives the same draws."
+    )

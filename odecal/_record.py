@@ -1,15 +1,12 @@
 """What a file must hold so that a run can go on: its plan and its state, as bytes."""
 
-import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from odecal._errors import OutputError
 from odecal._experiment_arrays import experiment_from_arrays, experiment_to_arrays
+from odecal._packed import pack, unpack
 from odecal._plain import from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -17,20 +14,6 @@ if TYPE_CHECKING:
     from odecal._system import System
 
 _VERSION = 2
-
-
-def pack(arrays: Mapping[str, Any]) -> bytes:
-    """Arrays by name as bytes, exactly."""
-    buffer = io.BytesIO()
-    named: dict[str, Any] = {name: np.asarray(x) for name, x in arrays.items()}
-    np.savez(buffer, **named)
-    return buffer.getvalue()
-
-
-def unpack(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays of `pack`."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return dict(arrays)
 
 
 def plan_to_bytes(plan: "Plan") -> bytes:

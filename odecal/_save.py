@@ -92,8 +92,8 @@ def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
 def load(path: str | Path, unfinished: bool = False) -> "xr.DataTree":
     """Read a saved calibration into memory.
 
-    A file that odecal has written ends in a checksum, which is compared before anything is read. One
-    that was changed since, on purpose or by another program, is read with a warning.
+    A file that odecal has written ends in a checksum, which is compared before anything is read.
+    One that was changed since, on purpose or by another program, is read with a warning.
 
     Args:
         path: the netCDF file.
