@@ -15,8 +15,9 @@ import numpy as np
 import numpyro.distributions as dist
 from jax.custom_derivatives import SymbolicZero
 from jax.nn import log1mexp, log_sigmoid, sigmoid
-from jax.scipy.special import gammaln, log_ndtr
+from jax.scipy.special import log_ndtr
 
+from odecal._densities import excess, stirling
 from odecal._errors import ObservationError
 
 Array = Any
@@ -145,40 +146,45 @@ def _gamma_tails(a: Array, x: Array) -> Tails:
     off = (x - a) / a
     close = jnp.abs(off) < 0.5
     log_ratio = jnp.where(close, jnp.log1p(jnp.where(close, off, 0.0)), jnp.log(x / a))
-    density = a * (log_ratio - off) + 0.5 * jnp.log(a / (2.0 * jnp.pi)) - _stirling(a)
+    density = 0.5 * jnp.log(a / (2.0 * jnp.pi)) - a * excess(off, log_ratio) - stirling(1.0 / a)
     fraction = _fraction(_gamma_term, left, a, x)
     return _both(left, density - jnp.log(fraction) - jnp.where(left, jnp.log(a), 0.0))
 
 
 def _gamma_term(n: jax.Array, left: jax.Array, a: jax.Array, x: jax.Array) -> Tails:
-    a_n = jnp.where(left, _numerator(n, a, x, x), n * (a - n))
+    m = jnp.floor(0.5 * n)
+    odd = -(a + m) / (a + 2.0 * m) * (x / (a + 2.0 * m + 1.0))
+    into = jnp.where(n > 2.0 * m, odd, m / (a + 2.0 * m) * (x / (a + n - 1.0)))
+    a_n = jnp.where(left, into, n * (a - n))
     return a_n, jnp.where(left, 1.0, x + 1.0 - a + 2.0 * n)
 
 
 def _beta_tails(a: Array, b: Array, logit: Array) -> Tails:
     """Log I_x(a, b) and log (1 − I_x(a, b)), the incomplete beta functions (DLMF 8.17.22)."""
     a, b, logit = _promoted(a, b, logit)
-    left = sigmoid(logit) < (a + 1.0) / (a + b + 2.0)
-    of_sum, of_a, of_b = _stirling(jnp.stack([a + b, a, b]))
+    x, y = sigmoid(logit), sigmoid(-logit)  # neither from the other, which may round to one
+    left = a * y - b * x + 1.0 - 2.0 * x > 0.0
+    w = 1.0 / jnp.stack([a + b, a, b])
+    of_sum, of_a, of_b = stirling(w)
+    off = x * b - y * a
     density = (
-        a * (log_sigmoid(logit) + jnp.log1p(b / a))
-        + b * (log_sigmoid(-logit) + jnp.log1p(a / b))
-        + 0.5 * (jnp.log(a) - jnp.log1p(a / b) - jnp.log(2.0 * jnp.pi))
+        0.5 * (jnp.log(a) - jnp.log1p(a / b) - jnp.log(2.0 * jnp.pi))
+        - a * excess(off / a, log_sigmoid(logit) + jnp.log1p(b / a))
+        - b * excess(-off / b, log_sigmoid(-logit) + jnp.log1p(a / b))
         + (of_sum - of_a - of_b)
     )
-    fraction = _fraction(_beta_term, left, a, b, sigmoid(jnp.where(left, logit, -logit)))
-    return _both(left, density - jnp.log(fraction) - jnp.log(jnp.where(left, a, b)))
+    fraction = _fraction(_beta_term, left, a, b, jnp.where(left, logit, -logit))
+    return _both(left, density - jnp.log(fraction))
 
 
-def _beta_term(n: jax.Array, left: jax.Array, a: jax.Array, b: jax.Array, x: jax.Array) -> Tails:
-    a, b, m = jnp.where(left, a, b), jnp.where(left, b, a), jnp.floor(0.5 * n)
-    return _numerator(n, a, (a + b + m) * x, (b - m) * x), jnp.ones_like(x)
-
-
-def _numerator(n: jax.Array, a: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
-    m = jnp.floor(0.5 * n)
-    odd = -(a + m) / (a + 2.0 * m) * (up / (a + 2.0 * m + 1.0))
-    return jnp.where(n > 2.0 * m, odd, m / (a + 2.0 * m) * (down / (a + n - 1.0)))
+def _beta_term(n: jax.Array, left: jax.Array, a: jax.Array, b: jax.Array, logit: Array) -> Tails:
+    """The even part of the fraction, where 1 − x is not lost if a is large."""
+    a, b = jnp.where(left, a, b), jnp.where(left, b, a)
+    x, y, end = sigmoid(logit), sigmoid(-logit), a + 2.0 * n
+    before = jnp.where(n > 0.0, end - 1.0, 1.0)
+    a_n = n * ((a + n - 1.0) / before) * ((a + b + n - 1.0) / before) * (b - n) * x * x
+    b_n = n + n * (b - n) * x / before
+    return a_n, b_n + (a + n) / (end + 1.0) * (a * y - b * x + 1.0 + n * (2.0 - x))
 
 
 def _promoted(*args: Array) -> tuple[jax.Array, ...]:
@@ -189,15 +195,6 @@ def _both(left: jax.Array, tail: jax.Array) -> Tails:
     """The left and the right tail from the one that was computed."""
     rest = log1mexp(jnp.maximum(-tail, float(np.finfo(tail.dtype).tiny)))
     return jnp.where(left, tail, rest), jnp.where(left, rest, tail)
-
-
-def _stirling(a: jax.Array) -> jax.Array:
-    """What Stirling's formula leaves of it: log Γ(a) − (a − ½) log a + a − ½ log 2π."""
-    large = a > 10.0
-    s, r = jnp.where(large, 1.0, a), 1.0 / jnp.where(large, a, 10.0)
-    exact = gammaln(s) - (s - 0.5) * jnp.log(s) + s - 0.5 * jnp.log(2.0 * jnp.pi)
-    series = (-691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
-    return jnp.where(large, r * jnp.polyval(jnp.array(series, a.dtype), r * r), exact)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -241,7 +238,7 @@ def _lentz(term: Callable[..., Tails], args: Any, i: int, speed: float) -> Tails
         kept = jax.tree.map(lambda x, y: jnp.where(going, x, y), (new, new_slope), (old, slope))
         return n + 1.0, going & moved & (n < 1e5), *kept
 
-    # It takes some √a steps near the median, and for a count no more than twice that.
+    # It takes some √a steps near the median.
     b, db = jax.jvp(lambda x: at(jnp.zeros((), x.dtype), x)[1], (x,), (dx,))
     zero, going = jnp.zeros_like(b), jnp.ones(b.shape, bool)
     start = (jnp.ones((), b.dtype), going, (b, zero, b), (db, zero, db))

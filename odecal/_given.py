@@ -93,7 +93,8 @@ def _padded_samples(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Times and coefficients of the samples of an input, of shape (individual, sample, ...).
 
-    Where an individual has fewer, its last value is repeated, later and later.
+    Where an individual has fewer, its last sample is repeated: at the same time, or, where a solve
+    stops at samples, at infinity.
     """
     samples, count = experiment.inputs[name], len(experiment.individuals)
     own = [(samples.times[rows], samples.values[rows]) for rows in _rows_of(samples, count)]
@@ -103,12 +104,10 @@ def _padded_samples(
     width = max(len(times) for times, _ in own)
     every = []
     for times, values in own:
-        more = width - len(times)
+        later = np.full(width - len(times), np.inf if interpolation.jumps else times[-1])
         coefficients = interpolation.coefficients(times, values)
-        rest = np.zeros((more, coefficients.shape[1]))
-        rest[:, 0] = values[-1]
-        later = times[-1] + np.arange(1, more + 1) * max(1.0, abs(times[-1]))
-        every.append((np.append(times, later), np.concatenate([coefficients, rest])))
+        last = np.repeat(coefficients[-1:], len(later), axis=0)
+        every.append((np.append(times, later), np.concatenate([coefficients, last])))
     times, coefficients = zip(*every, strict=True)
     return np.stack(times), np.stack(coefficients)
 

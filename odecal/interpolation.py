@@ -68,6 +68,7 @@ class Hermite(AbstractInterpolation):
         i = jnp.clip(jnp.searchsorted(times, t, side="right") - 1, 0, len(times) - 2)
         width = times[i + 1] - times[i]
         s = jnp.clip((t - times[i]) / jnp.where(width > 0, width, 1.0), 0.0, 1.0)
+        s = jnp.where(width > 0, s, 1.0)  # the last sample repeated is the last sample
         (y0, m0), (y1, m1) = coefficients[i], coefficients[i + 1]
         rise = (1 - s) * ((1 + 2 * s) * (1 - s) * y0 + s * (1 - s) * width * m0)
         return rise + s * (s * (3 - 2 * s) * y1 - s * (1 - s) * width * m1)

@@ -11,6 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from numpyro.distributions.util import promote_shapes
+
+from odecal._densities import negative_binomial_log_prob, poisson_log_prob, student_t_log_prob
 
 __all__ = [
     "AdditiveProportional",
@@ -26,6 +29,9 @@ Array = Any
 # The smallest mean of a count: below it every count but zero is out of reach anyway.
 _COUNT_FLOOR = 1e-10
 
+# Draws of a smaller overdispersion are drawn by this one.
+_LEAST_OVERDISPERSION = 1e-12
+
 
 def _at_least(x: Array, floor: float) -> jax.Array:
     """X where it exceeds the floor, else the floor with a zero gradient (never 0 * inf)."""
@@ -36,6 +42,17 @@ def _at_least(x: Array, floor: float) -> jax.Array:
 def _positive(x: Array) -> jax.Array:
     """x, or a number so small that only its logarithm matters."""
     return _at_least(x, float(jnp.finfo(jnp.result_type(x, float)).tiny) ** 0.5)
+
+
+def _root_of_squares(a: Array, b: Array) -> jax.Array:
+    """√(a² + b²), or a small number where both are none; squares of neither underflow."""
+    a, b = (jnp.asarray(x, jnp.result_type(a, b, float)) for x in (a, b))
+    least = float(jnp.finfo(a.dtype).tiny) ** 0.5
+    size = jax.lax.stop_gradient(jnp.maximum(jnp.abs(a), jnp.abs(b)))
+    there = size > least
+    size = jnp.where(there, size, 1.0)
+    squares = jnp.where(there, jnp.square(a / size) + jnp.square(b / size), least)
+    return size * jnp.sqrt(squares)
 
 
 class Normal(dist.Normal):
@@ -74,6 +91,11 @@ class StudentT(dist.StudentT):
     def __init__(self, location: Array, scale: Array, df: Array = 4.0) -> None:
         super().__init__(df, location, scale)
 
+    def log_prob(self, value: Array) -> jax.Array:
+        """The log density of a value."""
+        z = (value - self.loc) / self.scale
+        return student_t_log_prob(z, self.df) - jnp.log(self.scale)
+
 
 class AdditiveProportional(dist.Normal):
     """Additive and proportional noise: variance = additive² + (proportional·mean)².
@@ -87,8 +109,7 @@ class AdditiveProportional(dist.Normal):
     """
 
     def __init__(self, mean: Array, additive: Array, proportional: Array) -> None:
-        variance = jnp.square(additive) + jnp.square(proportional * mean)
-        super().__init__(mean, jnp.sqrt(_positive(variance)))
+        super().__init__(mean, _root_of_squares(additive, proportional * mean))
 
 
 class Poisson(dist.Poisson):
@@ -100,6 +121,10 @@ class Poisson(dist.Poisson):
 
     def __init__(self, mean: Array) -> None:
         super().__init__(_at_least(mean, _COUNT_FLOOR))
+
+    def log_prob(self, value: Array) -> jax.Array:
+        """The log probability of a count."""
+        return poisson_log_prob(value, self.rate)
 
 
 class NegativeBinomial(dist.NegativeBinomial2):
@@ -116,6 +141,8 @@ class NegativeBinomial(dist.NegativeBinomial2):
         TypeError: if neither or both spreads are given.
     """
 
+    pytree_data_fields = ("predicted", "overdispersion")
+
     def __init__(
         self, mean: Array, *, overdispersion: Array = None, concentration: Array = None
     ) -> None:
@@ -124,6 +151,15 @@ class NegativeBinomial(dist.NegativeBinomial2):
                 "NegativeBinomial takes exactly one of overdispersion= and concentration=."
             )
         if concentration is None:
-            # Beyond 1e8 the distribution is Poisson's to every digit that log-gamma leaves.
-            concentration = 1.0 / _at_least(overdispersion, 1e-8)
-        super().__init__(_at_least(mean, _COUNT_FLOOR), concentration)
+            a = jnp.asarray(overdispersion, jnp.result_type(overdispersion, float))
+            a = jnp.where(a < 0, 0.0, a)
+            concentration = 1.0 / _at_least(a, _LEAST_OVERDISPERSION)
+        else:
+            a = 1.0 / jnp.asarray(concentration, jnp.result_type(concentration, float))
+        mean = _at_least(mean, _COUNT_FLOOR)
+        super().__init__(mean, concentration)
+        self.predicted, self.overdispersion = promote_shapes(mean, a)
+
+    def log_prob(self, value: Array) -> jax.Array:
+        """The log probability of a count."""
+        return negative_binomial_log_prob(value, self.predicted, self.overdispersion)

@@ -1,0 +1,82 @@
+"""Inputs between their samples, against SciPy; whatever others were sampled like."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.interpolate import PchipInterpolator, interp1d
+
+from odecal._experiment import Experiment, Individuals, Samples
+from odecal._given import _padded_samples
+from odecal.interpolation import Constant, Hermite, Linear
+
+RNG = np.random.default_rng(0)
+LENGTHS = {"one": 1, "two": 2, "three": 3, "many": 40}
+# A time before, between, at, and long after samples.
+OWN = {
+    name: (np.sort(RNG.uniform(0.0, 10.0, n)), RNG.normal(size=n) * 10.0 ** RNG.integers(-3, 3))
+    for name, n in LENGTHS.items()
+}
+OWN["late"] = (np.array([1e3, 1e3 + 1e-3, 2e3]), np.array([1e-9, 3e-9, 2e-9]))
+OWN["stairs"] = (np.arange(6.0), np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0]))
+KINDS = {"linear": Linear(), "hermite": Hermite(), "constant": Constant()}
+
+
+def reference(kind, times, values, t):
+    inside = np.clip(t, times[0], times[-1])
+    if len(times) == 1:
+        return np.full_like(t, values[0])
+    if kind == "hermite":
+        return PchipInterpolator(times, values)(inside)
+    how = {"linear": "linear", "constant": "previous"}[kind]
+    return interp1d(times, values, how)(inside)
+
+
+def everybody(names, kind, dtype):
+    own = [OWN[name] for name in names]
+    who = np.repeat(np.arange(len(own)), [len(t) for t, _ in own])
+    samples = Samples(who, *(np.concatenate(x) for x in zip(*own, strict=True)))
+    people = Individuals("who", np.array(names))
+    experiment = Experiment(np.zeros(len(own)), {}, people, None, {"u": samples})
+    times, coefficients = _padded_samples(experiment, "u", KINDS[kind])
+    return times.astype(dtype), coefficients.astype(dtype)
+
+
+def moments(times):
+    width = max(times[-1] - times[0], 1.0)
+    between = times[0] + width * np.linspace(-0.3, 2.5, 57)
+    return np.concatenate([between, times, [times[-1] + 1e5]])
+
+
+def values_at(kind, arrays, i, t):
+    times, coefficients = (jnp.asarray(x[i]) for x in arrays)
+    return np.asarray(jax.vmap(lambda t: KINDS[kind](t, times, coefficients))(jnp.asarray(t)))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", OWN)
+def test_between_samples_it_is_scipy_s(name, kind, dtype):
+    times, values = OWN[name]
+    t = moments(times)
+    if dtype == np.float32:  # not where rounding moves a time across a jump
+        t = t[np.abs(t[:, None] - times).min(axis=1) > 1e-3]
+        times = times.astype(np.float32).astype(float)
+    with jax.enable_x64(dtype == np.float64):
+        found = values_at(kind, everybody([name], kind, dtype), 0, t.astype(dtype))
+    size = np.abs(values).max()
+    tolerance = 1e-10 if dtype == np.float64 else 2e-3 if name == "late" else 2e-4
+    expected = reference(kind, times, values, t.astype(dtype).astype(float))
+    np.testing.assert_allclose(found, expected, atol=tolerance * size)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_often_others_were_sampled_changes_no_bit(kind, dtype):
+    names = list(OWN)
+    with jax.enable_x64(dtype == np.float64):
+        together = everybody(names, kind, dtype)
+        for i, name in enumerate(names):
+            t = moments(OWN[name][0]).astype(dtype)
+            alone = values_at(kind, everybody([name], kind, dtype), 0, t)
+            np.testing.assert_array_equal(values_at(kind, together, i, t), alone)
