@@ -63,7 +63,9 @@ def negative_binomial_log_prob(k: Array, mean: Array, overdispersion: Array) -> 
 
 
 def student_t_log_prob(z: Array, df: Array) -> jax.Array:
-    """The log density of Student's t: with s what Stirling's formula leaves of log Γ,
+    """The log density of Student's t.
+
+    With s what Stirling's formula leaves of log Γ,
 
         log p = (ν/2) log(1 + 1/ν) − ½ + s(ν/2 + ½) − s(ν/2) − ½ log 2π − ((ν + 1)/2) log(1 + z²/ν).
 
@@ -100,7 +102,7 @@ def _none(mean: jax.Array, a: jax.Array) -> jax.Array:
 
 
 def excess(x: jax.Array, log: jax.Array) -> jax.Array:
-    """x − log(1 + x), given that logarithm."""
+    """The excess x − log(1 + x), given that logarithm."""
     near = jnp.abs(x) < _SMALL
     return jnp.where(near, jnp.square(x) * _of_square(jnp.where(near, x, 0.0)), x - log)
 
