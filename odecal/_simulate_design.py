@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from odecal._errors import SamplingError, listed
+from odecal._errors import ObservationError, SamplingError, listed
 from odecal._model import Model
 from odecal._reading import Observations, read_experiment
 from odecal._reading._layout import Layout, ignored_columns, layout_of
 from odecal._reading._pharmacometric import is_pharmacometric
-from odecal._reading._sheet import read_sheet
+from odecal._reading._sheet import numbers, read_sheet
 from odecal._settings import Solve
 from odecal._simulate_cells import fill_pharmacometric, fill_tidy
 from odecal._simulate_values import drawn_values
@@ -58,7 +58,7 @@ def simulate_design(
     model = Model(system, experiment, solve)
     draws, used = _drawn(model, values, seed)
     fill = fill_pharmacometric if pharmacometric else fill_tidy
-    filled = fill(table, layout, experiment.series, draws)
+    filled = _with_numbers(fill(table, layout, experiment.series, draws), layout)
     filled.attrs = {"values": used}
     return filled
 
@@ -69,6 +69,18 @@ def _with_dv(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
     if "EVID" not in names or "DV" in names or names["EVID"] in layout.claimed:
         return table
     return table.assign(DV=np.nan)
+
+
+def _with_numbers(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
+    """The table, in which text of numbers alone is numbers, but in labels."""
+    found = {}
+    for name in table.columns:
+        if table[name].dtype == object and name not in layout.labels and name.upper() != "ID":
+            try:
+                found[name] = numbers(table[name], name)
+            except ObservationError:
+                continue
+    return table.assign(**found)
 
 
 def _marked_pharmacometric(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":

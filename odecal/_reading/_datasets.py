@@ -39,6 +39,7 @@ def table_of(data: Any, layout: Layout) -> "tuple[pd.DataFrame, str]":
         data = data.to_dataset(name=data.name or "value")
     _check_variables(data, layout)
     data = data.drop_vars([name for name in layout.ignore if name in data.variables])
+    _check_decoded(data)
     levels = [dim for dim in data.dims if isinstance(data.indexes.get(dim), pd.MultiIndex)]
     data = data.reset_index(levels)
     observed = data[list(layout.observables)]
@@ -83,6 +84,22 @@ def _check_variables(data: "xr.Dataset", layout: Layout) -> None:
         )
 
 
+def _check_decoded(data: "xr.Dataset") -> None:
+    """Refuse variables whose attributes say that their values are written in code."""
+    for name, variable in data.variables.items():
+        codes = [
+            c
+            for c in ("_FillValue", "missing_value", "scale_factor", "add_offset")
+            if c in variable.attrs
+        ]
+        if codes:
+            raise ObservationError(
+                f"The variable `{name}` has the attribute {codes[0]}: its values are as a file "
+                "has them. Expected the values that are meant. Take xarray.decode_cf(dataset), or "
+                "drop the attribute."
+            )
+
+
 def _time(data: "xr.Dataset", layout: Layout) -> str:
     """The dimension of time, or the coordinate of it along a dimension of rows."""
     known = {dim for name in layout.observables for dim in layout.declaration.components[name].dims}
@@ -123,7 +140,15 @@ def _places(data: "xr.Dataset", layout: Layout) -> list[str]:
 
 def _row_dims(data: "xr.Dataset", layout: Layout, time: str) -> list[str]:
     """The dimensions that rows run along, individuals first."""
-    return list(dict.fromkeys([*_places(data, layout), *map(str, data[time].dims)]))
+    dims = list(dict.fromkeys([*_places(data, layout), *map(str, data[time].dims)]))
+    for dim in dims:
+        if dim in layout.individual and not data.indexes[dim].is_unique:
+            label = data.indexes[dim][data.indexes[dim].duplicated()][0]
+            raise ObservationError(
+                f"The index `{dim}` has duplicates: {label!s} is there more than once. Expected "
+                "each individual once. Give replicates a dimension of their own, `replicate`."
+            )
+    return dims
 
 
 def _columns(
@@ -145,7 +170,8 @@ def _columns(
                     f"The labels of `{dim}` of `{name}` differ. Expected {listed(expected)}. Got "
                     f"{listed(array.indexes[dim])}."
                 )
-            array = array.sel({dim: expected})
+            found = list(map(str, array.indexes[dim]))
+            array = array.isel({dim: [found.index(str(label)) for label in expected]})
     shape = tuple(array.sizes[dim] for dim in dims)
     if shape != declaration.shape(name):
         raise ObservationError(
@@ -153,6 +179,8 @@ def _columns(
             f"{declaration.shape(name)}. Got {shape}."
         )
     array = array.reset_coords(drop=True).drop_vars(dims, errors="ignore")
+    if array.dtype.kind in "iu":  # NaN of other variables' replicates would make floats of it
+        array = array.astype(object)
     if "replicate" not in array.dims:  # else it would be repeated beside one that has them
         array = array.expand_dims("replicate")
     array = array.assign_coords(replicate=range(array.sizes["replicate"]))
@@ -177,5 +205,5 @@ def _with_values(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
     """The rows with a value, and all of individuals that have none."""
     there = table[[name for name in layout.values if name in table]].notna().any(axis=1)
     labels = [table[name] for name in layout.individual]
-    kept = there | ~there.groupby(labels, sort=False).transform("any")
+    kept = there | ~there.groupby(labels, sort=False, dropna=False).transform("any")
     return table[kept].reset_index(drop=True)

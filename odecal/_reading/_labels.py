@@ -1,6 +1,8 @@
 """Labels of individuals and of groups, as tables have them."""
 
+import datetime
 import itertools
+import numbers
 import re
 import unicodedata
 from decimal import Decimal
@@ -10,7 +12,7 @@ import numpy as np
 
 from odecal._errors import ObservationError
 from odecal._experiment import Columns
-from odecal._reading._numbers import NUMBER, dense, row_number
+from odecal._reading._numbers import NUMBER, dense, row_number, shown, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +73,14 @@ def _is_number(x: object) -> bool:
     return _is_whole(x) or isinstance(x, (float, np.floating))
 
 
+def _is_label(x: object) -> bool:
+    """Whether something can be written as text, and back."""
+    import pandas as pd
+
+    known = (str, bool, np.bool_, numbers.Real, Decimal, datetime.date, datetime.timedelta)
+    return isinstance(x, (*known, pd.Period, pd.Interval)) and "\0" not in str(x)
+
+
 def _check_kept(column: "pd.Series", values: np.ndarray, name: str, where: str) -> None:
     """Refuse numbers that are so large that floats of their type skip the next."""
     dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
@@ -91,12 +101,12 @@ def _texts(cells: list[Any], column: "pd.Series", name: str, where: str) -> np.n
     Raises:
         ObservationError: if two that differ could be taken for one.
     """
-    wrong = next((i for i, x in enumerate(cells) if np.ndim(x) or "\0" in str(x)), None)
+    wrong = next((i for i, x in enumerate(cells) if not _is_label(x)), None)
     if wrong is not None:
+        held = told(cells[wrong], row_number(column, wrong))
         raise ObservationError(
-            f"The column `{name}`{where} holds {cells[wrong]!r} in row "
-            f"{row_number(column, wrong)}. Expected labels: text without zero bytes, or numbers. "
-            "Convert them."
+            f"The column `{name}`{where} holds {held}. Expected labels: text "
+            "without zero bytes, or numbers. Convert them."
         )
     texts = [_text(x) for x in cells]
     seen: dict[object, int] = {}
@@ -110,10 +120,11 @@ def _texts(cells: list[Any], column: "pd.Series", name: str, where: str) -> np.n
         )
         if not same:
             raise ObservationError(
-                f"The column `{name}`{where} has the labels {cells[before]!r} in row "
-                f"{row_number(column, before)} and {x!r} in row {row_number(column, at)}, which "
-                "could be the same or not. Expected one way to write each label, since it tells "
-                "whose a row is. Write them alike, or if they are different, give one another name."
+                f"The column `{name}`{where} has the labels {shown(cells[before])} in row "
+                f"{row_number(column, before)} and {shown(x)} in row {row_number(column, at)}, "
+                "which could be the same or not. Expected one way to write each label, since it "
+                "tells whose a row is. Write them alike, or if they are different, give one "
+                "another name."
             )
     return np.asarray(texts)
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(NUMBER)
-_DIGITS = frozenset("0123456789+-.eE")
 _LONGEST = 309  # digits of the largest float
 _INFINITE = frozenset({"inf", "infinity"})
 
@@ -33,10 +32,10 @@ def numbers(column: "pd.Series", name: str, hint: str = "") -> np.ndarray:
     values = loose_numbers(column, name)
     wrong = np.flatnonzero(np.isnan(values) & column.notna().to_numpy())
     if wrong.size:
+        held = told(column.iloc[wrong[0]], row_number(column, wrong[0]))
         raise ObservationError(
-            f"The column `{name}` holds text in row {row_number(column, wrong[0])}: "
-            f"{column.iloc[wrong[0]]!r}. Expected numbers, such as 1234.5 or 1e-3; a missing value "
-            f"is an empty cell, NA or NaN.{hint}"
+            f"The column `{name}` holds {held}. Expected numbers, such as 1234.5 "
+            f"or 1e-3; a missing value is an empty cell, NA or NaN.{hint}"
         )
     return values
 
@@ -74,11 +73,26 @@ def times_of(column: "pd.Series", name: str, hint: str = "") -> np.ndarray:
     if getattr(column.dtype, "kind", "") == "b":
         raise ObservationError(
             f"The column `{name}` holds True and False. Expected times, as numbers. Give the "
-            "column of the times, or convert it: table.astype({...: float})."
+            "column of the times, or convert it: table.astype({" + repr(name) + ": float})."
         )
     _check_rounding(column, values, name)
     _check_apart(column, values, name)
     return values
+
+
+def told(cell: Any, row: int) -> str:
+    """A cell that is no number, and where it is, for messages."""
+    kind = "text" if isinstance(cell, str) else f"a {type(cell).__name__}"
+    return f"{kind} in row {row}: {shown(cell)}"
+
+
+def shown(cell: Any) -> str:
+    """A cell for messages, shortened where it is long."""
+    try:
+        text = repr(cell)
+    except ValueError:  # a whole number of thousands of digits
+        text = "a huge number"
+    return text if len(text) < 60 else f"{text[:50]}…"
 
 
 def row_number(column: "pd.Series", position: Any) -> int:
@@ -90,7 +104,9 @@ def dense(column: "pd.Series") -> "pd.Series":
     """A column whose cells can be taken one by one."""
     import pandas as pd
 
-    return column.sparse.to_dense() if isinstance(column.dtype, pd.SparseDtype) else column
+    if isinstance(column.dtype, pd.SparseDtype):
+        return pd.Series(np.asarray(column), column.index, name=column.name)
+    return column
 
 
 def _floats(column: "pd.Series", name: str) -> np.ndarray:
@@ -139,12 +155,8 @@ def _of_cells(cells: list[Any], column: "pd.Series", at: np.ndarray, name: str) 
     """Cells as floats, of which none is missing; NaN for text."""
     if all(type(cell) is str for cell in cells):
         texts = [cell.strip() for cell in cells]
-        plain = set().union(*map(set, set(texts))) <= _DIGITS
-        if (
-            plain
-            and all(map(_NUMBER.fullmatch, set(texts)))
-            and max(map(len, texts), default=0) < 16
-        ):
+        short = max(map(len, texts), default=0) < 16  # below 2^53, if they are whole
+        if short and all(map(_NUMBER.fullmatch, set(texts))):
             return list(map(float, texts))
     truths = all(isinstance(cell, (bool, np.bool_)) for cell in cells)
     return [
@@ -170,9 +182,10 @@ def _of_cell(cell: Any, column: "pd.Series", position: Any, name: str) -> float:
         return np.nan
     if isinstance(cell, Decimal) and not cell.is_finite():
         return np.inf if cell.is_infinite() else np.nan
-    if abs(cell) >= 2**53:
-        _check_exact(cell, column, position, name)
-    return float(cell)
+    number: Any = cell
+    if abs(number) >= 2**53:
+        _check_exact(number, column, position, name)
+    return float(number)
 
 
 def _check_exact(cell: Any, column: "pd.Series", position: Any, name: str) -> None:
@@ -183,15 +196,15 @@ def _check_exact(cell: Any, column: "pd.Series", position: Any, name: str) -> No
         exact = False
     if not exact:
         raise ObservationError(
-            f"The column `{name}` holds {cell} in row {row_number(column, position)}, which is no "
-            "number in double precision: from 2^53 on whole numbers are rounded. Expected numbers "
-            "that are kept as they are. Subtract an origin, or take a larger unit."
+            f"The column `{name}` holds {shown(cell)} in row {row_number(column, position)}, which "
+            "double precision does not have: from 2^53 on whole numbers are rounded. Expected "
+            "numbers that are kept as they are. Subtract an origin, or take a larger unit."
         )
 
 
 def _check_rounding(column: "pd.Series", values: np.ndarray, name: str) -> None:
     """Refuse times of half or single precision that are as near as they are rounded."""
-    dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
+    dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
     if dtype not in (np.dtype("float16"), np.dtype("float32")):
         return
     known = np.unique(np.abs(values[~np.isnan(values)]))
