@@ -77,6 +77,7 @@ def calibrate(
         SamplingError: if no draw from the prior has a finite log density.
         OutputError: if the file or its journal cannot be written, or an unfinished run is there.
     """
+    from odecal._names import check_dims
     from odecal._pipeline import Begun, Plan
 
     began = time.perf_counter()
@@ -90,6 +91,7 @@ def calibrate(
                 f"{system.declaration.name} has nothing to calibrate: every parameter and initial "
                 "value is fixed. Expected at least one prior. To solve it, use odecal.simulate."
             )
+        check_dims(model)
         model, note = _with_choices(model, int(seed), progress)
         plan = Plan(model, sampler or _usual_sampler(model), run, int(seed), note)
         if journal is None or path is None:

@@ -225,6 +225,18 @@ class Engine:
             snapshot.seconds,
         )
 
+    def blank(self) -> Chains:
+        """A transition of warm-up and a draw of one chain, of zeros: what the result looks like."""
+        positions, stats = jax.tree.map(
+            lambda x: self._cut(np.zeros(x.shape, x.dtype), 1)[:1], self._advance.shape[1]
+        )
+        ends = 0 if self._ensemble else 1  # what an ensemble has learnt has no axis of chains
+        learnt = {
+            name: np.zeros((*(1,) * ends, *x.shape[ends:]), x.dtype)
+            for name, x in self._learnt.shape.items()
+        }
+        return Chains(positions, stats, stats, learnt, [], 0.0)
+
     def _cut(self, buffer: Any, count: int) -> np.ndarray:
         """The part of a buffer that was filled, of shape (chain, draw, ...)."""
         array = np.asarray(buffer)

@@ -103,6 +103,12 @@ class Evaluator:
             example_words(),
         )
 
+    def blank(self) -> Evaluation:
+        """The evaluation of one draw, of zeros: what an evaluation looks like."""
+        return Evaluation(
+            **jax.tree.map(lambda x: np.zeros((1, *x.shape[1:]), x.dtype), self._program.shape)
+        )
+
     def __call__(self, positions: np.ndarray, words: Words) -> Evaluation:
         """Evaluate draws.
 

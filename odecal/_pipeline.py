@@ -109,7 +109,10 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
 
     Raises:
         SamplingError: if no draw from the prior has a finite log density.
+        OutputError: if the result could not be saved, before anything is drawn.
     """
+    from odecal._rehearse import rehearse
+
     model, run = plan.model, plan.run
     stream = streams(plan.seed)
     with model.precision(), Compiler() as compiler:
@@ -122,6 +125,8 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
         finder = StartFinder(flat, compiler, flat.hierarchical) if found is None else None
         grid = time_grid(model)
         evaluate = Evaluator(model, flat, grid, compiler)
+        # While programs compile.
+        rehearse(plan, flat.names, engine.blank(), evaluate.blank(), grid)
         prior = np.asarray(draw_prior(stream.prior))
         if finder is not None:
             progress.say("Looking for modes")
@@ -150,7 +155,7 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
             compiler.seconds,
             start_seconds,
         )
-    from odecal._posterior import build_tree  # needed last, and slow to import
+    from odecal._posterior import build_tree
 
     return build_tree(result)
 

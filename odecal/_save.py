@@ -73,7 +73,9 @@ def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
     os.close(handle)
     temporary = Path(name)
     try:
-        posterior.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(posterior))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*has a space in its name")  # see _with_coords
+            posterior.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(posterior))
         seal(temporary)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -137,7 +139,9 @@ def read_tree(path: str | Path) -> "tuple[xr.DataTree, bool]":
         sealed = is_sealed(path)
         with xr.open_datatree(path, engine="netcdf4") as stored:
             # Node by node: DataTree.load passes over a variable that has the name of a group.
-            sets = {n.path: n.to_dataset(inherit=False).load() for n in stored.subtree}
+            sets = {
+                n.path: _with_coords(n.to_dataset(inherit=False).load()) for n in stored.subtree
+            }
         tree = xr.DataTree.from_dict(sets)
     except OutputError:
         raise
@@ -152,6 +156,11 @@ def read_tree(path: str | Path) -> "tuple[xr.DataTree, bool]":
             "written."
         )
     return tree, sealed
+
+
+def _with_coords(data: "xr.Dataset") -> "xr.Dataset":
+    """Make those coordinates again that CF cannot name as such: of columns with a space."""
+    return data.set_coords([name for name in data.data_vars if " " in str(name)])
 
 
 def _encoding(data: Any) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""A result of zeros, written before sampling: what cannot be saved is told then."""
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from odecal._engine import Chains
+from odecal._errors import OutputError
+from odecal._evaluate import Evaluation
+from odecal._names import check_names, fault_of_text, shown
+from odecal._start import WarmStart
+from odecal.samplers import Start
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from odecal._pipeline import Plan
+
+
+def rehearse(
+    plan: "Plan", names: tuple[str, ...], chains: Chains, one: Evaluation, grid: np.ndarray
+) -> None:
+    """Put a result together and write it to memory, as it will be at the end of a run.
+
+    Args:
+        plan: the run.
+        names: the name of every unconstrained dimension.
+        chains: of one chain, zeros.
+        one: the evaluation of one draw, zeros.
+        grid: the fine grid of times.
+
+    Raises:
+        OutputError: if that fails; with the name, the unit or the label that is in the way.
+    """
+    from odecal._pipeline import Result
+    from odecal._posterior import build_tree
+
+    start = _no_start(len(names))
+    result = Result(plan, names, start, chains, one, one, one, grid, True, 0.0, 0.0)
+    try:
+        tree = build_tree(result)
+    except Exception as error:
+        raise OutputError(
+            f"The result of this run could not be put together: {_short(error)} "
+            "Rename the column, the dim or the part of the system that this is about."
+        ) from error
+    nodes = [*tree.children.values(), tree]
+    for node in nodes:
+        check_names([*node.dims, *node.variables, *node.attrs])
+    for node in nodes:
+        _check_texts(node.dataset)
+    for node in nodes:
+        _check_written(node.dataset, node.path)
+
+
+def _check_texts(data: "xr.Dataset") -> None:
+    """Refuse texts that cannot be written: units, descriptions, labels."""
+    for what, text in _texts(data):
+        fault = fault_of_text(text)
+        if fault:
+            raise OutputError(
+                f"{what} cannot be saved: {shown(text)}; {fault}. Expected text. Correct it."
+            )
+
+
+def _texts(data: "xr.Dataset") -> Iterator[tuple[str, str]]:
+    """Every text of a dataset, and what it is."""
+    for name, variable in data.variables.items():
+        for key, text in variable.attrs.items():
+            if isinstance(text, str):
+                yield f"The {key} of `{name}`", text
+        if variable.dtype.kind in "OU":
+            for text in np.ravel(variable.values).tolist():
+                yield f"A label of `{name}`", str(text)
+    for name, text in data.attrs.items():
+        if isinstance(text, str):
+            yield f"The attribute {name}", text
+
+
+def _check_written(data: "xr.Dataset", where: str) -> None:
+    """Write a dataset to memory; of one that fails, name the first variable that does."""
+    try:
+        _write(data)
+    except Exception as error:
+        name = next((n for n in data.variables if _fails(data[n].to_dataset(name="it"))), None)
+        what = f"`{name}`" if name is not None else "it"
+        raise OutputError(
+            f"The group {where.strip('/')} of the result could not be saved as netCDF, because of "
+            f"{what}: {_short(error)} Rename or relabel what it is made of."
+        ) from error
+
+
+def _fails(data: "xr.Dataset") -> bool:
+    try:
+        _write(data)
+    except Exception:
+        return True
+    return False
+
+
+def _write(data: "xr.Dataset") -> None:
+    """Write to a netCDF file that is in memory only."""
+    import netCDF4
+    from xarray.backends import NetCDF4DataStore
+
+    with (
+        netCDF4.Dataset("rehearsal.nc", "w", diskless=True, persist=False) as file,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        data.dump_to_store(NetCDF4DataStore(file))
+
+
+def _no_start(dim: int) -> WarmStart:
+    """Where no chain starts: one mode, one climb, one chain, of zeros."""
+    one, position = np.zeros(1), np.zeros((1, dim))
+    which = np.zeros(1, int)
+    start: Any = Start(position, one, position, position)
+    return WarmStart(start, which, position, one, which, which, position, one, one, 0)
+
+
+def _short(error: Exception) -> str:
+    """What went wrong, on a line."""
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return (line if len(line) <= 300 else f"{line[:300]}…").rstrip(".") + "."
