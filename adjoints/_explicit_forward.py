@@ -21,6 +21,7 @@ from odecal.adjoints._lanes import AbstractLanes, Field
 from odecal.adjoints._problem import Problem, require_times_alone
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
+from odecal.adjoints._tangents import sizes_of, with_tangents
 
 
 class ExplicitForward(AbstractSensitivities):
@@ -31,11 +32,13 @@ class ExplicitForward(AbstractSensitivities):
         dy/dt = f(t, y, θ),   dS/dt = ∂f/∂y S + ∂f/∂θ,
 
     by the tableau, the interpolation and the step-size control of the Diffrax solver and
-    controller given; the control sees the state alone. So the solution is Diffrax's, to rounding,
-    and the gradient is exact for the discrete solve. The program is a fraction of the size of a
-    general solver's: it is traced and compiled in a fraction of the time, and runs faster. Time
-    O(k) solves, less what the sensitivities share; memory O(k) times the saved states, whatever
-    the number of steps.
+    by the tableau, the interpolation and the step-size control of the Diffrax solver and
+    controller given. The control sees the state alone, until a sensitivity is far off, as at the
+    edge of the method's stability: from there on it sees all. So the solution is Diffrax's, to
+    rounding, but there; and the gradient is exact for the discrete solve. The program is a
+    fraction of the size of a general solver's: it is traced and compiled in a fraction of the
+    time, and runs faster. Time O(k) solves, less what the sensitivities share; memory O(k) times
+    the saved states, whatever the number of steps.
 
     Serves `diffrax.Tsit5`, `Dopri5`, `Dopri8` and `Bosh3`, one `ODETerm`, `SaveAt(ts=...)`, and
     solves forward in time. Not for stiff systems, which need an implicit solver.
@@ -90,11 +93,13 @@ class _Own(NamedTuple):
 
     Args:
         tangents: of the floating-point parameters, with leading axes of members and of k.
+        sizes: of the numbers that are differentiated by, of shape (k,).
         schedule: the known changes; None without changes.
         moved: their tangents, with axes of n and of k.
     """
 
     tangents: Any
+    sizes: jax.Array
     schedule: Any = None
     moved: Any = None
 
@@ -117,9 +122,10 @@ class _WithSensitivities(AbstractLanes):
         def begin(member: Any) -> tuple[jax.Array, Any]:
             problem, moving, fixed = eqx.combine(member, self.rest)
             start = seeds(moving, fixed)
+            sizes = sizes_of(ravel_pytree(moving)[0])
             z0 = jnp.concatenate([start.flat[:, None], start.y0_tangents.T], axis=1)
             if problem.jumps is None:
-                return z0, _Own(start.args_tangents)
+                return z0, _Own(start.args_tangents, sizes)
 
             def with_tangent(a: Any) -> tuple[Schedule, Schedule]:
                 def schedule(inexact: Any) -> Schedule:
@@ -129,7 +135,7 @@ class _WithSensitivities(AbstractLanes):
 
             # Both at once, since steady states are solved for in it.
             known, moved = jax.vmap(with_tangent, out_axes=(None, 1))(start.args_tangents)
-            return z0, _Own(start.args_tangents, known, moved)
+            return z0, _Own(start.args_tangents, sizes, known, moved)
 
         return jax.vmap(begin, out_axes=(-1, 0))(members)
 
@@ -156,6 +162,13 @@ class _WithSensitivities(AbstractLanes):
             return jnp.concatenate([value[:, None], change], axis=1)
 
         return of_all
+
+    def error(
+        self, controller: Any, own: _Own, step: tuple[jax.Array, ...], watched: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The error of the state, or more where a sensitivity was far off."""
+        start, end, error = step
+        return with_tangents(controller, own.sizes, (start, end, error), watched)
 
     def schedule(self, own: _Own) -> Schedule:
         """Computed at the beginning."""

@@ -25,8 +25,8 @@ class Control(NamedTuple):
         begin: the end of the first step and the first state of the controller, of times, states
             of shape (element, member) and what the vector field is given there.
         judge: whether a step is kept, the start and end of the next one, the state of the
-            controller and a result; of the step's start and end, of the states there and the
-            estimate of the error, and of the state of the controller before.
+            controller and a result; of the step's start and end, of the lanes there and the
+            estimate of their error, and of the state of the controller before.
         max_steps: the largest number of steps, or None.
     """
 
@@ -276,11 +276,11 @@ def _step(
         return way.field(t, z, within)
 
     k, z1 = stages(solver.tableau, field, (start, end), carry.z, carry.slope)
-    errors = jnp.asarray(solver.tableau.b_error, k.dtype)[:, None, None]
-    error = jnp.sum(errors * k[:, :, 0], axis=0)
-    error = jnp.where(jnp.isfinite(error), error, jnp.inf)
+    errors = jnp.asarray(solver.tableau.b_error, k.dtype)[:, None, None, None]
+    error = jnp.sum(errors * k, axis=0)
+    error = error.at[:, 0].set(jnp.where(jnp.isfinite(error[:, 0]), error[:, 0], jnp.inf))
     keep, next_start, next_end, control_state, result = control.judge(
-        (start, end), (carry.z[:, 0], z1[:, 0], error), carry.control
+        (start, end), (carry.z, z1, error), carry.control
     )
     # A step that cannot be told from none, or a rejected one that rounding makes again.
     stuck = (next_end <= next_start) | (~keep & (next_end >= end))

@@ -98,11 +98,15 @@ def _loop_of(
         return jnp.asarray(problem.t0, ts.dtype), ts
 
     way = Way(lanes.field(members, own), z0, *jax.vmap(times)(members), stops)
-    return problem.solver, _control(lanes, members, problem, unravel), way
+    return problem.solver, _control(lanes, members, own, problem, unravel), way
 
 
 def _control(
-    lanes: AbstractLanes, members: Any, first: Problem, unravel: Callable[[jax.Array], Any]
+    lanes: AbstractLanes,
+    members: Any,
+    own: Any,
+    first: Problem,
+    unravel: Callable[[jax.Array], Any],
 ) -> Control:
     """Steps as the controllers of the members choose them."""
 
@@ -120,22 +124,29 @@ def _control(
             problem.solver.func,
             order,
         )
-        return end, jax.tree.map(jnp.asarray, state)
+        return end, (jax.tree.map(jnp.asarray, state), jnp.asarray(False))
 
     def judge(
-        member: Any, span: tuple[jax.Array, jax.Array], states: tuple[jax.Array, ...], before: Any
+        member: Any,
+        own: Any,
+        span: tuple[jax.Array, jax.Array],
+        step: tuple[jax.Array, ...],
+        before: Any,
     ) -> tuple[Any, ...]:
         problem, _, args = lanes.parts(member)
         order = problem.solver.error_order(problem.terms)
-        y, y1, error = (unravel(x) for x in states)
+        z, z1, _ = step
+        state, watched = before
+        seen, watched = lanes.error(problem.stepsize_controller, own, step, watched)
+        y, y1, error = unravel(z[:, 0]), unravel(z1[:, 0]), unravel(seen)
         keep, start, end, _, state, result = problem.stepsize_controller.adapt_step_size(
-            *span, y, y1, args, error, order, before
+            *span, y, y1, args, error, order, state
         )
-        return jnp.asarray(keep), start, end, state, result
+        return jnp.asarray(keep), start, end, (state, watched), result
 
     return Control(
         partial(jax.vmap(begin, in_axes=(0, 0, -1, 0)), members),
-        partial(jax.vmap(judge, in_axes=(0, 0, -1, 0)), members),
+        partial(jax.vmap(judge, in_axes=(0, 0, 0, -1, 0)), members, own),
         first.max_steps,
     )
 

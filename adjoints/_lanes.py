@@ -56,6 +56,24 @@ class AbstractLanes(abc.ABC):
     def after(self, member: Any, own: Any, move: Move, z: jax.Array) -> jax.Array:
         """The lanes of one after a change of the state, of shape (element, lane)."""
 
+    def error(
+        self, controller: Any, own: Any, step: tuple[jax.Array, ...], watched: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The error by which the step of one is judged, of shape (element,): that of the state.
+
+        Args:
+            controller: how steps are chosen.
+            own: what the lanes need on their way.
+            step: the lanes before the step, of shape (element, lane), after it, and the estimate
+                of their error.
+            watched: what was given after the step before; False at first.
+
+        Returns:
+            The error, and whether the other lanes have a part in it.
+        """
+        del controller, own
+        return step[-1][:, 0], watched
+
     def course(self, member: Any, own: Any) -> Course:
         """The changes on the way of one."""
         problem, y0, args = self.parts(member)

@@ -1,0 +1,64 @@
+"""Steps that tangents have a say in, where those of the state would leave them far off."""
+
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+
+# The error of a step in a tangent, over the tangent, that goes unnoticed; in relative tolerances.
+_RELATIVE = 1000.0
+# Likewise, over the tolerance of the state, for a tangent times the number that it belongs to.
+_ABSOLUTE = 10.0
+# Once it was noticed, such errors are kept to these by so much less.
+_STRICTER = 100.0
+
+
+def with_tangents(
+    controller: diffrax.AbstractStepSizeController,
+    sizes: jax.Array,
+    step: tuple[jax.Array, jax.Array, jax.Array],
+    watched: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """The estimated error of a step's state, raised where that of a tangent was far too large.
+
+    A controller that sees the state alone lets tangents go where the state does not: at the edge of
+    an explicit method's stability, where a state is held by the choice of the steps and its
+    tangents, for which the steps are given, are not; and where a state rests. Noticed is an error
+    in a tangent s by a number x that is larger than both
+
+        1000 rtol ‖s‖   and   10 ‖tolerance of the state‖ / |x|,
+
+    element by element in units of the tolerance of the state. An ordinary solve is far below that,
+    and takes the steps of the state. From such a step on, which is rejected, tangents have their
+    part in the error, a hundred times as large.
+
+    Args:
+        controller: how steps are chosen; one without tolerances is left alone.
+        sizes: |x| of every tangent, of shape (k,).
+        step: the state and its tangents before the step, of shape (element, 1 + k); the same after
+            it; and the estimate of their error.
+        watched: whether there was such a step before.
+
+    Returns:
+        The error, of shape (element,); and whether there was such a step.
+    """
+    start, end, error = step
+    rtol, atol = (getattr(controller, name, None) for name in ("rtol", "atol"))
+    if rtol is None or atol is None:
+        return error[:, 0], watched
+    reach = jnp.maximum(jnp.abs(start), jnp.abs(end))
+    unit = atol + rtol * reach[:, 0]
+    wrong = sizes * jnp.max(jnp.abs(error[:, 1:]) / unit[:, None], axis=0)
+    large = sizes * jnp.max(reach[:, 1:] / unit[:, None], axis=0)
+    ratios = wrong / jnp.maximum(_ABSOLUTE, _RELATIVE * rtol * large)
+    # A tangent that is no number is left to show in the result.
+    ratio = jnp.max(jnp.where(jnp.isfinite(ratios), ratios, 0.0), initial=0.0)
+    watched = watched | (ratio > 1.0)
+    raised = jnp.maximum(jnp.abs(error[:, 0]), _STRICTER * ratio * unit)
+    return jnp.where(watched, raised, error[:, 0]), watched
+
+
+def sizes_of(x: Any) -> jax.Array:
+    """The sizes of numbers, of shape (k,); 1 for what is zero."""
+    return jnp.where(x == 0, 1.0, jnp.abs(x))
