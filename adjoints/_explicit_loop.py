@@ -40,10 +40,11 @@ class Stops(NamedTuple):
 
     Args:
         times: known times, sorted, of shape (member, n); infinity for none.
+        ranks: the order of changes at the same time, of shape (member, n).
         between: what the field is given after so many changes.
         leap: the lanes after a change, of its number, the time and the lanes before.
-        late: which times to keep see the lanes after a change at the same time, of shape
-            (member, time), or None.
+        late: below which rank each time to keep sees the changes at the same time, of shape
+            (member, time); None for 0.
         conditions: scalars of a time, a state and what the field is given; where one falls below
             zero the lanes change.
         cross: the lanes after such a change, of the number of the condition, how many known
@@ -51,6 +52,7 @@ class Stops(NamedTuple):
     """
 
     times: jax.Array
+    ranks: jax.Array
     between: Callable[[jax.Array], Any]
     leap: Callable[[jax.Array, jax.Array, Lanes], Lanes]
     late: jax.Array | None = None
@@ -160,8 +162,9 @@ def _beginning(control: Control, way: Way, taped: bool) -> Carry:
     saved = jnp.zeros((num_members, num_times + 1, *way.z0.shape[:-1]), way.z0.dtype)
     num_saved = zero
     if way.stops is not None:  # a change at t0 may come before any step
-        early = way.ts <= way.t0[:, None]
-        early &= True if way.stops.late is None else ~way.stops.late
+        every = jnp.arange(num_times, dtype=zero.dtype)
+        awaits = jax.vmap(lambda i: _awaits(way, way.stops, zero, zero + i), out_axes=1)(every)
+        early = (way.ts <= way.t0[:, None]) & ~awaits
         saved = saved + jnp.moveaxis(way.z0, -1, 0)[:, None]
         num_saved = jnp.sum(early, axis=1, dtype=zero.dtype)
     return Carry(
@@ -194,6 +197,16 @@ def _next_time(times: jax.Array, i: jax.Array) -> jax.Array:
     if not count:
         return jnp.full(num_members, jnp.inf, times.dtype)
     return jnp.where(i < count, at_rows(times, jnp.minimum(i, count - 1)), jnp.inf)
+
+
+def _awaits(way: Way, stops: Stops | None, num_changes: jax.Array, i: jax.Array) -> jax.Array:
+    """Whether the i-th time to keep of each member is to see the next known change."""
+    if stops is None or not stops.times.shape[1]:
+        return jnp.zeros(num_changes.shape, bool)
+    t, due = at_rows(way.ts, i), _next_time(stops.times, num_changes)
+    rank = at_rows(stops.ranks, jnp.minimum(num_changes, stops.times.shape[1] - 1))
+    late = 0.0 if stops.late is None else at_rows(stops.late, i).astype(rank.dtype)
+    return (due < t) | ((due == t) & (rank < late))
 
 
 def _changed_where_due(
@@ -248,11 +261,10 @@ def _begun_anew(control: Control, way: Way, carry: Carry, which: jax.Array) -> C
     t, z = carry.start, carry.z
     within, stop = _ahead(way.stops, carry.num_changes, t)
     first, control_state = control.begin(t, z[:, 0], within)
-    # Changes at the same time follow one another: kept is the state after the last of them.
-    settled = which & (stop > t)
 
     def here(i: jax.Array) -> jax.Array:
-        return settled & (at_rows(way.ts, i) <= t)
+        awaits = _awaits(way, way.stops, carry.num_changes, i)
+        return which & (at_rows(way.ts, i) <= t) & ~awaits
 
     saved, num_saved = _kept(way, carry, here, lambda t: z)
     end = jnp.minimum(first, jnp.minimum(way.ts[:, -1], stop))
@@ -291,7 +303,7 @@ def _step(
         crossed, end, next_start, next_end, z1 = _cut_short(
             way.stops, within, path, keep, (end, next_start, next_end, z1)
         )
-    saved, num_saved = _saved(way, carry, path, keep, (end, stop))
+    saved, num_saved = _saved(way, carry, path, keep, end)
     num_steps = carry.num_steps + stepping.astype(carry.num_steps.dtype)
     results, unfinished = diffrax.RESULTS, stepping & (num_saved < ts.shape[1])
     result = _where(stuck & unfinished, results.dt_min_reached, result)
@@ -339,17 +351,14 @@ def _cut_short(stops: Stops, within: Any, path: Interpolant, keep: jax.Array, st
 
 
 def _saved(
-    way: Way, carry: Carry, path: Interpolant, keep: jax.Array, until: tuple[jax.Array, jax.Array]
+    way: Way, carry: Carry, path: Interpolant, keep: jax.Array, end: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The lanes at those times to keep that lie within accepted steps."""
-    end, stop = until
 
     def inside(i: jax.Array) -> jax.Array:
         t = at_rows(way.ts, i)
         found = keep & (t <= end)
-        if way.stops is not None and way.stops.late is not None:
-            found &= ~(at_rows(way.stops.late, i) & (t >= stop))
-        return found
+        return found & ~_awaits(way, way.stops, carry.num_changes, i)
 
     return _kept(way, carry, inside, path.__call__)
 

@@ -171,6 +171,7 @@ def _stops(lanes: AbstractLanes, members: Any, own: Any) -> Stops:
 
     return Stops(
         lanes.schedule(own).times,
+        lanes.schedule(own).order,
         partial(jax.vmap(lanes.between), members, own),
         partial(jax.vmap(leap, in_axes=(0, 0, 0, 0, -1), out_axes=-1), members, own),
         problem.jumps.late,

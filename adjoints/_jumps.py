@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from odecal.adjoints._runge_kutta import row
 
 
@@ -19,11 +20,19 @@ class Schedule(NamedTuple):
         changes: what each change needs, a pytree with a leading axis of n.
         between: what the vector field is given before the first change, between each and the
             next, and after the last: a pytree with a leading axis of n + 1.
+        ranks: the order of changes at the same time, not decreasing among these, of shape (n,);
+            None for 0.
     """
 
     times: jax.Array
     changes: Any
     between: Any
+    ranks: jax.Array | None = None
+
+    @property
+    def order(self) -> jax.Array:
+        """The ranks, also where there are none."""
+        return jnp.zeros_like(self.times) if self.ranks is None else self.ranks
 
 
 class Crossing(eqx.Module):
@@ -48,8 +57,8 @@ class Jumps(eqx.Module):
         schedule: the known times, a function of `args`; None for none.
         change: the state after a known time, a function of (t, y, args, the row of
             `Schedule.changes`).
-        late: which of the times to keep are to see the state after a change at the same time,
-            of shape (time,); None for none: what is kept is the state before.
+        late: below which rank each of the times to keep sees the changes at the same time, of
+            shape (time,); None for 0.
         crossings: what happens where a condition falls below zero.
     """
 

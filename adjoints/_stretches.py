@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
 from odecal.adjoints._course import Course
-from odecal.adjoints._jumps import Jumps, rows_at
+from odecal.adjoints._jumps import Jumps, Schedule, rows_at
 from odecal.adjoints._problem import Problem
 
 
@@ -47,7 +47,7 @@ def by_stretches(
     t0, t1 = jnp.asarray(problem.t0, ts.dtype), ts[-1]
     # Those that never come are nowhere computed with: infinity would be a gradient of NaN.
     in_time = schedule._replace(times=jnp.where(schedule.times <= t1, schedule.times, t1))
-    stretch_of = _stretch_of(schedule.times, ts, jumps.late)
+    stretch_of = _stretch_of(schedule, ts, jumps.late)
 
     def stretch(carry: Any, i: jax.Array) -> tuple[Any, None]:
         start, y, ys, num_steps, result = carry
@@ -91,13 +91,12 @@ def by_stretches(
     )
 
 
-def _stretch_of(times: jax.Array, ts: jax.Array, late: jax.Array | None) -> jax.Array:
+def _stretch_of(schedule: Schedule, ts: jax.Array, late: jax.Array | None) -> jax.Array:
     """The number of the stretch that each time to keep lies in."""
-    times = stop_gradient(times)
-    behind = jnp.sum(times < ts[:, None], axis=1)
-    if late is None:
-        return behind
-    return jnp.where(late, jnp.sum(times <= ts[:, None], axis=1), behind)
+    times, ranks = stop_gradient((schedule.times, schedule.order))
+    below = jnp.zeros_like(ts) if late is None else late.astype(ranks.dtype)
+    behind = (times < ts[:, None]) | ((times == ts[:, None]) & (ranks < below[:, None]))
+    return jnp.sum(behind, axis=1)
 
 
 def _solve_stretch(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import stop_gradient
 
 from odecal._declaration import Declaration
 from odecal._driving import Dosing
@@ -19,6 +20,7 @@ class Entry(NamedTuple):
 
     Args:
         time: when.
+        rank: in which order of those at the same time.
         keep: what is kept of the state, of shape (n, element).
         add: what is added, likewise.
         rate: by how much the rate of infusion rises, likewise.
@@ -26,10 +28,27 @@ class Entry(NamedTuple):
     """
 
     time: jax.Array
+    rank: jax.Array
     keep: jax.Array
     add: jax.Array
     rate: jax.Array
     clears: jax.Array
+
+
+class Dose(NamedTuple):
+    """What arrives of every dose, of shape (dose,).
+
+    Args:
+        bolus: at once.
+        infused: whether it is an infusion.
+        rate: the rate of the infusion, 0 for a bolus.
+        lasts: how long it lasts.
+    """
+
+    bolus: jax.Array
+    infused: jax.Array
+    rate: jax.Array
+    lasts: jax.Array
 
 
 def dose_entries(
@@ -56,43 +75,112 @@ def dose_entries(
     into = jax.nn.one_hot(element, len(y0), dtype=y0.dtype)  # of no element for a reset alone
     one, none = jnp.ones_like(into), jnp.zeros(len(element), y0.dtype)
     dose = _dose(doses, own)
-    rise = into * dose.rate[:, None]
-    arrives = jnp.where(element >= 0, doses["time"] + own["lag"], jnp.inf)
-    parts, clearings = [], []
+    recorded = doses["rank"] if kinds.ordered else none
+    stretches = []
+    parts = []
     if kinds.resets:
         again = jnp.where(doses["reset"] > 0, doses["time"], jnp.inf)
-        parts.append(Entry(again, one * 0, one * y0, one * 0, none + 1))
-        clearings.append(again)
+        parts.append(Entry(again, recorded, one * 0, one * y0, one * 0, none + 1))
     if kinds.steady:
         first = jnp.argsort(doses["steady"] == 0, stable=True)[: kinds.steady]
         cycles = _cycles(doses, own["lag"], dose, into, first)
         states = jnp.stack([steady(cycle, p, given, y0) for cycle in cycles])
-        entry = _steady_entry(doses, first, states)
-        parts.append(entry)
-        clearings.append(jnp.where(entry.clears > 0, entry.time, jnp.inf))
-    parts.append(Entry(arrives, one, into * dose.bolus[:, None], rise, none))
+        if kinds.before:
+            stretches.append(_before(kinds, doses, own["lag"], dose, into, first))
+        states = jnp.where(_reaches(kinds, cycles, states), states, jnp.nan)
+        parts.append(_steady_entry(doses, recorded, first, states))
+    begins = jnp.where(element >= 0, doses["time"], jnp.inf)
+    time, rank = _arrival(kinds, begins, own["lag"], recorded)
+    rise = into * dose.rate[:, None]
+    ends = jnp.where(dose.infused, time + dose.lasts, jnp.inf)
+    stretches.append((Entry(time, rank, one, into * dose.bolus[:, None], rise, none), ends))
+    clearings = [(part.time, part.rank, part.clears) for part in parts]
+    parts += [begin for begin, _ in stretches]
     if kinds.infusions:
-        ends = jnp.where(dose.infused, arrives + dose.lasts, jnp.inf)
-        ended = [(arrives[:, None] < c) & (c <= ends[:, None]) for c in clearings]
-        cleared = jnp.concatenate([*ended, jnp.zeros((len(element), 1), bool)], axis=1).any(axis=1)
-        parts.append(Entry(jnp.where(cleared, jnp.inf, ends), one, one * 0, -rise, none))
+        parts += [_ends(begin, ends, clearings) for begin, ends in stretches]
     return parts
 
 
-class Dose(NamedTuple):
-    """What arrives of every dose, of shape (dose,).
+def _arrival(
+    kinds: Kinds, given: jax.Array, delay: jax.Array, rank: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """When doses arrive, and in which order of what happens at the same time.
+
+    Where order counts, one that is late comes before all else at its time, as in PREDPP: earlier by
+    a few roundings, since an observation meant to meet it has a time of its own rounding.
+    """
+    time = given + delay
+    if not kinds.ordered:
+        return time, rank
+    slack = 8 * jnp.finfo(time.dtype).eps * jnp.where(jnp.isfinite(time), jnp.abs(time), 0.0)
+    earlier = time - stop_gradient(slack)
+    late = stop_gradient(earlier > given)
+    time = jnp.where(late, jnp.where(rank < -1, jnp.inf, earlier), time)
+    return time, jnp.where(late, -1.0, rank)
+
+
+def _ends(begin: Entry, ends: jax.Array, clearings: list[tuple[jax.Array, ...]]) -> Entry:
+    """The ends of infusions; never for those that a clearing has ended before."""
+    cleared = jnp.zeros(len(ends), bool)
+    for time, rank, clears in clearings:
+        before = begin.time[:, None] < time
+        before |= (begin.time[:, None] == time) & (begin.rank[:, None] < rank)
+        cleared |= (before & (time <= ends[:, None]) & (clears > 0)).any(axis=1)
+    time, none = jnp.where(cleared, jnp.inf, ends), jnp.zeros_like(begin.rank)
+    return Entry(time, none, begin.keep, begin.add * 0, -begin.rate, none)
+
+
+def _reaches(kinds: Kinds, cycles: list[Cycle], states: jax.Array) -> jax.Array:
+    """Whether all doses before each steady state are reckoned with, of the shape of the states."""
+    infused = jnp.stack([jnp.any(cycle.rate != 0) for cycle in cycles])
+    every = jax.tree.map(lambda *x: jnp.stack(x), *cycles)
+    reach = every.lag + jnp.where(infused, every.lasts, 0.0)
+    well = (every.interval <= 0) | (reach < (kinds.before + 1) * every.interval)
+    return well[:, None] & jnp.ones(states.shape, bool)
+
+
+def _before(
+    kinds: Kinds,
+    doses: Mapping[str, jax.Array],
+    lag: jax.Array,
+    dose: Dose,
+    into: jax.Array,
+    first: jax.Array,
+) -> tuple[Entry, jax.Array]:
+    """Doses before a steady state that are still to come or run, and when their infusions end.
+
+    Of the n-th before it, which was given n intervals II before the dose, a lag longer than n II is
+    still to pass; and its infusion runs on if lag and duration together are longer than that.
 
     Args:
-        bolus: at once.
-        infused: whether it is an infusion.
-        rate: the rate of the infusion, 0 for a bolus.
-        lasts: how long it lasts.
+        kinds: what doses are like.
+        doses: the columns of the doses.
+        lag: of each dose.
+        dose: what arrives of each.
+        into: which element each goes into, as rows of the unit matrix.
+        first: the numbers of those that may be at a steady state.
     """
-
-    bolus: jax.Array
-    infused: jax.Array
-    rate: jax.Array
-    lasts: jax.Array
+    which = jnp.repeat(first, kinds.before)
+    n = jnp.tile(jnp.arange(1, kinds.before + 1, dtype=lag.dtype), len(first))
+    bolus, infused, rate, lasts = (part[which] for part in dose)
+    lag, interval, into = lag[which], doses["interval"][which], into[which]
+    regular = (doses["steady"][which] > 0) & (interval > 0)
+    time = jnp.where(regular, doses["time"][which], jnp.inf)
+    rank = doses["rank"][which] if kinds.ordered else jnp.zeros_like(lag)
+    delay = lag - n * interval
+    pending = regular & (delay >= 0)
+    runs = regular & infused & (delay + lasts > 0)
+    arrives, late = _arrival(kinds, time, jnp.where(pending, delay, 0.0), rank)
+    counts = pending | runs
+    entry = Entry(
+        jnp.where(counts, arrives, jnp.inf),
+        late,
+        jnp.ones_like(into),
+        into * jnp.where(pending, bolus, 0.0)[:, None],
+        into * jnp.where(runs, rate, 0.0)[:, None],
+        jnp.zeros_like(lag),
+    )
+    return entry, jnp.where(runs, time + delay + lasts, jnp.inf)
 
 
 def _dose(doses: Mapping[str, jax.Array], own: Mapping[str, jax.Array]) -> Dose:
@@ -133,11 +221,14 @@ def _dosing_of(declaration: Declaration, p: Values, dtype: Any) -> dict[str, jax
     }
 
 
-def _steady_entry(doses: Mapping[str, jax.Array], first: jax.Array, states: jax.Array) -> Entry:
+def _steady_entry(
+    doses: Mapping[str, jax.Array], rank: jax.Array, first: jax.Array, states: jax.Array
+) -> Entry:
     """The steady states that doses had brought about before.
 
     Args:
         doses: the columns of the doses.
+        rank: of each dose.
         first: the numbers of those that may be at a steady state.
         states: the steady states of these, of shape (n, element).
     """
@@ -145,7 +236,8 @@ def _steady_entry(doses: Mapping[str, jax.Array], first: jax.Array, states: jax.
     time = jnp.where(kind > 0, doses["time"][first], jnp.inf)
     add = jnp.where((kind > 0)[:, None], states, 0.0)
     keep = jnp.where(kind == 1, 0.0, 1.0)[:, None] * jnp.ones_like(states)
-    return Entry(time, keep, add, jnp.zeros_like(add), jnp.where(kind == 1, 1.0, 0.0))
+    clears = jnp.where(kind == 1, 1.0, 0.0).astype(states.dtype)
+    return Entry(time, rank[first], keep, add, jnp.zeros_like(add), clears)
 
 
 def _cycles(

@@ -67,7 +67,7 @@ class Drive:
             pack: from states by name to one vector.
             unpack: and back.
             steady: finds the states that doses have brought about.
-            late: which times to keep are to see the state after a dose at the same time.
+            late: below which rank the times to keep see the doses of the same time.
         """
         schedule = partial(_schedule, self, pack, steady)
         crossings = tuple(
@@ -133,7 +133,7 @@ def _schedule(drive: Drive, pack: Pack, steady: SteadyStates, args: Any) -> Sche
     if not parts:
         return Schedule(jnp.zeros(0, y0.dtype), Change(y0[None][:0], y0[None][:0]), _held(y0))
     every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-    order = jnp.argsort(jax.lax.stop_gradient(every.time), stable=True)
+    order = jnp.lexsort((every.rank, jax.lax.stop_gradient(every.time)))
     every = jax.tree.map(lambda x: x[order], every)
     times = every.time
     rate = _rates(every) if drive.kinds.infusions else jnp.zeros((len(times) + 1, 0), y0.dtype)
@@ -143,7 +143,8 @@ def _schedule(drive: Drive, pack: Pack, steady: SteadyStates, args: Any) -> Sche
         for name, c in drive.declaration.inputs.items()
         if c.interpolation.jumps
     }
-    return Schedule(times, Change(every.keep, every.add), Between(rate, inputs))
+    ranks = every.rank if drive.kinds.ordered else None
+    return Schedule(times, Change(every.keep, every.add), Between(rate, inputs), ranks)
 
 
 def _held(y0: jax.Array) -> Between:
@@ -154,7 +155,8 @@ def _held(y0: jax.Array) -> Between:
 def _nothing_at(times: jax.Array, y0: jax.Array) -> Entry:
     """Stops at which the state does not change."""
     zero = jnp.zeros((len(times), len(y0)), y0.dtype)
-    return Entry(times.astype(y0.dtype), zero + 1, zero, zero, jnp.zeros(len(times), y0.dtype))
+    none = jnp.zeros(len(times), y0.dtype)
+    return Entry(times.astype(y0.dtype), none, zero + 1, zero, zero, none)
 
 
 def _rates(every: Entry) -> jax.Array:

@@ -60,7 +60,8 @@ class Series:
         upper: where censored, the upper bound, of the shape of values, while `values` is the
             lower one: −inf and +inf for none. Equal to `values` where not censored. None where
             nothing is.
-        late: which values at the time of a dose were measured after it, of shape (n,).
+        late: below which rank a value sees the doses of the same time (`Doses.rank`), of shape
+            (n,); None for 0.
         row: the row of the table that each value is in, counted from 0, of shape (n,); None where
             there is no table.
     """
@@ -81,8 +82,9 @@ class Series:
 
     @property
     def behind(self) -> np.ndarray:
-        """Which values were measured after a dose of the same time, also where none were."""
-        return np.zeros(len(self.times), bool) if self.late is None else self.late
+        """`late`, also where there is none."""
+        none = np.zeros(len(self.times), int)
+        return none if self.late is None else self.late.astype(int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +104,9 @@ class Doses:
             for none.
         steady: 0 for none, 1 where the steady state replaces the state, 2 where it is added.
         reset: whether the state begins anew before the dose, of shape (n,).
+        rank: its place among what happens at the same time, of shape (n,): from 0 in the order of
+            the rows of a table in which that counts; −1 for additional doses, which come before
+            them, and −2 for those that do not come if they are late; None where no order counts.
     """
 
     individual: np.ndarray
@@ -113,6 +118,7 @@ class Doses:
     interval: np.ndarray
     steady: np.ndarray
     reset: np.ndarray
+    rank: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -164,7 +170,7 @@ class Moments:
     Args:
         ts: of each individual, of shape (individual, time), sorted; the last is repeated where an
             individual has fewer.
-        late: which of them are to see the state after a dose at the same time; None for none.
+        late: below which rank each of them sees the doses of the same time; None for 0.
         index: which of these times each value of an observable was measured at, of shape (n,).
         start: at which of them the interval of each value began.
         extra: which of them are the further ones asked for, of shape (individual, extra).
@@ -186,9 +192,9 @@ def moments_of(experiment: Experiment, extra: np.ndarray) -> Moments:
             time of an individual count as that.
     """
     count = len(experiment.individuals)
-    keys: list[list[np.ndarray]] = [[] for _ in range(count)]  # pairs of a time and whether late
+    keys: list[list[np.ndarray]] = [[] for _ in range(count)]  # pairs of a time and a rank
     for series in experiment.series.values():
-        for times, after in ((series.times, series.behind), (series.start, series.behind & False)):
+        for times, after in ((series.times, series.behind), (series.start, series.behind * 0)):
             pairs = np.stack([times, after], axis=1)
             for i, part in _parts(series.individual, pairs):
                 keys[i].append(part)
@@ -200,7 +206,7 @@ def moments_of(experiment: Experiment, extra: np.ndarray) -> Moments:
         unique.append(np.unique(own if len(own) else begin, axis=0))
     width = max(len(own) for own in unique)
     ts = np.stack([np.pad(own[:, 0], (0, width - len(own)), mode="edge") for own in unique])
-    late = np.stack([np.pad(own[:, 1], (0, width - len(own)), mode="edge") for own in unique]) > 0
+    late = np.stack([np.pad(own[:, 1], (0, width - len(own)), mode="edge") for own in unique])
 
     def found(individual: np.ndarray, times: np.ndarray, after: np.ndarray) -> np.ndarray:
         index = np.zeros(len(times), int)
@@ -212,14 +218,16 @@ def moments_of(experiment: Experiment, extra: np.ndarray) -> Moments:
     index, start = {}, {}
     for name, series in experiment.series.items():
         index[name] = found(series.individual, series.times, series.behind)
-        start[name] = found(series.individual, series.start, series.behind & False)
+        start[name] = found(series.individual, series.start, series.behind * 0)
     nobody = np.repeat(np.arange(count), len(extra))
-    where = found(nobody, np.concatenate(more), np.zeros(count * len(extra), bool))
-    return Moments(ts, late if late.any() else None, index, start, where.reshape(count, -1))
+    where = found(nobody, np.concatenate(more), np.zeros(count * len(extra), int))
+    return Moments(
+        ts, late.astype(int) if late.any() else None, index, start, where.reshape(count, -1)
+    )
 
 
 def _code(pairs: np.ndarray) -> np.ndarray:
-    """Pairs of a time and whether late as complex numbers, which NumPy sorts likewise."""
+    """Pairs of a time and a rank as complex numbers, which NumPy sorts likewise."""
     return pairs[:, 0] + 1j * pairs[:, 1]
 
 

@@ -94,7 +94,9 @@ class Forward:
         """How doses and inputs act."""
         experiment = self.experiment
         span = float(np.max(experiment.moments.ts) - np.min(experiment.t0))
-        return Drive(self.system.declaration, kinds_of(experiment.doses, span))
+        return Drive(
+            self.system.declaration, kinds_of(experiment.doses, span, self.system.declaration)
+        )
 
     @cached_property
     def given(self) -> Given:

@@ -7,8 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from odecal._declaration import Declaration
+from odecal._driving import Dosing
 from odecal._experiment import Doses, Experiment, Samples
 from odecal.interpolation import AbstractInterpolation
+
+# How many doses before a steady state are reckoned with: at most, and where it is not known.
+MOST_BEFORE, _MOST_UNKNOWN = 256, 8
 
 
 class Given(NamedTuple):
@@ -18,7 +22,7 @@ class Given(NamedTuple):
         doses: the columns of `Doses`, each of shape (dose,); unused ones come at infinity.
         inputs: the times of the samples of each input, of shape (sample,), and the coefficients of
             its interpolation, of shape (sample, coefficient).
-        late: which times to keep are to see the state after a dose at the same time.
+        late: below which rank the times to keep see the doses of the same time.
     """
 
     doses: dict[str, Any]
@@ -36,6 +40,8 @@ class Kinds:
         resets: whether there are resets.
         steady: how many doses to a steady state an individual has at most.
         period: a time in which something happens, for infusions that never end.
+        before: how many of the doses before a steady state may still be to come, or be running.
+        ordered: whether doses of the same time have an order.
     """
 
     doses: bool = False
@@ -43,6 +49,8 @@ class Kinds:
     resets: bool = False
     steady: int = 0
     period: float = 1.0
+    before: int = 0
+    ordered: bool = False
 
 
 def arrays_of(experiment: Experiment, declaration: Declaration, kinds: Kinds, dtype: Any) -> Given:
@@ -60,8 +68,8 @@ def arrays_of(experiment: Experiment, declaration: Declaration, kinds: Kinds, dt
     )
 
 
-def kinds_of(doses: Doses | None, period: float) -> Kinds:
-    """What kinds of doses there are, in an experiment that is so long."""
+def kinds_of(doses: Doses | None, period: float, declaration: Declaration) -> Kinds:
+    """What kinds of doses there are, in an experiment that is so long, of a system."""
     if doses is None or not len(doses):
         return Kinds()
     steady = np.bincount(doses.individual, doses.steady > 0)
@@ -72,7 +80,42 @@ def kinds_of(doses: Doses | None, period: float) -> Kinds:
         bool(doses.reset.any()),
         int(steady.max()),
         period if period > 0 else 1.0,
+        _reach(doses, declaration),
+        doses.rank is not None,
     )
+
+
+def _reach(doses: Doses, declaration: Declaration) -> int:
+    """How many of the doses before a steady state may arrive, or end, after the dose itself.
+
+    Those given n intervals before it, n = 1, 2, ..., as long as n intervals are not more than the
+    lag and the infusion. Of what is a function of parameters only so many are reckoned with.
+    """
+    dosing = [
+        state.dosing
+        for name, state in declaration.states.items()
+        for _ in range(int(np.prod(declaration.shape(name))))
+    ]
+    reach = 0
+    for i in np.flatnonzero((doses.steady > 0) & (doses.interval > 0)):
+        of = dosing[int(doses.element[i])]
+        spans = [of.lag, _lasts(of, doses.amount[i], doses.rate[i], doses.duration[i])]
+        if any(callable(span) for span in spans):
+            reach = max(reach, _MOST_UNKNOWN)
+        known = sum(float(span) for span in spans if not callable(span))
+        reach = max(reach, min(int(known / doses.interval[i] * (1 + 1e-9)), MOST_BEFORE))
+    return reach
+
+
+def _lasts(of: Dosing, amount: float, rate: float, duration: float) -> Any:
+    """How long a dose lasts, or the function of parameters that says so."""
+    if rate == -2:
+        return of.duration
+    if rate == 0:
+        return duration
+    rate = of.rate if rate == -1 else rate
+    unknown = next((part for part in (rate, of.bioavailability) if callable(part)), None)
+    return unknown or amount * of.bioavailability / rate
 
 
 def _padded_doses(doses: Doses | None, count: int) -> dict[str, np.ndarray]:
@@ -82,7 +125,8 @@ def _padded_doses(doses: Doses | None, count: int) -> dict[str, np.ndarray]:
     width = int(place.max()) + 1
     blank = {"time": np.inf, "element": -1.0}
     columns = {}
-    for name in ("time", "element", "amount", "rate", "duration", "interval", "steady", "reset"):
+    names = ("time", "element", "amount", "rate", "duration", "interval", "steady", "reset")
+    for name in names if doses.rank is None else (*names, "rank"):
         columns[name] = np.full((count, width), blank.get(name, 0.0))
         columns[name][doses.individual, place] = getattr(doses, name)
     return columns

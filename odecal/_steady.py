@@ -53,8 +53,9 @@ def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
 
     Found by Newton's method, and differentiated by this equation: whatever strategy differentiates
     the solve around it. The state is then taken on to where in the cycle the dose is given: a lag
-    before the next one arrives. It is not a number if it was not found, if an infusion still runs
-    there, or if the lag is longer than the interval.
+    before the next one arrives, or what is left of the lag over whole intervals. An infusion that
+    lasts longer than the interval overlaps with those after it. It is not a number if it was not
+    found.
 
     Args:
         field: the derivative of the packed state.
@@ -101,8 +102,7 @@ def _round(
     adjoint = ExplicitForward() if ExplicitForward.serves(settings.solver) else Forward()
     endless = cycle.interval <= 0
     length = jnp.where(endless, period, cycle.interval)
-    waits = jnp.where(endless, 0.0, cycle.lag)
-    lasts = jnp.where(endless, jnp.inf, cycle.lasts)
+    waits = jnp.where(endless, 0.0, _left_over(cycle.lag, length)[0])
     ends = jnp.stack([length - waits, length])
 
     def moved(s: Any, y: jax.Array, given__rate: Any) -> jax.Array:
@@ -112,11 +112,14 @@ def _round(
     def schedule(args: Any) -> Schedule:
         cycle, _, _ = args
         none = jnp.zeros_like(cycle.bolus)
-        until = jnp.where(cycle.interval <= 0, jnp.inf, cycle.lasts)
+        endless = cycle.interval <= 0
+        until, throughout = _left_over(cycle.lasts, jnp.where(endless, 1.0, cycle.interval))
+        until = jnp.where(endless, jnp.inf, until)
+        rest = jnp.where(endless, 0.0, throughout) * cycle.rate
         return Schedule(
             jnp.stack([jnp.zeros_like(until), until]),
             jnp.stack([cycle.bolus, none]),
-            jnp.stack([none, cycle.rate, none]),
+            jnp.stack([none, cycle.rate + rest, rest]),
         )
 
     problem = Problem(
@@ -132,15 +135,22 @@ def _round(
     )
     args = (cycle, p, given)
     solution = adjoint.solve_with_jumps(problem, y, args)
-    running = jnp.any(cycle.rate != 0) & ~endless & (lasts > ends[0])
-    good = (solution.result == diffrax.RESULTS.successful) & ~running & (waits <= length)
+    good = solution.result == diffrax.RESULTS.successful
+    until, throughout = stop_gradient(_left_over(cycle.lasts, length))
 
     def at(t: jax.Array, y: jax.Array) -> jax.Array:
         """The state at an end that moves with what it depends on, which the solve cannot know."""
-        rate = jnp.where(endless, cycle.rate, 0.0)
+        running = jnp.where(endless, 1.0, throughout + (stop_gradient(t) < until))
+        rate = (cycle.rate * running).astype(y.dtype)
         return y + moved(stop_gradient(t), y, (args, rate)) * (t - stop_gradient(t))
 
     return jnp.where(good, jax.vmap(at)(ends, solution.ys), jnp.nan)
+
+
+def _left_over(span: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What is left of a span over whole intervals of a length, and how many those are."""
+    whole = stop_gradient(jnp.floor(span / length))
+    return span - whole * length, whole
 
 
 def _fixed_point(

@@ -28,6 +28,7 @@ class DoseRecords:
         additional: how many more are given.
         steady: 0, 1 or 2, as in `Doses`.
         reset: whether the state begins anew before it, 0 or 1.
+        rank: its place among the records of the same time, from 0; −1 where that does not count.
     """
 
     row: np.ndarray
@@ -41,6 +42,7 @@ class DoseRecords:
     additional: np.ndarray
     steady: np.ndarray
     reset: np.ndarray
+    rank: np.ndarray
 
     def __len__(self) -> int:
         return len(self.row)
@@ -86,9 +88,12 @@ def written_out(records: DoseRecords, who: np.ndarray, times: np.ndarray) -> Dos
     time = each.time + order * each.interval
     time = np.where(order > 0, _snapped(time, each, who, times), time)
     first = order == 0
-    sort = np.lexsort((time, each.individual))
-    sort = sort[~_cancelled(records, source, first, time)[sort]]
-    each = replace(each, time=time, steady=np.where(first, each.steady, 0)).take(sort)
+    cancelled, last = _cancelled(records, source, first, time)
+    rank = np.where(first, each.rank, np.where(last, -2, -1))
+    sort = np.lexsort((rank, time, each.individual))
+    sort = sort[~cancelled[sort]]
+    steady = np.where(first, each.steady, 0)
+    each = replace(each, time=time, steady=steady, rank=rank).take(sort)
     return Doses(
         each.individual,
         each.time,
@@ -99,21 +104,25 @@ def written_out(records: DoseRecords, who: np.ndarray, times: np.ndarray) -> Dos
         np.where(each.steady > 0, each.interval, 0.0),
         each.steady.astype(int),
         (each.reset == 1) & first[sort],
+        each.rank if (records.rank >= 0).any() else None,
     )
 
 
 def _cancelled(
     records: DoseRecords, source: np.ndarray, first: np.ndarray, time: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Which additional doses a later reset, or a steady state that replaces the state, cancels.
 
-    So PREDPP does: https://nmhelp.tingjieguo.com/ss.html on SS 1.
+    So PREDPP does: https://nmhelp.tingjieguo.com/ss.html on SS 1. And which it wipes out, since
+    they come at the same time: those come unless they are late by a lag.
     """
-    cancelled = np.zeros(len(source), bool)
+    cancelled, last = np.zeros(len(source), bool), np.zeros(len(source), bool)
     for k in np.flatnonzero((records.reset == 1) | (records.steady == 1)):
         same = records.individual[source] == records.individual[k]
         cancelled |= same & ~first & (source < k) & (time >= records.time[k])
-    return cancelled
+        if records.rank[k] >= 0:  # it comes before the record, and an observation may come between
+            last |= cancelled & same & (time == records.time[k])
+    return cancelled & ~last, last
 
 
 def _snapped(
@@ -121,7 +130,7 @@ def _snapped(
 ) -> np.ndarray:
     """Times of doses, moved by rounding errors to the observations that they are meant to meet.
 
-    An observation sees the state before a dose of the same time, which must not come just before.
+    Whether an observation sees a dose of the same time is not to be left to rounding.
     """
     # NumPy sorts complex numbers as pairs, here of an individual and a time.
     known = np.unique(who + 1j * times)

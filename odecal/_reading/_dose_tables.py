@@ -61,7 +61,10 @@ def read_doses(data: Any, layout: Layout, people: People, time: str | None) -> D
     _check_given(blank & ~alone, "no amount", "how much was given; 0 for a reset alone")
     element = _elements(table, layout.declaration, needed=~alone)
     rows = np.arange(len(table))
-    records = DoseRecords(rows, who, times, element, np.nan_to_num(amount), **optional)
+    unordered = np.full(len(table), -1)
+    records = DoseRecords(
+        rows, who, times, element, np.nan_to_num(amount), **optional, rank=unordered
+    )
     check_records(records, layout.declaration, TABLE)
     return records
 

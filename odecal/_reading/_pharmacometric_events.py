@@ -37,6 +37,25 @@ def refuse(wrong: np.ndarray, values: np.ndarray, problem: str) -> None:
         raise ObservationError(f"Row {row + 1} of {TABLE} has {problem.format(f'{values[row]:g}')}")
 
 
+def places(who: np.ndarray, times: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """The place of each row among the doses and resets of the same individual and time.
+
+    The first of these has 0, and so has what stands before it; what stands behind it has 1.
+
+    Args:
+        who: the individual of each row, of shape (row,); its rows are together.
+        times: of each row.
+        kinds: what each row is, as EVID has it.
+    """
+    changes = ~np.isin(kinds, (OBSERVATION, OTHER))
+    fresh = np.ones(len(times), bool)
+    fresh[1:] = (np.diff(who) != 0) | (np.diff(times) != 0)
+    before = np.cumsum(changes) - changes
+    begin = np.flatnonzero(fresh)[np.cumsum(fresh) - 1]
+    found: np.ndarray = before - before[begin]
+    return found
+
+
 def read_records(
     cells: "Mapping[str, pd.Series]", declaration: Declaration, people: People, times: np.ndarray
 ) -> tuple[np.ndarray, DoseRecords]:
@@ -74,6 +93,7 @@ def read_records(
         additional,
         steady,
         np.isin(kinds[rows], (RESET, RESET_AND_DOSE)).astype(float),
+        places(people.who, times, kinds)[rows],
     )
     return kinds, records
 

@@ -11,8 +11,8 @@ from odecal._reading._censored_cells import Bounds, censored, limit, read_bounds
 from odecal._reading._individuals import People
 from odecal._reading._pharmacometric_events import (
     OBSERVATION,
-    OTHER,
     TABLE,
+    places,
     refuse,
     zeros_for_empty,
 )
@@ -58,7 +58,7 @@ def read_values(
     )
     measured &= given
     which = _observables(cells, declaration, measured)
-    late = _after_dose(people.who, times, ~np.isin(kinds, (OBSERVATION, OTHER)))
+    late = places(people.who, times, kinds)
     rows = {}
     for i, (name, part) in enumerate(declaration.observables.items()):
         at = np.flatnonzero(measured & (which == i))
@@ -147,13 +147,3 @@ def _bounds(
             "and above it where CENS is −1. Correct them."
         )
     return Bounds(lower, upper)
-
-
-def _after_dose(who: np.ndarray, times: np.ndarray, dose: np.ndarray) -> np.ndarray:
-    """Which rows stand behind a dose of the same individual and time, of shape (row,)."""
-    fresh = np.ones(len(times), bool)
-    fresh[1:] = (np.diff(who) != 0) | (np.diff(times) != 0)
-    before = np.cumsum(dose) - dose
-    begin = np.flatnonzero(fresh)[np.cumsum(fresh) - 1]
-    late: np.ndarray = before > before[begin]
-    return late

@@ -23,7 +23,7 @@ class Rows:
         times: when, of shape (row,).
         lower: the lower bounds of the values, of shape (row, *dims), as in `Bounds`.
         upper: the upper ones.
-        late: which were measured after a dose of the same time, of shape (row,); None for none.
+        late: below which rank each sees the doses of the same time, as in `Series`.
         row: the row of the table that each is, counted from 0, of shape (row,).
     """
 

@@ -52,7 +52,8 @@ def refuse(pattern, system=Depot, **columns):
 
 
 def rows(doses):
-    return list(zip(*(np.asarray(x).tolist() for x in vars(doses).values()), strict=True))
+    columns = (x for x in vars(doses).values() if x is not None)  # of no order
+    return list(zip(*(np.asarray(x).tolist() for x in columns), strict=True))
 
 
 # What is read.

@@ -321,6 +321,12 @@ ID,TIME,DV,AMT
     assert read("ID,TIME,DV,AMT\n1,0,1,.\n1,0,.,10").series["cp"].late is None
 
 
+def test_late_counts_the_doses_of_the_same_time():
+    experiment = read("ID,TIME,DV,AMT,ADDL,II\n1,0,1,,,\n1,0,,5,2,1\n1,0,2,,,\n1,0,,7,,\n1,0,3,,,")
+    np.testing.assert_array_equal(experiment.series["cp"].late, [0, 1, 2])
+    np.testing.assert_array_equal(experiment.doses.rank, [0, 1, -1, -1])
+
+
 @pytest.mark.parametrize(
     ("cmt", "element"), [("1", 0), ("2", 1), ("depot", 0), ("centre", 1), ("2.0", 1)]
 )
