@@ -8,6 +8,8 @@ import numpy as np
 
 # The columns of a table that name a group together, such as ("subject",) or ("subject", "period").
 Columns = tuple[str, ...]
+# How many of the doses before a steady state may still be to come, or be running, at most.
+MOST_BEFORE = 256
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,11 @@ import numpy as np
 
 from odecal._declaration import Declaration
 from odecal._driving import Dosing
-from odecal._experiment import Doses, Experiment, Samples
+from odecal._experiment import MOST_BEFORE, Doses, Experiment, Samples
 from odecal.interpolation import AbstractInterpolation
 
-# How many doses before a steady state are reckoned with: at most, and where it is not known.
-MOST_BEFORE, _MOST_UNKNOWN = 256, 8
+# How many doses before a steady state are reckoned with where lag or duration are not known.
+_MOST_UNKNOWN = 8
 
 
 class Given(NamedTuple):

@@ -4,6 +4,7 @@ import numpy as np
 
 from odecal._declaration import Declaration
 from odecal._errors import ObservationError
+from odecal._experiment import MOST_BEFORE
 from odecal._reading._dose_records import DoseRecords, element_names
 from odecal._reading._individuals import People
 from odecal._reading._layout import elements
@@ -36,7 +37,7 @@ def check_records(records: DoseRecords, declaration: Declaration, where: str) ->
     refuse(
         ~np.isin(r.steady, (0, 1, 2)),
         "has the steady state {steady:g}. Expected 0 for none, 1 where it replaces the state, or 2 "
-        "where it is added. Correct it.",
+        "where it is added. Correct it; NONMEM's 3 gives the same state as 1.",
     )
     refuse(
         ~np.isin(r.reset, (0, 1)),
@@ -77,10 +78,24 @@ def check_records(records: DoseRecords, declaration: Declaration, where: str) ->
     refuse(
         (r.amount == 0) & ~r.at_rest & ~(r.nothing & (r.reset == 1)),
         "has the amount 0. Expected a positive one; or 0 for a reset alone, and for a constant "
-        "infusion in steady state, which has a positive rate and no interval. Give the amount, or "
-        "drop the row.",
+        "infusion in steady state, which has a rate and no interval. Give the amount, or drop the "
+        "row.",
+    )
+    refuse(
+        (r.steady > 0)
+        & (np.maximum(_lasting(records), 0.0) > MOST_BEFORE * r.interval)
+        & (r.interval > 0),
+        f"is in steady state of infusions that last more than {MOST_BEFORE} intervals of "
+        "{interval:g}. Correct the rate, the duration or the interval; or give the constant "
+        "infusion that these are nearly: an amount of 0, no interval, and their mean rate.",
     )
     _refuse_silent(records, declaration, where)
+
+
+def _lasting(records: DoseRecords) -> np.ndarray:
+    """How long infusions last, as far as the table says; 0 for others."""
+    at_rate = records.rate > 0
+    return np.where(at_rate, records.amount / np.where(at_rate, records.rate, 1), records.duration)
 
 
 def _refuse_silent(records: DoseRecords, declaration: Declaration, where: str) -> None:
@@ -128,5 +143,11 @@ def check_starts(records: DoseRecords, t0: float | None, people: People, where: 
         raise ObservationError(
             f"The times of {where}{people.of(individual[at])} are not sorted: row "
             f"{records.row[order[at + 1]] + 1} has {time[at + 1]:g} after {time[at]:g}. Expected "
-            "times that never go back within an individual. Sort the table."
+            "times that never go back within an individual. "
+            + (
+                "Where a reset begins a new time axis, tell the occasions apart by a column of "
+                "both tables that `individual` names beside the others."
+                if records.reset[order].any()
+                else 'Sort the table; kind="stable" keeps the order of rows of the same time.'
+            )
         )

@@ -5,11 +5,14 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from odecal._declaration import Declaration
+from odecal._errors import ObservationError
 from odecal._experiment import Doses
 from odecal._reading._layout import elements
 
 # Times that differ by less, relatively, are the same: 3 · 0.7 is not quite 2.1.
 _SAME_TIME = 1e-9
+# Additional doses of a record: a solve stops at each.
+_MANY, _MOST_ADDITIONAL = 1000, 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +63,9 @@ class DoseRecords:
 
     @property
     def at_rest(self) -> np.ndarray:
-        """Which are constant infusions that have come to rest."""
+        """Which are constant infusions that have come to rest; of rate 0, the system by itself."""
         steady = (self.amount == 0) & (self.steady > 0) & (self.interval == 0)
-        rest: np.ndarray = steady & (self.rate > 0) & (self.duration == 0) & (self.additional == 0)
+        rest: np.ndarray = steady & (self.rate >= 0) & (self.duration == 0) & (self.additional == 0)
         return rest
 
 
@@ -80,7 +83,7 @@ def written_out(records: DoseRecords, who: np.ndarray, times: np.ndarray) -> Dos
         times: when these are, of shape (row,). A dose that is additional and meant to be at one of
             them is at exactly that time.
     """
-    counts = 1 + records.additional.astype(int)
+    counts = 1 + _in_time(records, times)
     source = np.repeat(np.arange(len(records)), counts)
     each = records.take(source)
     ends = np.cumsum(counts)
@@ -106,6 +109,29 @@ def written_out(records: DoseRecords, who: np.ndarray, times: np.ndarray) -> Dos
         (each.reset == 1) & first[sort],
         each.rank if (records.rank >= 0).any() else None,
     )
+
+
+def _in_time(records: DoseRecords, times: np.ndarray) -> np.ndarray:
+    """How many additional doses of each record are given; of many, those before all tables end.
+
+    Raises:
+        ObservationError: if these are too many to be given one by one.
+    """
+    end = np.max([*times, *records.time], initial=-np.inf)
+    every = np.where(records.interval > 0, records.interval, np.inf)
+    number = np.ceil((end - records.time) / every * (1 + 1e-9))
+    number = np.where(
+        records.additional > _MANY, np.minimum(number, records.additional), records.additional
+    )
+    if (number > _MOST_ADDITIONAL).any():
+        at = int(np.argmax(number > _MOST_ADDITIONAL))
+        raise ObservationError(
+            f"Row {records.row[at] + 1} has additional doses at an interval of "
+            f"{records.interval[at]:g}, {number[at]:g} of them until {end:g}, the last time of the "
+            f"tables. Expected {_MOST_ADDITIONAL} at most. Correct the interval (II), or give an "
+            "infusion of the amount over the interval as its rate."
+        )
+    return number.astype(int)
 
 
 def _cancelled(

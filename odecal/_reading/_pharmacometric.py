@@ -11,9 +11,10 @@ from odecal._reading._individuals import People, read_people
 from odecal._reading._labels import read_labels
 from odecal._reading._layout import Layout, check_columns, check_ignored
 from odecal._reading._numbers import times_of
-from odecal._reading._pharmacometric_events import TABLE, read_records
+from odecal._reading._pharmacometric_events import TABLE, read_kinds, read_records
 from odecal._reading._pharmacometric_values import read_values
-from odecal._reading._readings import Readings, check_times
+from odecal._reading._readings import Readings, check_known_times
+from odecal._reading._restarts import check_clock, restarted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,13 +50,16 @@ def read_pharmacometric(table: "pd.DataFrame", layout: Layout) -> Readings:
     _check_known(table, layout, names)
     time = _time_column(table, layout, names)
     times = times_of(table[time], time)
-    people = read_people(table, layout)
+    check_known_times(times)
+    cells = {role: table[name] for role, name in names.items()}
+    kinds = read_kinds(cells)
+    table, own = restarted(table, layout, times, kinds)
+    people = read_people(table, own)
     if "ID" in names and not layout.nested:
         _check_one_id(table[names["ID"]], names["ID"], people)
     _check_together(people)
-    check_times(times, time, people, people.who)
-    cells = {role: table[name] for role, name in names.items()}
-    kinds, records = read_records(cells, layout.declaration, people, times)
+    check_clock(times, names | {"TIME": time}, people, own is not layout)
+    records = read_records(cells, layout.declaration, people, times, kinds)
     if len(records):
         check_records(records, layout.declaration, TABLE)
     rows = read_values(cells, layout.declaration, people, times, kinds)

@@ -57,21 +57,25 @@ def places(who: np.ndarray, times: np.ndarray, kinds: np.ndarray) -> np.ndarray:
 
 
 def read_records(
-    cells: "Mapping[str, pd.Series]", declaration: Declaration, people: People, times: np.ndarray
-) -> tuple[np.ndarray, DoseRecords]:
-    """What each row is, as EVID has it, and the doses and resets among them.
+    cells: "Mapping[str, pd.Series]",
+    declaration: Declaration,
+    people: People,
+    times: np.ndarray,
+    kinds: np.ndarray,
+) -> DoseRecords:
+    """The doses and resets among the rows.
 
     Args:
         cells: the columns by their usual names.
         declaration: the system.
         people: the individuals.
         times: of each row.
+        kinds: what each row is, as EVID has it.
 
     Raises:
-        ObservationError: if EVID, or what goes with it, cannot be.
+        ObservationError: if something goes into no state.
     """
     amount, rate, steady = (zeros_for_empty(cells, name) for name in ("AMT", "RATE", "SS"))
-    kinds = _kinds(cells, amount, (amount != 0) | ((rate != 0) & (steady != 0)))
     given = np.isin(kinds, (DOSE, RESET_AND_DOSE))
     rows = np.flatnonzero(given | (kinds == RESET))
 
@@ -81,7 +85,7 @@ def read_records(
     interval, additional = (of_doses(zeros_for_empty(cells, name)) for name in ("II", "ADDL"))
     amount, rate, steady = of_doses(amount), of_doses(rate), of_doses(steady)
     into = given[rows] & np.any([amount, rate, steady, interval, additional], axis=0)
-    records = DoseRecords(
+    return DoseRecords(
         rows,
         people.who[rows],
         times[rows],
@@ -95,15 +99,17 @@ def read_records(
         np.isin(kinds[rows], (RESET, RESET_AND_DOSE)).astype(float),
         places(people.who, times, kinds)[rows],
     )
-    return kinds, records
 
 
-def _kinds(
-    cells: "Mapping[str, pd.Series]", amount: np.ndarray, looks_given: np.ndarray
-) -> np.ndarray:
-    """EVID of each row; without it, what looks like a dose is one."""
+def read_kinds(cells: "Mapping[str, pd.Series]") -> np.ndarray:
+    """EVID of each row; without it, what looks like a dose is one.
+
+    Raises:
+        ObservationError: if EVID, or what goes with it, cannot be.
+    """
+    amount, rate, steady = (zeros_for_empty(cells, name) for name in ("AMT", "RATE", "SS"))
     if "EVID" not in cells:
-        return np.where(looks_given, DOSE, OBSERVATION)
+        return np.where((amount != 0) | ((rate != 0) & (steady != 0)), DOSE, OBSERVATION)
     kinds = zeros_for_empty(cells, "EVID")
     refuse(
         ~np.isin(kinds, range(5)),
@@ -117,7 +123,22 @@ def _kinds(
         "AMT {}, but an EVID by which it is no dose. Expected EVID 1, or 4 for a reset and a dose, "
         "where there is an AMT. Correct one of them.",
     )
+    _refuse_off(cells, np.isin(kinds, (DOSE, RESET_AND_DOSE)))
     return kinds
+
+
+def _refuse_off(cells: "Mapping[str, pd.Series]", given: np.ndarray) -> None:
+    """Refuse rows that turn a compartment off, which a negative CMT of what is no dose does."""
+    if "CMT" not in cells:
+        return
+    counts = loose_numbers(cells["CMT"], str(cells["CMT"].name))
+    refuse(
+        (counts < 0) & ~given,
+        counts,
+        "CMT {}, which turns a compartment off in NONMEM. Expected none: a state is always on. Let "
+        "an Input that is 0 while it is off multiply its rates in the vector field, and leave CMT "
+        "empty there.",
+    )
 
 
 def _elements(

@@ -56,6 +56,16 @@ class Readings:
     records: DoseRecords | None = None
 
 
+def check_known_times(times: np.ndarray) -> None:
+    """Refuse times that are missing."""
+    missing = np.flatnonzero(np.isnan(times))
+    if missing.size:
+        raise ObservationError(
+            f"The time of row {missing[0] + 1} is missing. Expected a time in every row. "
+            "Fill it in, or drop the row."
+        )
+
+
 def check_times(times: np.ndarray, name: str, people: People, who: np.ndarray) -> None:
     """Refuse times that are missing or go back within an individual.
 
@@ -65,12 +75,7 @@ def check_times(times: np.ndarray, name: str, people: People, who: np.ndarray) -
         people: the individuals.
         who: the individual of each row.
     """
-    missing = np.flatnonzero(np.isnan(times))
-    if missing.size:
-        raise ObservationError(
-            f"The time of row {missing[0] + 1} is missing. Expected a time in every row. "
-            "Fill it in, or drop the row."
-        )
+    check_known_times(times)
     order = np.argsort(who, kind="stable")
     falls = (np.diff(times[order]) < 0) & (np.diff(who[order]) == 0)
     if not falls.any():
@@ -84,5 +89,5 @@ def check_times(times: np.ndarray, name: str, people: People, who: np.ndarray) -
         f"The times{people.of(who[row])} are not sorted: row {row + 1} has {times[row]:g} after "
         f"{times[before]:g}{f' in row {before + 1}' if dim else ''}. Expected times that never go "
         f"back{within}; replicates may repeat one. Sort the table, for example "
-        f"table.sort_values({columns})."
+        f"table.sort_values({columns}{'' if dim else ', kind="stable"'})."
     )

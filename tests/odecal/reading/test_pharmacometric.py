@@ -322,8 +322,9 @@ ID,TIME,DV,AMT
 
 
 def test_late_counts_the_doses_of_the_same_time():
-    experiment = read("ID,TIME,DV,AMT,ADDL,II\n1,0,1,,,\n1,0,,5,2,1\n1,0,2,,,\n1,0,,7,,\n1,0,3,,,")
-    np.testing.assert_array_equal(experiment.series["cp"].late, [0, 1, 2])
+    text = "1,0,1,,,\n1,0,,5,2,1\n1,0,2,,,\n1,0,,7,,\n1,0,3,,,\n1,9,3,,,"
+    experiment = read(f"ID,TIME,DV,AMT,ADDL,II\n{text}")
+    np.testing.assert_array_equal(experiment.series["cp"].late, [0, 1, 2, 0])
     np.testing.assert_array_equal(experiment.doses.rank, [0, 1, -1, -1])
 
 
@@ -515,3 +516,63 @@ def test_a_thousand_subjects():
     assert len(experiment.individuals) == count
     assert len(experiment.doses) == count
     assert len(experiment.series["cp"].times) == 10 * count
+
+
+def test_additional_doses_beyond_the_last_time_are_not_written_out():
+    """A thousand million of them once took 45 GB."""
+    experiment = read("ID,TIME,DV,AMT,ADDL,II\n1,0,,5,1e9,12\n1,25,2,,,\n2,0,,5,3,12\n2,40,1,,,")
+    np.testing.assert_array_equal(
+        experiment.doses.time[experiment.doses.individual == 0][:3], [0, 12, 24]
+    )
+    assert len(experiment.doses) < 10
+    refuse(
+        "ID,TIME,DV,AMT,ADDL,II\n1,0,,5,1e9,1e-6\n1,25,2,,,",
+        r"Row 1 has additional doses at an interval of 1e-06, 2\.5e\+07 of them until 25",
+    )
+
+
+def test_a_reset_may_set_the_clock_back():
+    """What follows is of an individual of its own."""
+    experiment = read(CLOCK)
+    who = experiment.individuals
+    assert who.dim == "ID_restart"
+    np.testing.assert_array_equal(who.labels, ["1/0", "1/1", "2/0"])
+    np.testing.assert_array_equal(experiment.t0, 0.0)
+    series = experiment.series["cp"]
+    np.testing.assert_array_equal(series.times, [1, 24, 0, 2, 1])
+    np.testing.assert_array_equal(series.individual, [0, 0, 1, 1, 2])
+    np.testing.assert_array_equal(experiment.doses.individual, [0, 1, 2])
+    np.testing.assert_array_equal(experiment.doses.amount, [10, 7, 10])
+    np.testing.assert_array_equal(experiment.doses.reset, [False, True, False])
+
+
+CLOCK = """
+ID,TIME,EVID,AMT,DV
+1,0,1,10,.
+1,1,0,.,1
+1,24,0,.,2
+1,0,4,7,.
+1,0,0,.,3
+1,2,0,.,4
+2,0,1,10,.
+2,1,0,.,5
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (CLOCK.replace("1,0,4", "1,0,1"), r"If a new occasion begins there, give its first row"),
+        (CLOCK.replace("1,2,0", "1,-1,0"), r"put them back: a sort would mix occasions"),
+        (CLOCK.replace("1,0,4", "1,0,1"), r'sort_values\(\[.ID., .TIME.\], kind="stable"\)'),
+    ],
+)
+def test_clocks_that_go_back_without_a_reset(table, words):
+    refuse(table, words)
+
+
+def test_no_compartment_is_turned_off():
+    refuse(
+        "ID,TIME,EVID,CMT,DV\n1,0,0,1,2\n1,1,2,-1,.\n1,2,0,1,2",
+        r"Row 2 of the table has CMT -1, which turns a compartment off in NONMEM",
+    )
