@@ -1,32 +1,37 @@
 """Where chains start: dispersed around the best modes that several optimisations find."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix
 
-from odecal._curvature import bounded, correlated, log_det, probed, solved
+from odecal._climb import Climb, Climber
+from odecal._curvature import Shape, measured, probed
 from odecal._errors import SamplingError
-from odecal._flat import FlatModel, flatten
+from odecal._flat import flatten
 from odecal._model import Model
-from odecal._programs import Compiler, each, padded, spread, usable_devices
+from odecal._programs import Compiler
 from odecal._streams import Words, words_of
-from odecal.samplers import Start
-from odecal.samplers._base import covariance_shape
+from odecal.samplers import Start, Target
 
-# Prior draws that are looked at, and how many of those with a finite log density are optimised.
-# With 12, one seed in 200,000 misses the best mode of the Hudson Bay data: 4 in 11 climbs do.
-NUM_CANDIDATES = 64
-_NUM_CLIMBS = 12
+# Prior draws: of so many the scales are taken; so many are looked at, at once, until those with a
+# finite log density are enough to climb from. With 16, one seed in a million misses the best mode
+# of the Hudson Bay data: 3 in 7 climbs do.
+NUM_CANDIDATES = 512
+_LOOK = 64
+_NUM_CLIMBS = 16
 _MAX_STEPS = 200
 # In a hierarchy the joint mode is not where the mass is: so far is near enough to warm up from.
 _HIERARCHY_STEPS = 80
+# Up to so many dimensions curvatures are measured along all axes, above by random steps.
+_MOST_MEASURED = 50
+# A climb has arrived where a step of Newton's method would gain less than this, in nats; and how
+# many such steps are tried.
+_ARRIVED, _NEWTON_STEPS = 0.01, 4
+# Two ends are one mode if the density between them does not dip by more than this, in nats.
+_DIP = 1.0
 # Chains start at every mode whose mass is within this many nats of the largest.
 _CLOSE = 5.0
 
@@ -86,22 +91,24 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
         return jax.vmap(flat.unravel)(jnp.asarray(found.starts.position))
 
 
-class _Climb(NamedTuple):
-    """The end of a climb, the inverse curvature, density and gradient there; whether it is a mode.
+class _Mode(NamedTuple):
+    """A mode: its position, log density, and shape; and whether a climb has arrived there."""
 
-    After a single step, which evaluates and does not move, that of where it began.
-    """
+    place: np.ndarray
+    value: float
+    shape: Shape
+    arrived: bool = True
 
-    end: Any
-    curvature: Any
-    logdensity: Any
-    gradient: Any
-    arrived: Any
-    steps: Any
+    @property
+    def log_mass(self) -> float:
+        """In Laplace's approximation."""
+        return self.value + 0.5 * (self.shape.log_det + len(self.place) * np.log(2 * np.pi))
 
 
 class StartFinder:
     """Looks for modes and disperses chains around the best.
+
+    Climbs, distances and curvatures are in scales of the prior; positions are not.
 
     Args:
         flat: the model, flat; all to be called within its precision.
@@ -109,31 +116,24 @@ class StartFinder:
         hierarchical: whether parameters vary between groups, by scales that are unknown.
     """
 
-    def __init__(self, flat: FlatModel, compiler: Compiler, hierarchical: bool = False) -> None:
+    def __init__(self, flat: Target, compiler: Compiler, hierarchical: bool = False) -> None:
         self._dim = flat.dim
         self._steps = _HIERARCHY_STEPS if hierarchical else _MAX_STEPS
-        devices = usable_devices(_NUM_CLIMBS)
-        self._batch = padded(_NUM_CLIMBS, len(devices))
-        climb = each(partial(_climb, flat.logdensity_fn))
-        self._climb = compiler(
-            spread(climb, devices, batched=2),
-            jax.ShapeDtypeStruct((self._batch, flat.dim), np.dtype(jnp.result_type(float))),
-            jax.ShapeDtypeStruct((self._batch,), np.int32),
-        )
+        self._climber = Climber(flat, compiler, _NUM_CLIMBS)
 
     def wait(self) -> None:
         """Wait until the program is compiled."""
-        self._climb.wait()
+        self._climber.wait()
 
     def __call__(self, candidates: np.ndarray, words: Words, num_chains: int) -> WarmStart:
         """Climb from prior draws, and disperse chains around the best modes.
 
-        Each chain starts at a draw of the Gaussian that the optimiser's own estimate of the
-        curvature gives, drawn in towards the mode until its log density is plausible for such a
-        draw.
+        Each chain starts at a draw of the Gaussian that has the curvature of its mode, drawn in
+        towards the mode until its log density is plausible for such a draw.
 
         Args:
-            candidates: draws from the prior, of shape (candidate, dim).
+            candidates: draws from the prior, of shape (candidate, dim), of which the first are
+                looked at, and further ones where few of them have a finite log density.
             words: the random key, in words.
             num_chains: the number of chains.
 
@@ -143,155 +143,145 @@ class StartFinder:
         Raises:
             SamplingError: if no candidate has a finite log density and gradient.
         """
-        density, gradient = self.evaluate(candidates)
-        solved = np.isfinite(density)
-        finite = np.flatnonzero(solved & np.isfinite(gradient).all(axis=1))
-        if solved.any() and not finite.size:
-            raise SamplingError(
-                f"The log density is finite at {solved.sum()} of {len(candidates)} draws from the "
-                "prior, and its gradient at none of them. Expected an adjoint that can "
-                "differentiate this solve. Take the default, Solve(adjoint=None), or compare: "
-                "odecal.compare_adjoints."
-            )
-        if not finite.size:
-            raise SamplingError(
-                f"None of {len(candidates)} draws from the prior has a finite log density, so "
-                "there is nowhere to start. Expected the system to be solvable, and the data "
-                "possible, over most of the prior. Narrow the priors, raise max_steps, take a "
-                "solver for stiff systems (diffrax.Kvaerno5()), or check the noise model."
-            )
-        climbs = self._run(candidates[np.resize(finite, self._batch)], self._steps)
+        random, scale = np.random.default_rng(words), prior_scale(candidates)
+        finite, looked = self._finite(candidates)
+        begin = candidates[np.resize(finite, max(_NUM_CLIMBS, self._climber.batch))]
+        climbs = self._climber(begin, scale, self._steps)
         order = np.argsort(
             -np.nan_to_num(climbs.logdensity, nan=-np.inf, neginf=-np.inf), kind="stable"
         )
-        climbs = _Climb(*(x[order] for x in climbs))
-        ends, value = climbs.end, climbs.logdensity
-        end_modes, first = self._group(climbs)
-        random = np.random.default_rng(words)
-        covariances = np.stack([self._covariance(climbs, i, random) for i in first])
-        masses = value[first] + 0.5 * np.asarray([log_det(c) for c in covariances])
-        masses = masses + 0.5 * self._dim * np.log(2 * np.pi)
+        climbs = Climb(*(x[order] for x in climbs))
+        modes, end_modes = self._modes(climbs, scale, random)
+        masses = np.asarray([mode.log_mass for mode in modes])
         close = np.flatnonzero(masses > masses.max() - _CLOSE)
         close = close[np.argsort(-masses[close], kind="stable")]
         chain_modes = np.resize(close, num_chains)
-        starts = self._scatter(
-            ends[first][chain_modes], covariances[chain_modes], value[first][chain_modes], random
-        )
         return WarmStart(
-            starts,
+            self._scatter([modes[i] for i in chain_modes], random),
             chain_modes,
-            ends,
-            value,
+            climbs.end,
+            climbs.logdensity,
             end_modes,
             climbs.steps,
-            ends[first],
-            value[first],
+            np.stack([mode.place for mode in modes]),
+            np.asarray([mode.value for mode in modes]),
             masses,
-            int(len(candidates) - finite.size),
+            int(looked - finite.size),
         )
 
     def evaluate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The log density and gradient of many positions, of shapes (n,) and (n, dim)."""
-        found = self._run(positions, 1)
-        return found.logdensity, found.gradient
+        return self._climber.evaluate(positions)
 
-    def _run(self, positions: np.ndarray, max_steps: int) -> _Climb:
-        """Climb from many positions, of shape (n, dim)."""
-        index = np.resize(np.arange(len(positions)), padded(len(positions), self._batch))
-        steps = np.full(self._batch, max_steps, np.int32)
-        parts = [
-            jax.tree.map(np.asarray, self._climb(positions[index[i : i + self._batch]], steps))
-            for i in range(0, len(index), self._batch)
-        ]
-        return _Climb(*(np.concatenate(x)[: len(positions)] for x in zip(*parts, strict=True)))
+    def _finite(self, candidates: np.ndarray) -> tuple[np.ndarray, int]:
+        """The candidates that can be climbed from, and how many were looked at."""
+        solved, finite = np.zeros(0, bool), np.zeros(0, bool)
+        while len(solved) < len(candidates) and finite.sum() < _NUM_CLIMBS:
+            density, gradient = self.evaluate(candidates[len(solved) : len(solved) + _LOOK])
+            solved = np.append(solved, np.isfinite(density))
+            finite = np.append(finite, np.isfinite(density) & np.isfinite(gradient).all(axis=1))
+        if solved.any() and not finite.any():
+            raise SamplingError(
+                f"The log density is finite at {solved.sum()} of {len(solved)} draws from the "
+                "prior, and its gradient at none of them. Expected an adjoint that can "
+                "differentiate this solve. Take the default, Solve(adjoint=None), or compare: "
+                "odecal.compare_adjoints."
+            )
+        if not finite.any():
+            raise SamplingError(
+                f"None of {len(solved)} draws from the prior has a finite log density, so "
+                "there is nowhere to start. Expected the system to be solvable, and the data "
+                "possible, over some of the prior. Narrow the priors, raise max_steps, take a "
+                "solver for stiff systems (diffrax.Kvaerno5()), or check the noise model."
+            )
+        return np.flatnonzero(finite), len(solved)
 
-    def _group(self, climbs: _Climb) -> tuple[np.ndarray, np.ndarray]:
-        """Which mode each end is, −1 for none, and the first end of each mode.
+    def _modes(
+        self, climbs: Climb, scale: np.ndarray, random: np.random.Generator
+    ) -> tuple[list[_Mode], np.ndarray]:
+        """The modes that climbs have ended in, the highest first, and which of them; −1 for none.
 
-        Two ends are one mode if they are as near as draws around the higher one, or if the density
-        between them does not dip.
+        An end is of a mode that is known if it is near it, or the density between them does not
+        dip; else it is a mode of its own, if it is one at all.
         """
-        ends, value = climbs.end, climbs.logdensity
-        middles = (ends[:, None] + ends[None]) / 2
-        between, _ = self.evaluate(middles.reshape(-1, self._dim))
-        between = between.reshape(len(ends), len(ends))
-        modes = np.full(len(ends), -1)
-        first: list[int] = []
-        for i in range(len(ends)):
-            for number, j in enumerate(first):
-                apart = ends[i] - ends[j]
-                distance = apart @ solved(climbs.curvature[j], apart)
-                level = value[i] > value[j] - 1.0
-                if level and (distance < 10 + self._dim or between[i, j] > value[i] - 1.0):
-                    modes[i] = number
-                    break
-            else:
-                if climbs.arrived[i] or not first:
-                    modes[i] = len(first)
-                    first.append(i)
-        return modes, np.asarray(first)
+        modes: list[_Mode] = []
+        of = np.full(len(climbs.end), -1)
+        for i, (end, value) in enumerate(zip(climbs.end, climbs.logdensity, strict=True)):
+            known = self._known(end, value, modes) if modes else None
+            if known is None and (climbs.stopped[i] or not modes):
+                mode = self._looked_at(Climb(*(x[i] for x in climbs)), scale, random)
+                known = self._known(mode.place, mode.value, modes) if modes else None
+                if known is None and (mode.arrived or not modes):
+                    known = len(modes)
+                    modes.append(mode)
+            of[i] = -1 if known is None else known
+        order = np.argsort([-mode.value for mode in modes], kind="stable")
+        return [modes[i] for i in order], np.append(np.argsort(order), -1)[of]
 
-    def _covariance(self, climbs: _Climb, i: int, random: np.random.Generator) -> np.ndarray:
-        """A covariance around the end of a climb: the optimiser's, or its diagonal, probed."""
-        if climbs.curvature.ndim == 3:
-            return bounded(climbs.curvature[i])
-        return probed(lambda x: self.evaluate(x)[1], climbs.end[i], self._batch, random)
+    def _known(self, place: np.ndarray, value: float, modes: list[_Mode]) -> int | None:
+        """Which mode a place belongs to, if it is not far below it and nothing lies between."""
+        level = [i for i, mode in enumerate(modes) if value > mode.value - _DIP]
+        for i in level:
+            if modes[i].shape.square(place - modes[i].place) < 1.0:
+                return i
+        fractions = np.linspace(0.0, 1.0, 9)[1:-1, None]
+        for i in level:
+            between, _ = self.evaluate(place + fractions * (modes[i].place - place))
+            if between.min() > min(value, modes[i].value) - _DIP:
+                return i
+        return None
 
-    def _scatter(
-        self,
-        modes: np.ndarray,
-        covariances: np.ndarray,
-        value: np.ndarray,
-        random: np.random.Generator,
-    ) -> Start:
+    def _looked_at(self, climb: Climb, scale: np.ndarray, random: np.random.Generator) -> _Mode:
+        """The end of a climb, as a mode: a few steps of Newton's method further."""
+        place, value = climb.end.astype(float), float(climb.logdensity)
+        shape = Shape.guess(scale, climb.curvature)
+        if self._dim > _MOST_MEASURED:
+            shape = probed(self.evaluate, place, shape, self._climber.batch, random)
+            return _Mode(place, value, shape, bool(climb.stopped))
+        if not climb.stopped:  # no mode, and the best that there is
+            return _Mode(place, value, shape)
+        for _ in range(_NEWTON_STEPS):
+            shape, slope, dome = measured(self.evaluate, place, shape)
+            arrived = dome and slope @ slope < 2 * _ARRIVED
+            parts = 0.5 ** np.arange(self._climber.batch)[:, None]
+            ahead = place + parts * shape.steps(slope[None])
+            density, _ = self.evaluate(ahead)
+            best = int(np.argmax(np.nan_to_num(density, nan=-np.inf)))
+            if density[best] > value:
+                place, value = ahead[best], float(density[best])
+            if arrived or slope @ slope < 2 * _ARRIVED:
+                break
+        return _Mode(place, value, shape, arrived)
+
+    def _scatter(self, modes: list[_Mode], random: np.random.Generator) -> Start:
         """A draw around the mode of each chain, halved towards it until it is plausible."""
-        noise = random.standard_normal(modes.shape)
-        step = np.stack([correlated(c, x) for c, x in zip(covariances, noise, strict=True)])
-        lowest = value - 2.0 * self._dim - 5.0
-        positions = modes + step
+        noise = random.standard_normal((len(modes), self._dim))
+        places = np.stack([mode.place for mode in modes])
+        step = np.concatenate([m.shape.steps(u[None]) for m, u in zip(modes, noise, strict=True)])
+        lowest = np.asarray([mode.value for mode in modes]) - 2.0 * self._dim - 5.0
+        positions = places + step
         density, gradient = self.evaluate(positions)
         for fraction in 0.5 ** np.arange(1, 24):
             bad = np.flatnonzero(~(density >= lowest) | ~np.isfinite(gradient).all(axis=1))
             if not bad.size:
                 break
-            positions[bad] = modes[bad] + fraction * step[bad]
+            positions[bad] = places[bad] + fraction * step[bad]
             density[bad], gradient[bad] = self.evaluate(positions[bad])
-        parts: Any = (positions, density, gradient, covariances)
+        covariances = np.stack([mode.shape.covariance for mode in modes])
+        dtype = density.dtype
+        parts: Any = (positions.astype(dtype), density, gradient, covariances.astype(dtype))
         return Start(*parts)
 
 
-def _climb(
-    logdensity_fn: Callable[[jax.Array], jax.Array], position: jax.Array, max_steps: jax.Array
-) -> _Climb:
-    """Climb from a position by BFGS, or by its kind of limited memory where dimensions are many.
+def prior_scale(draws: np.ndarray) -> np.ndarray:
+    """The scale of each dimension of draws from the prior, of shape (draw, dim).
 
-    The number of steps is an argument, so that the same program also evaluates a position.
+    The span of the middle half, as of a normal distribution; where that is nothing, the standard
+    deviation; where all draws are one, what can be told from it in single precision or half.
     """
-    dense = len(covariance_shape(len(position))) == 2
-    kind = optimistix.BFGS if dense else optimistix.LBFGS
-    solver: Any = kind(rtol=1e-4, atol=1e-4)
-
-    def objective(x: jax.Array, args: Any) -> tuple[jax.Array, None]:
-        del args
-        return -logdensity_fn(x), None
-
-    fixed: Any = (None, {})  # neither arguments nor options
-    scalar = jax.ShapeDtypeStruct((), position.dtype)
-    state = solver.init(objective, position, *fixed, scalar, None, frozenset())
-    arrays, rest = eqx.partition(state, eqx.is_array)
-
-    def climbing(carry: Any) -> jax.Array:
-        _, _, steps, arrived = carry
-        return (steps < max_steps) & ~arrived
-
-    def step(carry: Any) -> Any:
-        y, arrays, steps, _ = carry
-        y, state, _ = solver.step(objective, y, *fixed, eqx.combine(arrays, rest), frozenset())
-        arrived, _ = solver.terminate(objective, y, *fixed, state, frozenset())
-        return y, eqx.filter(state, eqx.is_array), steps + 1, arrived
-
-    begin = (position, arrays, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-    end, arrays, steps, arrived = jax.lax.while_loop(climbing, step, begin)
-    found = eqx.combine(arrays, rest).f_info
-    curvature = found.hessian_inv.as_matrix() if dense else jnp.ones_like(position)
-    return _Climb(end, curvature, -found.f, -found.grad, arrived, steps)
+    finite = np.where(np.isfinite(draws), draws, np.nan).astype(float)
+    low, middle, high = np.nanquantile(finite, [0.25, 0.5, 0.75], axis=0)
+    scale, spread = (high - low) / 1.349, np.nanstd(finite, axis=0)
+    least = np.sqrt(np.finfo(draws.dtype).eps) * np.abs(middle)
+    scale = np.where(scale > 0, scale, np.where(spread > 0, spread, least))
+    return np.where(scale > 0, scale, 1.0)

@@ -1,18 +1,34 @@
-"""Guesses of the covariance around a mode."""
+"""The Gaussian around a mode, measured."""
 
 import numpy as np
 import pytest
 
-from odecal._curvature import bounded, correlated, log_det, probed, solved
+from odecal._curvature import Shape, measured, probed
 
-SCALES = np.geomspace(1e-3, 1.0, 300)
+SCALES = np.geomspace(1e-6, 1e6, 300)
+ONES = np.ones(300)
+
+
+def gaussian(precision, centre=0.0):
+    """Log densities and gradients of a Gaussian."""
+
+    def evaluate(x):
+        pulled = (x - centre) @ precision
+        return -0.5 * np.sum(pulled * (x - centre), axis=1), -pulled
+
+    return evaluate
+
+
+def independent(x):
+    return -0.5 * np.sum((x / SCALES) ** 2, axis=1), -x / SCALES**2
 
 
 def test_probes_find_the_scales_of_independent_dimensions():
     """Within 4.5 standard errors of the spread of 12 steps: a sound one fails 2 in 1000 times."""
-    random = np.random.default_rng(0)
-    found = probed(lambda x: -x / SCALES**2, np.zeros(300), 12, random)
-    np.testing.assert_allclose(np.log(found), np.log(SCALES**2), atol=4.5 / np.sqrt(2 * 12))
+    guess = Shape(10 * SCALES, ONES)
+    found = probed(independent, np.zeros(300), guess, 12, np.random.default_rng(0))
+    variance = found.covariance
+    np.testing.assert_allclose(np.log(variance), np.log(SCALES**2), atol=4.5 / np.sqrt(2 * 12))
 
 
 def test_probes_of_dependent_dimensions_are_not_too_wide():
@@ -20,29 +36,98 @@ def test_probes_of_dependent_dimensions_are_not_too_wide():
     random = np.random.default_rng(1)
     factor = random.standard_normal((40, 3)) / 3
     precision = np.linalg.inv(np.eye(40) / 4 + factor @ factor.T)
-    found = probed(lambda x: -x @ precision, np.ones(40), 4000, random)
+    shape = Shape(np.ones(40), np.ones(40))
+    found = probed(gaussian(precision), np.ones(40), shape, 4000, random).covariance
     assert (found < 1.05 / np.diag(precision)).all()
     np.testing.assert_allclose(found * (precision**2 @ found), 1.0, atol=0.1)
 
 
 def test_probes_take_no_notice_of_failed_solves():
-    def gradients(x):
+    def sometimes(x):
         failed = np.arange(len(x)) % 3 == 0
-        return np.where(failed[:, None], np.nan, -x / SCALES**2)
+        density, gradient = independent(x)
+        return density, np.where(failed[:, None], np.nan, gradient)
 
-    found = probed(gradients, np.zeros(300), 60, np.random.default_rng(2))
+    shape = Shape(SCALES, ONES)
+    found = probed(sometimes, np.zeros(300), shape, 60, np.random.default_rng(2)).covariance
     np.testing.assert_allclose(np.log(found), np.log(SCALES**2), atol=1.0)
-    nothing = probed(lambda x: np.full_like(x, np.nan), np.zeros(5), 4, np.random.default_rng(3))
-    np.testing.assert_array_equal(nothing, 1.0)
+    never = probed(
+        lambda x: (x[:, 0], np.full_like(x, np.nan)),
+        np.zeros(300),
+        shape,
+        4,
+        np.random.default_rng(3),
+    )
+    np.testing.assert_array_equal(never.covariance, SCALES**2)
 
 
-def test_a_guess_is_a_covariance():
-    found = bounded(np.array([[4.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 0.5]]))
-    np.testing.assert_allclose(np.diag(found), [1.0, 1e-10, 0.5])
+@pytest.mark.parametrize("correlation", [0.0, 0.9999])
+@pytest.mark.parametrize("scales", [(1.0, 1.0), (1e-9, 1e9), (60.0, 1e-6)])
+@pytest.mark.parametrize("wrong", [1e-3, 0.1, 1.0, 1e3])
+def test_the_covariance_is_measured_from_any_guess(correlation, scales, wrong):
+    """Scales of the prior are three times those of the posterior, and the first guess is wrong."""
+    covariance = np.array([[1.0, correlation], [correlation, 1.0]]) * np.outer(scales, scales)
+    unit = np.linalg.inv(np.array([[1.0, correlation], [correlation, 1.0]]))
+    precision = unit / np.outer(scales, scales)
+    centre = 300.0 * np.array(scales)
+    guess = Shape(3 * np.array(scales), wrong * np.eye(2)).turned(wrong * np.eye(2))
+    found = measured(gaussian(precision, centre), centre, guess)
+    np.testing.assert_allclose(found.shape.covariance, covariance, rtol=1e-5)
+    assert found.shape.log_det == pytest.approx(
+        np.log(1 - correlation**2) + 2 * np.log(scales).sum(), abs=1e-5
+    )
+    assert found.dome
 
 
-@pytest.mark.parametrize("function", [solved, correlated])
-def test_a_diagonal_is_the_matrix_that_it_stands_for(function):
-    variances, x = np.array([0.1, 0.5, 0.9]), np.array([1.0, -2.0, 3.0])
-    np.testing.assert_allclose(function(variances, x), function(np.diag(variances), x))
-    assert log_det(variances) == pytest.approx(log_det(np.diag(variances)))
+def test_a_narrow_peak_on_a_wide_hill_is_measured_as_narrow():
+    """A guess of the hill's width does not see the peak by its gradients: the density tells."""
+
+    def evaluate(x):
+        hill, peak = -12 - 0.5 * (x**2).sum(1), -0.5 * (x**2).sum(1) / 1e-6
+        share = 1 / (1 + np.exp(np.clip(hill - peak, -700, 700)))
+        return np.logaddexp(hill, peak), -x * (share[:, None] / 1e-6 + 1 - share[:, None])
+
+    found = measured(evaluate, np.zeros(3), Shape(np.ones(3), np.eye(3)))
+    np.testing.assert_allclose(np.diag(found.shape.covariance), 1e-6, rtol=0.01)
+
+
+def test_a_wall_beside_the_mode_is_not_stepped_through():
+    def evaluate(x):
+        inside = np.abs(x) < 1e-3
+        density = np.where(inside.all(1), -0.5 * (x**2).sum(1) / 1e-8, -np.inf)
+        return density, np.where(inside, -x / 1e-8, 0.0)
+
+    found = measured(evaluate, np.zeros(2), Shape(np.ones(2), np.eye(2)))
+    np.testing.assert_allclose(found.shape.covariance, 1e-8 * np.eye(2), atol=1e-13)
+
+
+def test_a_saddle_and_a_slope_are_no_dome():
+    saddle = measured(gaussian(np.diag([1.0, -1.0])), np.zeros(2), Shape(np.ones(2), np.eye(2)))
+    assert not saddle.dome
+    slope = measured(lambda x: (x[:, 0], np.ones_like(x)), np.zeros(1), Shape(ONES[:1], np.eye(1)))
+    assert not slope.dome
+    np.testing.assert_allclose(slope.shape.covariance, 1.0)
+
+
+def test_newtons_step_leads_to_the_mode():
+    precision, centre = np.array([[2.0, 0.5], [0.5, 3.0]]) * 1e12, np.array([3e-6, -1e-6])
+    shape = Shape(np.full(2, 1e-6), np.eye(2))
+    found = measured(gaussian(precision, centre), np.zeros(2), shape)
+    np.testing.assert_allclose(found.shape.steps(found.slope[None])[0], centre, rtol=1e-6)
+
+
+def test_a_guess_is_a_covariance_no_wider_than_the_prior():
+    scale = np.array([10.0, 1.0, 0.1])
+    found = Shape.guess(scale, np.array([[4.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 0.5]]))
+    np.testing.assert_allclose(np.diag(found.covariance), [100.0, 1e-24, 0.005])
+
+
+def test_a_diagonal_is_the_matrix_that_it_stands_for():
+    scale, factor = np.array([0.1, 0.5, 0.9]), np.array([2.0, 3.0, 4.0])
+    x = np.array([[1.0, -2.0, 3.0]])
+    one, other = Shape(scale, factor), Shape(scale, np.diag(factor))
+    np.testing.assert_allclose(one.steps(x), other.steps(x))
+    np.testing.assert_allclose(one.pulled(x), other.pulled(x))
+    assert one.square(x[0]) == pytest.approx(other.square(x[0]))
+    assert one.log_det == pytest.approx(other.log_det)
+    np.testing.assert_allclose(np.diag(one.covariance), other.covariance)
