@@ -1,12 +1,29 @@
 """`python -m odecal` is the command line."""
 
+import os
 import sys
 
 # The working folder, which Python looks at first here: what lies there is not to hide a module.
-if not sys.flags.safe_path:
+if __name__ == "__main__" and not sys.flags.safe_path:
     sys.path.append(sys.path.pop(0))
 
-from odecal._cli import main
+from odecal._stop import Stop
+
+
+def main() -> None:
+    """Run the command line, and end at once where it fails, though programs may be compiling."""
+    with Stop() as stop:
+        from odecal import _cli
+
+        try:
+            _cli.main(stop)
+        except SystemExit as end:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            if end.code:
+                os._exit(end.code if isinstance(end.code, int) else 1)
+            raise
+
 
 if __name__ == "__main__":
     main()

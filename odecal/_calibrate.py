@@ -2,7 +2,6 @@
 
 import time
 import warnings
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from odecal._journal import FileJournal
     from odecal._model import Model
     from odecal._pipeline import Begun, Plan
+    from odecal._progress import Progress
     from odecal._system import System
 
 # The target acceptance rate where there is a hierarchy.
@@ -37,13 +37,15 @@ def calibrate(
     num_samples: int = 1000,
     seed: int = 0,
     path: str | Path | None = None,
-    progress: bool = True,
+    progress: "bool | Progress" = True,
 ) -> "xr.DataTree":
     """Calibrate a system to observations: draw from the posterior of its parameters.
 
     With a `path` the run is recorded as it goes, in blocks, in a journal beside that file; if the
     process is killed, [`resume`][odecal.resume] goes on. If it is interrupted (Ctrl-C) once it
-    samples, what has been drawn until then is returned, with the attribute `complete` 0.
+    samples, what has been drawn until then is returned, with the attribute `complete` 0. If
+    something fails after that, what has been drawn is kept in a journal, also without a `path`, and
+    the message says where.
 
     Args:
         system: the system, an instance of a `System` subclass.
@@ -57,7 +59,7 @@ def calibrate(
         num_samples: draws of each chain.
         seed: the random seed: the same seed on the same machine gives the same draws.
         path: a netCDF file that the result is saved in; None keeps it in memory.
-        progress: whether progress is shown.
+        progress: whether progress is shown, or what shows it.
 
     Returns:
         A tree with the groups `posterior`, `sample_stats`, `posterior_predictive`,
@@ -78,11 +80,14 @@ def calibrate(
         OutputError: if the file or its journal cannot be written, or an unfinished run is there.
     """
     from odecal._names import check_dims
-    from odecal._pipeline import Begun, Plan
+    from odecal._pipeline import Plan
+    from odecal._rescue import MemoryJournal
 
     began = time.perf_counter()
     system = as_system(system)
     run = _checked_run(sampler or NUTS(), num_chains, num_warmup, num_samples, seed)
+    if path is not None:
+        _check_apart(Path(path), system.data if observations is None else observations)
     journal = None if path is None else _new_journal(Path(path))
     try:
         model = compile(system, shipped(system) if observations is None else observations, solve)
@@ -95,8 +100,8 @@ def calibrate(
         model, note = _with_choices(model, int(seed), progress)
         plan = Plan(model, sampler or _usual_sampler(model), run, int(seed), note)
         if journal is None or path is None:
-            return _finish(plan, Begun(), began, progress)
-        return _saved(plan, journal, Path(path), began, progress)
+            return _finish(plan, MemoryJournal(plan), began, progress)
+        return _saved(plan, journal, Path(path).absolute(), began, progress)
     except BaseException:
         if journal is not None and not journal.begun:
             journal.remove()  # nothing in it is worth going on with
@@ -104,7 +109,7 @@ def calibrate(
 
 
 def resume(
-    path: str | Path, system: "System | None" = None, *, progress: bool = True
+    path: str | Path, system: "System | None" = None, *, progress: "bool | Progress" = True
 ) -> "xr.DataTree":
     """Go on with a run that was killed or interrupted, to the end that it would have had.
 
@@ -114,7 +119,7 @@ def resume(
     Args:
         path: the netCDF file that the run was to be saved in.
         system: the system, if it has overrides, or its class cannot be found by its name.
-        progress: whether progress is shown.
+        progress: whether progress is shown, or what shows it.
 
     Returns:
         The result, which is also saved; see [`calibrate`][odecal.calibrate].
@@ -127,7 +132,7 @@ def resume(
 
     began, path = time.perf_counter(), Path(path)
     if journal_path(path).exists():
-        journal = FileJournal(journal_path(path))
+        journal = FileJournal(journal_path(path.absolute()))
         data = journal.part("plan")
         if data is None:
             journal.remove()
@@ -135,11 +140,15 @@ def resume(
         plan = plan_from_bytes(data, path, system)
     else:
         plan, journal = _reopened(path, system, more=0)
-    return _saved(plan, journal, path, began, progress)
+    return _saved(plan, journal, path.absolute(), began, progress)
 
 
 def extend(
-    path: str | Path, num_samples: int, system: "System | None" = None, *, progress: bool = True
+    path: str | Path,
+    num_samples: int,
+    system: "System | None" = None,
+    *,
+    progress: "bool | Progress" = True,
 ) -> "xr.DataTree":
     """Add draws to a finished run.
 
@@ -147,7 +156,7 @@ def extend(
         path: the netCDF file of the run.
         num_samples: how many draws to add to each chain.
         system: the system, if it has overrides, or its class cannot be found by its name.
-        progress: whether progress is shown.
+        progress: whether progress is shown, or what shows it.
 
     Returns:
         The result, old draws and new, which replaces the file; see
@@ -160,7 +169,7 @@ def extend(
     began, path = time.perf_counter(), Path(path)
     _check_count("extend", "num_samples", num_samples, 1)
     plan, journal = _reopened(path, system, more=num_samples)
-    return _saved(plan, journal, path, began, progress)
+    return _saved(plan, journal, path.absolute(), began, progress)
 
 
 def shipped(system: "System") -> Any:
@@ -189,25 +198,34 @@ def _usual_sampler(model: "Model") -> AbstractSampler:
     return NUTS(target_acceptance_rate=_CAREFUL, metric=LowRankMetric())
 
 
-def _with_choices(model: "Model", seed: int, progress: bool) -> "tuple[Model, str]":
+def _with_choices(model: "Model", seed: int, progress: "bool | Progress") -> "tuple[Model, str]":
     """The model with what is left to be chosen: the adjoint, and centrings."""
     from odecal._choose import choose_adjoint
     from odecal._informed import informed
-    from odecal._progress import Progress, shown_progress
 
-    with shown_progress() if progress else Progress() as shown:
+    with _shown(progress) as shown:
         choice = choose_adjoint(model, seed, shown)
         solve = replace(model.solve, adjoint=choice.adjoint)
         return informed(replace(model, solve=solve), seed, shown), choice.note()
 
 
-def _finish(plan: "Plan", journal: "Begun", began: float, progress: bool) -> "xr.DataTree":
-    """Run a plan to its end."""
-    from odecal._pipeline import execute
+def _shown(progress: "bool | Progress") -> "Progress":
+    """What shows progress."""
     from odecal._progress import Progress, shown_progress
 
-    with ExitStack() as stack:
-        shown = stack.enter_context(shown_progress() if progress else Progress())
+    if isinstance(progress, Progress):
+        return progress
+    return shown_progress() if progress else Progress()
+
+
+def _finish(
+    plan: "Plan", journal: "Begun", began: float, progress: "bool | Progress"
+) -> "xr.DataTree":
+    """Run a plan to its end."""
+    from odecal._pipeline import execute
+    from odecal._rescue import kept
+
+    with kept(journal), _shown(progress) as shown:
         tree = execute(plan, journal, shown)
     tree.attrs["wall_time_seconds"] = time.perf_counter() - began
     if not tree.attrs["complete"]:
@@ -221,26 +239,39 @@ def _finish(plan: "Plan", journal: "Begun", began: float, progress: bool) -> "xr
 
 
 def _saved(
-    plan: "Plan", journal: "FileJournal", path: Path, began: float, progress: bool
+    plan: "Plan", journal: "FileJournal", path: Path, began: float, progress: "bool | Progress"
 ) -> "xr.DataTree":
     """Run a plan to its end, save the result, and let go of the journal."""
     from odecal._record import plan_to_bytes
+    from odecal._rescue import kept
     from odecal._save import save
 
     try:
         journal.record_plan(plan_to_bytes(plan))
         tree = _finish(plan, journal, began, progress)
-        save(tree, path)
+        with kept(journal):
+            save(tree, path)
         journal.remove()
     finally:
         journal.close()
     return tree
 
 
+def _check_apart(path: Path, observations: Any) -> None:
+    """Refuse to write over the table that is read."""
+    for table in (observations, *(getattr(observations, x, None) for x in ("data", "doses"))):
+        both = isinstance(table, (str, Path)) and path.exists() and Path(table).exists()
+        if both and path.samefile(table):
+            raise OutputError(
+                f"The output {path} is the table {table}, which it would replace. Expected another "
+                "path. Choose one."
+            )
+
+
 def _new_journal(path: Path) -> "FileJournal":
     """The journal of a run that begins."""
     from odecal._journal import FileJournal, journal_path
-    from odecal._save import check_output
+    from odecal._output import check_output
 
     check_output(path)
     if journal_path(path).exists():
@@ -248,7 +279,7 @@ def _new_journal(path: Path) -> "FileJournal":
             f"An unfinished run to {path} is there, in {journal_path(path)}. Go on with it "
             f"(odecal resume {path}, or odecal.resume), or delete that file to start afresh."
         )
-    return FileJournal(journal_path(path))
+    return FileJournal(journal_path(path.absolute()))
 
 
 def _reopened(path: Path, system: "System | None", more: int) -> tuple["Plan", "FileJournal"]:
@@ -269,7 +300,7 @@ def _reopened(path: Path, system: "System | None", more: int) -> tuple["Plan", "
             f"{type(plan.sampler).__name__} cannot add draws to a run. Start a new run with a "
             "larger num_samples."
         )
-    journal = FileJournal(journal_path(path))
+    journal = FileJournal(journal_path(path.absolute()))
     journal.record_start(checkpoint.warm_start)
     journal.record(checkpoint.snapshot)
     return plan, journal

@@ -1,6 +1,5 @@
 """The command line: thin commands over the library."""
 
-import signal
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from odecal._cli_find import find_system, shipped_systems
 from odecal._cli_show import say, show_comparison, show_summary, show_systems
+from odecal._stop import Stop
 
 app = typer.Typer(
     name="odecal",
@@ -46,18 +46,23 @@ OtherSystemOption = Annotated[
 ResultArgument = Annotated[Path, typer.Argument(metavar="FILE.nc", help="A saved calibration.")]
 
 
-def main() -> None:
-    """Run the command line: one clear message and status 1 for a mistake, no traceback."""
+def main(stop: Stop | None = None) -> None:
+    """Run the command line: one clear message and status 1 for a mistake, no traceback.
+
+    Args:
+        stop: what a signal does; None makes one.
+    """
     from odecal._errors import OdecalError
 
+    if stop is None:
+        with Stop() as own:
+            main(own)
+        return
     try:
-        app()
+        app(obj=stop)
     except OdecalError as error:
         print(f"odecal: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("odecal: interrupted before there was a result to write.", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
 
 
 @app.command()
@@ -68,6 +73,7 @@ def systems() -> None:
 
 @app.command()
 def calibrate(
+    context: typer.Context,
     system: SystemArgument,
     out: Annotated[Path, typer.Option("--out", help="The netCDF file to write.")],
     data: DataOption = None,
@@ -108,10 +114,10 @@ def calibrate(
     A run that is killed goes on with odecal resume.
     """
     from odecal._cli_settings import change_solve, make_sampler
-    from odecal._save import check_output
+    from odecal._output import check_output
 
     check_output(out)
-    _prepare()
+    progress = _prepare(context.obj, out)
     import odecal
 
     usual = sampler == "nuts" and metric is None and not settings
@@ -127,40 +133,46 @@ def calibrate(
         num_samples=num_samples,
         seed=seed,
         path=out,
+        progress=progress,
     )
-    _show_saved(posterior, out)
+    _show_saved(posterior, out, context.obj)
 
 
 @app.command()
-def resume(file: ResultArgument, system: OtherSystemOption = None) -> None:
+def resume(context: typer.Context, file: ResultArgument, system: OtherSystemOption = None) -> None:
     """Go on with a run that was killed or interrupted."""
-    _prepare()
+    progress = _prepare(context.obj, file)
     import odecal
 
-    _show_saved(odecal.resume(file, find_system(system) if system else None), file)
+    found = find_system(system) if system else None
+    _show_saved(odecal.resume(file, found, progress=progress), file, context.obj)
 
 
 @app.command()
 def extend(
+    context: typer.Context,
     file: ResultArgument,
     num_samples: Annotated[int, typer.Option(min=1, help="Draws to add to each chain.")],
     system: OtherSystemOption = None,
 ) -> None:
     """Add draws to a finished run."""
-    _prepare()
+    progress = _prepare(context.obj, file)
     import odecal
 
-    _show_saved(odecal.extend(file, num_samples, find_system(system) if system else None), file)
+    found = find_system(system) if system else None
+    _show_saved(odecal.extend(file, num_samples, found, progress=progress), file, context.obj)
 
 
 @app.command()
 def summary(
+    context: typer.Context,
     file: ResultArgument,
     every: Annotated[
         bool, typer.Option("--all", help="Print every row, also of each of many groups.")
     ] = False,
 ) -> None:
     """Print the summary of a saved calibration."""
+    context.obj.does("reading the result")
     import odecal
 
     show_summary(odecal.load(file), every)
@@ -168,6 +180,7 @@ def summary(
 
 @app.command()
 def plot(
+    context: typer.Context,
     file: ResultArgument,
     out: Annotated[Path, typer.Option("--out", help="The PNG file to write.")],
     vpc: Annotated[
@@ -178,10 +191,12 @@ def plot(
     ] = False,
 ) -> None:
     """Draw the data and the posterior predictive bands."""
+    context.obj.does("drawing")
     from odecal._errors import SettingsError
+    from odecal._output import check_output
     from odecal._plot import plot_fit
     from odecal._plot_population import plot_vpc
-    from odecal._save import check_output, load
+    from odecal._save import load
 
     if log and not vpc:
         raise SettingsError(
@@ -198,6 +213,7 @@ def plot(
 
 @app.command()
 def compare_adjoints(
+    context: typer.Context,
     system: SystemArgument,
     out: Annotated[Path, typer.Option("--out", help="The netCDF file to write.")],
     data: DataOption = None,
@@ -212,10 +228,11 @@ def compare_adjoints(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Compare gradient strategies on a system: time, memory, error."""
+    context.obj.does("comparing adjoints")
     import odecal
     from odecal._cli_settings import make_adjoint
+    from odecal._output import check_output
     from odecal._plot import plot_comparison
-    from odecal._save import check_output
 
     check_output(out)
     if figure is not None:
@@ -225,6 +242,7 @@ def compare_adjoints(
     chosen = {name.replace("-", "_"): make_adjoint(name) for name in adjoint or ()} or None
     comparison = odecal.compare_adjoints(target, observations, adjoints=chosen, seed=seed)
     odecal.save(comparison, out)
+    context.obj.saved(out)
     show_comparison(comparison)
     say(f"Saved {out}")
     if figure is not None:
@@ -242,26 +260,29 @@ def _observations(
     return Observations(source, time=time, ignore=tuple(ignore or ()), doses=doses)
 
 
-def _prepare() -> None:
-    """Set JAX up, and take a request to end (SIGTERM) as Ctrl-C: what is done is saved."""
+def _prepare(stop: Stop, out: Path) -> Any:
+    """Set JAX and the messages up; the progress of a run to a file, which a signal may end."""
+    stop.does("loading JAX")
+    stop.writes(out, out.with_name(out.name + ".partial"))
     from odecal._cli_settings import prepare_jax
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
 
     def in_a_line(message: Any, *_: Any, **__: Any) -> str:
         return f"odecal: {message}\n"
 
     warnings.formatwarning = in_a_line
-    signal.signal(signal.SIGTERM, interrupt)
     prepare_jax()
+    stop.does("reading the system and its data")
+    from odecal._cli_progress import StoppableProgress
+
+    return StoppableProgress(stop)
 
 
-def _show_saved(posterior: Any, out: Path) -> None:
-    """Print the summary of a result that has been saved; status 130 if it is not complete."""
+def _show_saved(posterior: Any, out: Path, stop: Stop) -> None:
+    """Print the summary of a result that has been saved; status 130 or 143 if not complete."""
+    stop.saved(out)
     if "posterior" in posterior.children:
         show_summary(posterior)
     say(f"Saved {out}")
     if not posterior.attrs["complete"]:
         say(f"The run is not complete. To go on: odecal resume {out}")
-        sys.exit(130)
+        sys.exit(stop.status)

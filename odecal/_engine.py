@@ -178,7 +178,7 @@ class Engine:
                 size = _next_size(count, seconds)
                 progress.update(snapshot.done, draws.stats)
         except KeyboardInterrupt:
-            return self.chains(snapshot), False
+            return self.chains(snapshot), snapshot.done >= total
         return self.chains(snapshot), True
 
     def _check(self, snapshot: Snapshot) -> None:

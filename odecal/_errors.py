@@ -31,6 +31,10 @@ class OutputError(OdecalError, OSError):
     """A result cannot be written where it was asked for, or read from where it should be."""
 
 
+class JournalError(OutputError):
+    """The journal of a run cannot be used; the message says where what has been drawn is kept."""
+
+
 def listed(names: Iterable[object]) -> str:
     """Names for a message: `hare, lynx`, or `(none)`."""
     return ", ".join(str(name) for name in names) or "(none)"

@@ -65,7 +65,9 @@ def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> np.n
     keys = jax.random.split(key_of(stream.prior), NUM_CANDIDATES)
     candidates = np.asarray(jax.jit(jax.vmap(flat.sample_prior))(keys))
     starts = finder(candidates, stream.starts, _PILOT.num_chains).starts
-    chains, _ = engine.go_on(engine.begin(starts), Progress(), Journal())
+    chains, complete = engine.go_on(engine.begin(starts), Progress(), Journal())
+    if not complete:
+        raise KeyboardInterrupt  # nothing that is kept has been drawn yet
     return np.asarray(chains.positions).reshape(-1, flat.dim)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from odecal._engine import Snapshot
-from odecal._errors import OutputError
+from odecal._errors import JournalError, OutputError
 from odecal._kept import (
     Kept,
     Rows,
@@ -19,6 +19,7 @@ from odecal._kept import (
     warm_start_to_bytes,
 )
 from odecal._pipeline import Begun
+from odecal._rescue import rescued
 from odecal._start import WarmStart
 
 _TABLES = {"part": "name TEXT", "state": "done INTEGER", "block": "done INTEGER"}
@@ -50,6 +51,10 @@ class FileJournal(Begun):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.begun = False  # whether this process has recorded a state
+        self._there = False  # whether there is a state in the file
+        self._plan: bytes | None = None
+        self._found: WarmStart | None = None
+        self._latest: Snapshot | None = None
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise OutputError(
                 f"The journal of the run, {path}, is no plain file. Expected the one that odecal "
@@ -106,31 +111,48 @@ class FileJournal(Begun):
     def warm_start(self) -> WarmStart | None:
         """Where the chains started. See the base class."""
         data = self.part("warm_start")
-        return None if data is None else warm_start_from_bytes(data)
+        self._found = None if data is None else warm_start_from_bytes(data)
+        return self._found
 
     def snapshot(self) -> Snapshot | None:
         """The run so far. See the base class."""
         with self._told():
-            return read_kept(self._database).snapshot()
+            self._latest = read_kept(self._database).snapshot()
+        self._there = self._latest is not None
+        return self._latest
 
     # Writing.
 
     def record_plan(self, plan: bytes) -> None:
         """Keep what the run is."""
+        self._plan = plan
         self._write([("part", "plan", plan)])
 
     def record_start(self, found: WarmStart) -> None:
         """Keep where the chains start. See the base class."""
+        self._found = found
         self._write([("part", "warm_start", warm_start_to_bytes(found))])
 
     def record(self, snapshot: Snapshot) -> None:
         """Keep the last block. See the base class."""
+        self._latest = snapshot
         rows: Rows = [("state", snapshot.done, snapshot_to_bytes(snapshot))]
         if snapshot.blocks:
             block = snapshot.blocks[-1]
             rows.append(("block", snapshot.done, block_to_bytes(block)))
         self._write(rows)
-        self.begun = True
+        self.begun = self._there = True
+
+    def kept(self) -> str:
+        """Where what has been drawn is kept: here, or elsewhere if this has gone. See the base."""
+        if self._there and self.path.exists():
+            return (
+                f"What has been drawn is kept in {self.path}. Go on with odecal resume "
+                f"{self.path.with_suffix('')}"
+            )
+        if self._plan is None or self._found is None or self._latest is None:
+            return ""
+        return rescued(self._plan, self._found, self._latest)
 
     def _write(self, rows: Rows) -> None:
         """Write rows of tables, all or nothing."""
@@ -170,10 +192,9 @@ class FileJournal(Begun):
                     f"Another process is working on the run in {self.path}. Wait for it to end, or "
                     "stop it."
                 ) from None
-            raise OutputError(
-                f"The journal of the run, {self.path}, cannot be used: {error}. What it held "
-                "before is still there. Free some space or mend its permissions, and go on with "
-                f"odecal resume {self.path.with_suffix('')}"
+            raise JournalError(
+                f"The journal of the run, {self.path}, cannot be used: {error}. Free some space, "
+                f"or mend its folder or its permissions. {self.kept()}".strip()
             ) from None
 
 

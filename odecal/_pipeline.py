@@ -95,6 +95,10 @@ class Begun(Journal):
             found: the starting points.
         """
 
+    def kept(self) -> str:
+        """Where what has been drawn is kept and how to go on, in words; empty if it is nowhere."""
+        return ""
+
 
 def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
     """Run a calibration from where it stands to its end.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odecal._output import check_output, replaced
 from odecal._plot_population import _time_of
-from odecal._save import check_output
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,7 +53,8 @@ def plot_fit(posterior: "xr.DataTree", path: str | Path | None = None) -> "Figur
     system = posterior.attrs.get("system", "")
     figure.suptitle(f"{system}: data and posterior predictions{more}")
     if target is not None:
-        figure.savefig(target, dpi=150)
+        with replaced(target) as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
     return figure
 
 
@@ -231,5 +232,6 @@ def plot_comparison(comparison: "xr.Dataset", path: str | Path | None = None) ->
     tolerances = ", ".join(f"{x:.0e}" for x in comparison.tolerance.values)
     figure.suptitle(f"{system}: medians over {comparison.sizes['draw']} draws at rtol {tolerances}")
     if target is not None:
-        figure.savefig(target, dpi=150)
+        with replaced(target) as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
     return figure

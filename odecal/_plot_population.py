@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._errors import OutputError
-from odecal._save import check_output
+from odecal._output import check_output, replaced
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,7 +72,8 @@ def plot_vpc(
     axes[0].legend(frameon=False, fontsize="small")
     figure.suptitle(f"{posterior.attrs.get('system', '')}: visual predictive check")
     if target is not None:
-        figure.savefig(target, dpi=150)
+        with replaced(target) as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
     return figure
 
 

@@ -1,51 +1,15 @@
 """Results to netCDF files and back, whole or not at all."""
 
-import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odecal._errors import OutputError
+from odecal._output import check_output, replaced
 from odecal._seal import is_sealed, seal
 
 if TYPE_CHECKING:
     import xarray as xr
-
-
-def check_output(path: str | Path, suffix: str = ".nc") -> Path:
-    """Make sure, before long work, that a file can be written there.
-
-    Args:
-        path: the path of the file.
-        suffix: how its name must end.
-
-    Returns:
-        The path.
-
-    Raises:
-        OutputError: if the folder is not there or cannot be written, or the name ends otherwise.
-    """
-    path = Path(path)
-    if path.suffix != suffix:
-        raise OutputError(f"The output {path} should end in {suffix}. Got `{path.name}`.")
-    if path.is_dir():
-        raise OutputError(f"The output {path} is a folder. Expected the path of a file.")
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise OutputError(
-            f"The folder of the output {path} does not exist. Expected an existing folder. "
-            f"Make it first: mkdir -p {path.parent}"
-        )
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"The folder of the output {path} cannot be written: {error.strerror}. Choose another "
-            "folder, or change its permissions."
-        ) from None
-    return path
 
 
 def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
@@ -69,25 +33,16 @@ def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
             f"Dataset. Got a {type(posterior).__name__}."
         )
     path = check_output(path)
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=".", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
     try:
-        with warnings.catch_warnings():
+        with replaced(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*has a space in its name")  # see _with_coords
             posterior.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(posterior))
-        seal(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
+            seal(temporary)
+    except Exception as error:  # whatever netCDF4 and xarray find wrong
         raise OutputError(
             f"The result could not be written to {path}: {error}. Nothing was left there. Free "
             "some space or choose another place, and save again."
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -177,10 +132,3 @@ def _encoding(data: Any) -> dict[str, Any]:
     if isinstance(data, xr.Dataset):
         return of(data)
     return {node.path: of(node.dataset) for node in data.subtree if of(node.dataset)}
-
-
-def _umask() -> int:
-    """The process's mask of permissions, which a temporary file does not follow."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -232,7 +232,7 @@ def test_a_signal_leaves_a_valid_file(folder):
             time.sleep(2.0)
             process.send_signal(signal.SIGTERM)
     out = process.stdout.read()
-    assert process.wait() == 130
+    assert process.wait() == 128 + signal.SIGTERM
     assert "odecal resume long.nc" in out
     tree = xr.open_datatree(folder / "long.nc")
     assert tree.attrs["complete"] == 0
@@ -332,7 +332,7 @@ def test_a_mistake_gives_one_message(command, message, tmp_path, monkeypatch, ca
     before = set(tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["odecal", *command.split()])
-    monkeypatch.setattr(_cli, "_prepare", lambda: None)
+    monkeypatch.setattr(_cli, "_prepare", lambda *_: False)
     with pytest.raises(SystemExit) as stop:
         _cli.main()
     text = capsys.readouterr().err
@@ -354,7 +354,7 @@ def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
     import tempfile
 
     from odecal._errors import OutputError
-    from odecal._save import check_output
+    from odecal._output import check_output
 
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
