@@ -20,6 +20,7 @@ from odecal.adjoints._interpolating import Interpolating as Interpolating
 from odecal.adjoints._jumps import Crossing as Crossing
 from odecal.adjoints._jumps import Jumps as Jumps
 from odecal.adjoints._jumps import Schedule as Schedule
+from odecal.adjoints._limits import limited as limited
 from odecal.adjoints._problem import Problem as Problem
 from odecal.adjoints._properties import Mode as Mode
 from odecal.adjoints._properties import Monomial as Monomial

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from odecal.adjoints._batches import any_of_batch
+from odecal.adjoints._limits import ahead
 
 # What is made of an accepted step: from what has been seen, whether the step counts, the times of
 # its start and end, and the solver's dense information, to what has been seen.
@@ -133,7 +134,7 @@ def _step(road: Road, place: Place) -> tuple[Place, jax.Array, tuple[jax.Array, 
     """Try one step, as far as the next stop at most."""
     solver, last = road.solver, len(road.stops) - 1
     stop = road.stops[jnp.minimum(place.stop, last)]
-    end = jnp.minimum(place.s + place.length, stop)
+    end = ahead(road.controller, place.s, jnp.minimum(place.s + place.length, stop))
     z1, error, dense, solver_state, _ = solver.step(
         road.term, place.s, end, place.z, None, place.solver_state, place.jumped
     )

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
 from odecal.adjoints._course import Course
 from odecal.adjoints._jumps import Jumps, Schedule, rows_at
+from odecal.adjoints._limits import in_unit_time
 from odecal.adjoints._problem import Problem
 
 
@@ -123,6 +124,7 @@ def _solve_stretch(
         t1=jnp.ones_like(start),
         dt0=None,
         saveat=diffrax.SaveAt(ts=jnp.append(inside, 1.0)),
+        stepsize_controller=in_unit_time(problem.stepsize_controller, start, width),
         jumps=None,
     )
     solution = solve(unit, y, (given, start, width))

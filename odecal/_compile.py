@@ -46,6 +46,7 @@ def compile(system: "System", observations: Any, solve: Solve | None = None) -> 
         )
     model = Model(system, read_experiment(observations, system), solve or system.solve)
     _check_events(model)
+    _check_steps(model)
     model.hierarchy.check()
     with model.precision():
         for name, series in model.experiment.series.items():
@@ -62,6 +63,26 @@ def _check_events(model: Model) -> None:
             f"{type(model.solve.solver).__name__} and {type(strategy).__name__}. Expected "
             "odecal.adjoints.ExplicitForward() with diffrax.Tsit5, Dopri5, Dopri8 or Bosh3. Take "
             "odecal.Solve(solver=diffrax.Tsit5())."
+        )
+
+
+def _check_steps(model: Model) -> None:
+    """Refuse fewer steps than an input has turns, at each of which one must end."""
+    most = model.solve.max_steps
+    if most is None or not model.system.declaration.inputs:
+        return
+    limits = model.forward.given.limits
+    if limits is None:
+        return
+    experiment = model.experiment
+    start, end = experiment.t0[:, None], experiment.moments.ts[:, -1:]
+    turns = int(((limits > start) & (limits < end)).sum(axis=1).max())
+    if turns >= most:
+        raise SettingsError(
+            f"Solve(max_steps={most}) cannot be enough: the inputs of "
+            f"{model.system.declaration.name} turn {turns} times, and a step must end at "
+            "each. Expected more steps than that. Take Solve(max_steps=None), which counts "
+            "them in, or sample the inputs less often."
         )
 
 

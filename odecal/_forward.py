@@ -102,7 +102,9 @@ class Forward:
     def given(self) -> Given:
         """Doses and inputs, with a leading axis of individuals."""
         declaration, kinds = self.system.declaration, self.drive.kinds
-        return arrays_of(self.experiment, declaration, kinds, np.dtype(self.settings.dtype))
+        settings = self.settings
+        dtype = np.dtype(settings.dtype)
+        return arrays_of(self.experiment, declaration, kinds, settings.rtol, dtype)
 
     @cached_property
     def order(self) -> np.ndarray:

@@ -23,11 +23,14 @@ class Given(NamedTuple):
         inputs: the times of the samples of each input, of shape (sample,), and the coefficients of
             its interpolation, of shape (sample, coefficient).
         late: below which rank the times to keep see the doses of the same time.
+        limits: times that no step of a solve may pass, of shape (limit,); unused ones at infinity.
+            None for none.
     """
 
     doses: dict[str, Any]
     inputs: dict[str, tuple[Any, Any]]
     late: Any
+    limits: Any = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,18 @@ class Kinds:
     ordered: bool = False
 
 
-def arrays_of(experiment: Experiment, declaration: Declaration, kinds: Kinds, dtype: Any) -> Given:
-    """What is given to each individual, with a leading axis of individuals."""
+def arrays_of(
+    experiment: Experiment, declaration: Declaration, kinds: Kinds, rtol: float, dtype: Any
+) -> Given:
+    """What is given to each individual, with a leading axis of individuals.
+
+    Args:
+        experiment: the observations.
+        declaration: the system.
+        kinds: what the doses are like.
+        rtol: the relative tolerance of a solve.
+        dtype: the floating type to compute in.
+    """
     count = len(experiment.individuals)
     doses = _padded_doses(experiment.doses, count) if kinds.doses else {}
     inputs = {
@@ -65,6 +78,7 @@ def arrays_of(experiment: Experiment, declaration: Declaration, kinds: Kinds, dt
         {name: np.asarray(x, dtype) for name, x in doses.items()},
         {name: (np.asarray(t, dtype), np.asarray(x, dtype)) for name, (t, x) in inputs.items()},
         None,
+        limits_of(experiment, declaration, rtol, dtype) if inputs else None,
     )
 
 
@@ -154,6 +168,30 @@ def _padded_samples(
         every.append((np.append(times, later), np.concatenate([coefficients, last])))
     times, coefficients = zip(*every, strict=True)
     return np.stack(times), np.stack(coefficients)
+
+
+def limits_of(
+    experiment: Experiment, declaration: Declaration, rtol: float, dtype: Any
+) -> np.ndarray | None:
+    """Times that no step may pass, of shape (individual, limit), rising; None where there are none.
+
+    An input is smooth between them: what it does is seen by the stages of a step that is as long.
+    """
+    count = len(experiment.individuals)
+    every = [np.zeros((0, 2))]
+    for name, c in declaration.inputs.items():
+        s = experiment.inputs[name]
+        turns = c.interpolation.turns(s.individual, s.times, s.values, rtol)
+        times = s.times[turns].astype(dtype)
+        every.append(np.stack([s.individual[turns], times], axis=1))
+    who, times = np.unique(np.concatenate(every), axis=0).T
+    who = who.astype(int)
+    if not len(who):
+        return None
+    place = _places(who)
+    limits = np.full((count, int(place.max()) + 1), np.inf, dtype)
+    limits[who, place] = times
+    return limits
 
 
 def _rows_of(samples: Samples, count: int) -> list[slice]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._errors import SettingsError
-from odecal.adjoints import AbstractAdjoint, ExplicitForward, Forward, as_adjoint
+from odecal.adjoints import AbstractAdjoint, ExplicitForward, Forward, as_adjoint, limited
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class Solve:
         atol: absolute tolerance of a step, in the unit of the states; well below the smallest
             value of a state that matters.
         max_steps: the largest number of steps; a solve that needs more has failed. None takes the
-            strategy's `usual_max_steps`: 65,536 by `ExplicitForward`, and 4096 by all others.
+            strategy's `usual_max_steps`: 65,536 by `ExplicitForward`, and 4096 by all others; and
+            one more for each turn of an input, at which a step must end.
         adjoint: the gradient strategy: one of `odecal.adjoints`, or any `diffrax.AbstractAdjoint`.
             None leaves the choice to [`calibrate`][odecal.calibrate]; elsewhere it is
             `ExplicitForward` where that serves the solver, and `Forward` where it does not.
@@ -52,6 +53,20 @@ class Solve:
     def most_steps(self) -> int:
         """The largest number of steps, as asked for or as the strategy has it."""
         return self.strategy.usual_max_steps if self.max_steps is None else self.max_steps
+
+    def controller(self, limits: Any = None) -> Any:
+        """What chooses the steps.
+
+        Args:
+            limits: times that no step passes, rising, of shape (n,), infinity for none; None for
+                nowhere.
+        """
+        return limited(diffrax.PIDController(rtol=self.rtol, atol=self.atol), limits)
+
+    def most_steps_past(self, limits: Any) -> int:
+        """The largest number of steps, with one more for each of some limits unless asked for."""
+        more = 0 if limits is None or self.max_steps is not None else limits.shape[-1]
+        return self.most_steps + more
 
     @property
     def forward_mode(self) -> bool:

@@ -87,9 +87,13 @@ def solve_system(
         failed = solution.result != diffrax.RESULTS.successful
         return solution.ys, (solution.stats["num_steps"], failed)
 
-    args = (_still_where_unused(field, jumps, (start, y0), p, given), given)
+    own = given
+    if given is not None and not drive.kinds.steady:  # nothing else looks at the limits
+        own = given._replace(limits=None)
+    args = (_still_where_unused(field, jumps, (start, y0), p, own), own)
     # Every array comes through the inputs: what a rule of its own closes over, loops cannot map.
-    inputs = ((y0, args), (start, times), jumps)
+    limits = None if given is None else given.limits
+    inputs = ((y0, args), (start, times, limits), jumps)
     if settings.forward_mode:  # no custom rule of reverse mode may stand in its way
         ys, (num_steps, failed) = solve(inputs)
     else:
@@ -103,14 +107,14 @@ def solve_system(
 def _solved(
     settings: Solve,
     field: Callable[..., jax.Array],
-    span: tuple[jax.Array, jax.Array],
+    span: tuple[jax.Array, jax.Array, jax.Array | None],
     y0__args: tuple[jax.Array, Any],
     jumps: Jumps | None,
 ) -> diffrax.Solution:
     """Solve by the strategy of the settings."""
-    (start, times), (y0, args) = span, y0__args
+    (start, times, limits), (y0, args) = span, y0__args
     saveat = diffrax.SaveAt(ts=times)
-    controller = diffrax.PIDController(rtol=settings.rtol, atol=settings.atol)
+    controller, max_steps = settings.controller(limits), settings.most_steps_past(limits)
     if jumps is not None:
         term = diffrax.ODETerm(lambda t, y, args: field(t, y, *args[0], args[1]))
         problem = Problem(
@@ -121,7 +125,7 @@ def _solved(
             None,
             saveat,
             controller,
-            settings.most_steps,
+            max_steps,
             jumps,
         )
         return settings.strategy.solve_with_jumps(problem, y0, args)
@@ -135,7 +139,7 @@ def _solved(
         args,
         saveat=saveat,
         stepsize_controller=controller,
-        max_steps=settings.most_steps,
+        max_steps=max_steps,
         throw=False,
     )
 

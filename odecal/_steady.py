@@ -122,6 +122,9 @@ def _round(
             jnp.stack([none, cycle.rate + rest, rest]),
         )
 
+    limits = None
+    if given is not None and given.limits is not None:
+        limits = stop_gradient(given.limits - cycle.time)
     problem = Problem(
         diffrax.ODETerm(moved),
         settings.solver,
@@ -129,8 +132,8 @@ def _round(
         stop_gradient(length),
         None,
         diffrax.SaveAt(ts=stop_gradient(ends)),
-        diffrax.PIDController(rtol=settings.rtol, atol=settings.atol),
-        settings.most_steps,
+        settings.controller(limits),
+        settings.most_steps_past(limits),
         Jumps(schedule, lambda t, y, args, add: y + add),
     )
     args = (cycle, p, given)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from odecal._turns import pieces_of, turns
+
 __all__ = ["AbstractInterpolation", "Constant", "Hermite", "Linear"]
 
 
@@ -31,6 +33,20 @@ class AbstractInterpolation(abc.ABC):
         del times
         return values[:, None]
 
+    def turns(
+        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
+    ) -> np.ndarray:
+        """The samples that no step of a solve may pass, by number: all of them unless told better.
+
+        Args:
+            individual: whose each sample is, of shape (n,); not decreasing.
+            times: of shape (n,); rising within an individual.
+            values: of shape (n,).
+            rtol: the relative tolerance of the solve.
+        """
+        del individual, values, rtol
+        return np.arange(len(times))
+
     @abc.abstractmethod
     def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
         """The value at a time."""
@@ -39,6 +55,12 @@ class AbstractInterpolation(abc.ABC):
 @dataclass(frozen=True)
 class Linear(AbstractInterpolation):
     """A straight line from each sample to the next."""
+
+    def turns(
+        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
+    ) -> np.ndarray:
+        """Those between which it is smooth."""
+        return turns(pieces_of(individual, times, values, None), rtol)
 
     def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
         """The value at a time."""
@@ -61,6 +83,15 @@ class Hermite(AbstractInterpolation):
         slopes = PchipInterpolator(times, values).derivative()(times)
         return np.stack([values, slopes], axis=1)
 
+    def turns(
+        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
+    ) -> np.ndarray:
+        """Those between which it is smooth."""
+        edges = np.flatnonzero(np.diff(individual)) + 1
+        parts = zip(np.split(times, edges), np.split(values, edges), strict=True)
+        slopes = np.concatenate([self.coefficients(*part)[:, 1] for part in parts])
+        return turns(pieces_of(individual, times, values, slopes), rtol)
+
     def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
         """The value at a time."""
         if len(times) < 2:
@@ -79,6 +110,13 @@ class Constant(AbstractInterpolation):
     """Each sample holds until the next."""
 
     jumps: ClassVar[bool] = True
+
+    def turns(
+        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
+    ) -> np.ndarray:
+        """None: a solve begins anew where it jumps."""
+        del individual, values, rtol
+        return np.arange(len(times))[:0]
 
     def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
         """The value at a time; at that of a sample, the new one."""

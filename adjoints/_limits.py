@@ -1,0 +1,142 @@
+"""Times that no step may pass, because what drives a system turns there."""
+
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from odecal.adjoints._runge_kutta import row
+
+
+class _State(NamedTuple):
+    """The state of a controller with limits.
+
+    Args:
+        inner: of the controller within.
+        wanted: the length of the next step, had no limit cut it short.
+        passed: how many limits lie behind.
+    """
+
+    inner: Any
+    wanted: jax.Array
+    passed: jax.Array
+
+
+class Limited(diffrax.AbstractAdaptiveStepSizeController[Any, Any]):
+    """A controller whose steps end at the next of some times, if not before.
+
+    Between stages a step sees nothing, so that its estimate of the error knows of no peak that
+    rises and falls there. Unlike `diffrax.ClipStepSizeController` it goes on with the length of
+    step that it had before a limit cut one short, and it searches for no limit at every step.
+
+    Args:
+        controller: chooses the steps otherwise.
+        limits: the times, rising, of shape (n,); infinity for none.
+    """
+
+    controller: Any
+    limits: jax.Array
+
+    @property
+    def rtol(self) -> Any:
+        """That of the controller within."""
+        return self.controller.rtol
+
+    @property
+    def atol(self) -> Any:
+        """That of the controller within."""
+        return self.controller.atol
+
+    @property
+    def norm(self) -> Any:
+        """That of the controller within."""
+        return self.controller.norm
+
+    def wrap(self, direction: Any) -> "Limited":
+        """For a solve backwards in time."""
+        limits = jnp.where(direction > 0, self.limits, -jnp.flip(self.limits))
+        return Limited(self.controller.wrap(direction), limits)
+
+    def ahead(self, t: jax.Array, end: jax.Array) -> jax.Array:
+        """The end of a step from t, with no limit between."""
+        return self._cut(end, jnp.searchsorted(self.limits, t, side="right"))
+
+    def init(
+        self,
+        terms: Any,
+        t0: Any,
+        t1: Any,
+        y0: Any,
+        dt0: Any,
+        args: Any,
+        func: Any,
+        error_order: Any,
+    ) -> tuple[Any, _State]:
+        """The end of the first step, and the first state."""
+        end, inner = self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
+        passed = jnp.searchsorted(self.limits, t0, side="right").astype(jnp.int32)
+        return self._cut(end, passed), _State(inner, jnp.asarray(end - t0), passed)
+
+    def adapt_step_size(
+        self,
+        t0: Any,
+        t1: Any,
+        y0: Any,
+        y1_candidate: Any,
+        args: Any,
+        y_error: Any,
+        error_order: Any,
+        controller_state: _State,
+    ) -> tuple[Any, Any, Any, Any, _State, Any]:
+        """Whether a step is kept, and the next one."""
+        inner, wanted, passed = controller_state
+        keep, start, end, jumped, inner, result = self.controller.adapt_step_size(
+            t0, t1, y0, y1_candidate, args, y_error, error_order, inner
+        )
+        # A step that was cut short says little about the length of the next.
+        length = jnp.asarray(end - start)
+        cut = keep & (t1 < t0 + wanted)
+        length = jnp.where(cut, jnp.maximum(length, wanted), length)
+        last = len(self.limits) - 1
+        here = row(self.limits, jnp.minimum(passed, last)) <= start
+        passed = passed + ((passed <= last) & here).astype(passed.dtype)
+        end = self._cut(start + length, passed)
+        return keep, start, end, jumped, _State(inner, length, passed), result
+
+    def _cut(self, end: jax.Array, passed: jax.Array) -> jax.Array:
+        last = len(self.limits) - 1
+        limit = row(self.limits, jnp.minimum(passed, last))
+        return jnp.where(passed <= last, jnp.minimum(end, limit.astype(end.dtype)), end)
+
+
+def limited(controller: Any, limits: jax.Array | None) -> Any:
+    """A controller whose steps do not pass some times, of which there may be none."""
+    if limits is None or not len(limits):
+        return controller
+    return Limited(controller, limits)
+
+
+def in_unit_time(controller: Any, start: jax.Array, width: jax.Array) -> Any:
+    """The controller of a solve whose time runs from 0 to 1 between start and start + width."""
+    if not isinstance(controller, Limited):
+        return controller
+    limits = (controller.limits - start) / jnp.where(width > 0, width, 1.0)
+    return eqx.tree_at(lambda c: c.limits, controller, limits)
+
+
+def inner(controller: Any) -> Any:
+    """The controller without its limits."""
+    return controller.controller if isinstance(controller, Limited) else controller
+
+
+def backwards(controller: Any, other: Any) -> Any:
+    """Another controller with the limits of this one, of a solve in s = −t."""
+    if not isinstance(controller, Limited):
+        return other
+    return Limited(other, -jnp.flip(controller.limits))
+
+
+def ahead(controller: Any, t: jax.Array, end: jax.Array) -> jax.Array:
+    """The end of a step from t, as far as a controller allows it."""
+    return controller.ahead(t, end) if isinstance(controller, Limited) else end
