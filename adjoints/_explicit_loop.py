@@ -143,7 +143,7 @@ def integrate(
         if taped:
             assert carry.tape is not None
             i = carry.num_steps[0] - carry.num_rejected[0]  # a rejected step is overwritten
-            tried = Tape(carry.start[0], carry.end[0], carry.z[..., 0], carry.num_saved[0])
+            tried = Tape(carry.start[0], carry.end[0], carry.z[:, 0, 0], carry.num_saved[0])
             new = new._replace(tape=written(carry.tape, tried, i, stepping[0]))
         if way.stops is not None and way.stops.conditions:
             new = _changed_where_fallen(control, way, way.stops, new)
@@ -180,7 +180,7 @@ def _beginning(control: Control, way: Way, taped: bool) -> Carry:
         zero - 1,
         jax.tree.map(lambda x: jnp.broadcast_to(x, zero.shape), diffrax.RESULTS.successful),
         control_state,
-        blank_tape(control.max_steps, way.t0[0], way.z0[..., 0]) if taped else None,
+        blank_tape(control.max_steps, way.t0[0], way.z0[:, 0, 0]) if taped else None,
     )
 
 

@@ -27,9 +27,11 @@ class ExplicitReverse(AbstractReverse):
 
         Ȳ_i = h (∂f/∂y)ᵀ k̄_i,   θ̄ += h (∂f/∂θ)ᵀ k̄_i,   λ ← λ + Σ_i Ȳ_i,
 
-    so the gradient is exact for the discrete solve (with its steps as they were). The steps and
-    the solution are those of [`ExplicitForward`][odecal.adjoints.ExplicitForward]. Time: about
-    four solves, whatever the number k of parameters; memory: one state for each step that
+    so the gradient is exact for the discrete solve (with its steps as they were). Beside the state
+    goes one tangent, along a direction in which every number has a part; where it is far off, as
+    at the edge of the method's stability, it takes part in the control of the steps. But there
+    steps and solution are those of [`ExplicitForward`][odecal.adjoints.ExplicitForward]. Time:
+    about five solves, whatever the number k of parameters; memory: one state for each step that
     `max_steps` provides for.
 
     Serves `diffrax.Tsit5`, `Dopri5`, `Dopri8` and `Bosh3`, one `ODETerm`, `SaveAt(ts=...)`, and
@@ -69,11 +71,7 @@ class ExplicitReverse(AbstractReverse):
 
     def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
         """Solve, remembering the accepted steps."""
-
-        def field(t: jax.Array, y: jax.Array) -> jax.Array:
-            return flow.field(t, y, flow.theta)
-
-        end, tape = solve_taped(problem, (flow.unravel(flow.y0), args), field)
+        end, tape = solve_taped(problem, (flow.unravel(flow.y0), args), flow.field, flow.theta)
         solution = as_solution(problem, jax.vmap(flow.unravel)(end.saved[:, :, 0]), end)
         return solution, (tape, end.num_steps - end.num_rejected)
 
@@ -117,7 +115,7 @@ def _step_back(
     """Take one step again, and pull the cotangents of its end and of what it kept through it."""
     n = back.steps_left - 1
     start, end, y, first = (row(rows, n) for rows in tape)
-    y, span = y[:, 0], (start, end)
+    span = (start, end)
 
     def field(t: jax.Array, y: jax.Array) -> jax.Array:
         return flow.field(t, y, flow.theta)

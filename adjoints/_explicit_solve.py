@@ -12,8 +12,9 @@ from jax.flatten_util import ravel_pytree
 from odecal.adjoints._batches import as_one_batch, in_pieces
 from odecal.adjoints._explicit_loop import Carry, Control, Lanes, Stops, Way, integrate
 from odecal.adjoints._jumps import rows_at
-from odecal.adjoints._lanes import AbstractLanes, StateAlone
+from odecal.adjoints._lanes import AbstractLanes, StateAlone, WithWitness
 from odecal.adjoints._problem import Problem
+from odecal.adjoints._tangents import part_in_witness
 from odecal.adjoints._tape import Tape
 
 # How many numbers, of all lanes of all members, a CPU steps at once: as measured, the fastest.
@@ -192,24 +193,34 @@ def solve_alone(problem: Problem, y0__args: Any) -> diffrax.Solution:
 
 
 def solve_taped(
-    problem: Problem, y0__args: Any, field: Callable[[jax.Array, jax.Array], jax.Array]
+    problem: Problem,
+    y0__args: Any,
+    field: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    theta: jax.Array,
 ) -> tuple[End, Tape]:
-    """Solve one with the state as the only lane, and remember the accepted steps.
+    """Solve one with its state and a witness, and remember the accepted steps.
 
     Args:
         problem: the problem, without changes on its way.
         y0__args: the initial state and the parameters as they were given.
-        field: the vector field, between vectors of all elements of the state.
+        field: the vector field, between vectors: of a time, a state and the parameters.
+        theta: the parameters that are differentiated by, of shape (k,).
     """
     member, rest = eqx.partition((problem, *y0__args), eqx.is_array)
-    lanes = StateAlone(rest)
+    lanes = WithWitness(rest)
     members = jax.tree.map(lambda x: jnp.asarray(x)[None], member)
     z0, own = lanes.beginning(members)
     solver, control, way = _loop_of(lanes, members, z0, own)
+    along = part_in_witness(theta)
 
     def of_one(t: jax.Array, z: Lanes, within: Any) -> Lanes:
         del within
-        return field(t[0], z[:, 0, 0])[:, None, None]
+
+        def slope(y: jax.Array, theta: jax.Array) -> jax.Array:
+            return field(t[0], y, theta)
+
+        lanes = jax.jvp(slope, (z[:, 0, 0], theta), (z[:, 1, 0], along))
+        return jnp.stack(lanes, axis=1)[..., None]
 
     end = integrate(solver, control, way._replace(field=of_one), taped=True)
     assert end.tape is not None

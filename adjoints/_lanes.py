@@ -7,11 +7,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from odecal.adjoints._course import Course, Move
 from odecal.adjoints._explicit_loop import Lanes
 from odecal.adjoints._jumps import Schedule
 from odecal.adjoints._problem import Problem
+from odecal.adjoints._tangents import part_in_witness, with_tangents
 
 # The derivative of all lanes: of times of shape (member,), the lanes, and what holds between
 # changes.
@@ -145,3 +147,19 @@ class StateAlone(AbstractLanes):
         """The state after the change."""
         _, _, args = self.parts(member)
         return move(z[:, 0], own, args)[:, None]
+
+
+class WithWitness(StateAlone):
+    """Two lanes: the state, and a tangent that tells where tangents go where the state does not."""
+
+    def beginning(self, members: Any) -> tuple[Lanes, Any]:
+        """The initial states, and the witness's part in them."""
+        z0, own = super().beginning(members)
+        return jnp.concatenate([z0, part_in_witness(z0)], axis=1), own
+
+    def error(
+        self, controller: Any, own: Any, step: tuple[jax.Array, ...], watched: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The error of the state, or more where the witness was far off."""
+        start, end, error = step
+        return with_tangents(controller, jnp.ones(1, start.dtype), (start, end, error), watched)

@@ -62,3 +62,10 @@ def with_tangents(
 def sizes_of(x: Any) -> jax.Array:
     """The sizes of numbers, of shape (k,); 1 for what is zero."""
     return jnp.where(x == 0, 1.0, jnp.abs(x))
+
+
+def part_in_witness(x: jax.Array) -> jax.Array:
+    """A direction in which every number moves by a part of itself, no two by the same."""
+    return x * jnp.cos(1.0 + 2.4 * jnp.arange(x.shape[0], dtype=x.dtype)).reshape(
+        -1, *(1,) * (x.ndim - 1)
+    )

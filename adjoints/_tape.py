@@ -13,22 +13,22 @@ class Tape(NamedTuple):
     Args:
         start: where each starts, of shape (step,).
         end: where it ends.
-        z: the lanes at its start, of shape (step, element, lane).
+        y: the state at its start, of shape (step, element).
         first: how many times had been kept before it.
     """
 
     start: jax.Array
     end: jax.Array
-    z: jax.Array
+    y: jax.Array
     first: jax.Array
 
 
-def blank_tape(max_steps: int | None, t0: jax.Array, z0: jax.Array) -> Tape:
-    """A tape for that many steps of a solve from t0, z0."""
+def blank_tape(max_steps: int | None, t0: jax.Array, y0: jax.Array) -> Tape:
+    """A tape for that many steps of a solve from t0, y0."""
     assert max_steps is not None
     rows = max_steps + 1
     times = jnp.zeros(rows, t0.dtype)
-    return Tape(times, times, jnp.zeros((rows, *z0.shape), z0.dtype), jnp.zeros(rows, jnp.int32))
+    return Tape(times, times, jnp.zeros((rows, *y0.shape), y0.dtype), jnp.zeros(rows, jnp.int32))
 
 
 def written(tape: Any, values: Any, i: jax.Array, counts: jax.Array) -> Any:

@@ -78,11 +78,17 @@ def rates(number):
 
 
 @pytest.mark.parametrize(
-    ("solver", "scale"),
-    [(None, 1e-6), (None, 1e6), (diffrax.Dopri8(), 1.0)],
+    ("adjoint", "solver", "scale"),
+    [
+        (adjoints.ExplicitForward(), None, 1e-6),
+        (adjoints.ExplicitForward(), diffrax.Dopri8(), 1e6),
+        (adjoints.ExplicitReverse(), None, 1e-6),
+        (adjoints.ExplicitReverse(), diffrax.Dopri8(), 1e6),
+    ],
+    ids=lambda value: type(value).__name__,
 )
-def test_gradients_at_the_edge_of_stability(solver, scale):
+def test_gradients_at_the_edge_of_stability(adjoint, solver, scale):
     """The controller holds the state there; its tangents it must be told of."""
-    error, failed = worst(of_solve(adjoints.ExplicitForward(), solver, scale=scale), rates(6))
+    error, failed = worst(of_solve(adjoint, solver, scale=scale), rates(6))
     assert error < 1e-3
     assert failed == 0
