@@ -183,9 +183,10 @@ class StartFinder:
         if solved.any() and not finite.any():
             raise SamplingError(
                 f"The log density is finite at {solved.sum()} of {len(solved)} draws from the "
-                "prior, and its gradient at none of them. Expected an adjoint that can "
-                "differentiate this solve. Take the default, Solve(adjoint=None), or compare: "
-                "odecal.compare_adjoints."
+                "prior, and its gradient at none of them. Something has no derivative there: a "
+                "root, a power or a quotient of what is 0, perhaps, for which "
+                "jnp.maximum(y.c, 1e-12) ** p.h can stand instead of y.c ** p.h; or the adjoint "
+                "cannot differentiate this solve, which odecal.compare_adjoints tells."
             )
         if not finite.any():
             raise SamplingError(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odecal._doubts import agreement
+
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
@@ -48,9 +50,14 @@ def summary(posterior: "xr.DataTree") -> "pd.DataFrame":
         label: {name: float(data[variable].values[index]) for name, data in columns.items()}
         | {"unit": group[variable].attrs.get("units", "")}
         for variable, index, label in _elements(group)
-        if (spread := float(columns["sd"][variable].values[index])) > 1e-14 or np.isnan(spread)
+        if _spread(columns["mean"][variable].values[index], columns["sd"][variable].values[index])
     }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "unit"])
+
+
+def _spread(mean: float, sd: float) -> bool:
+    """Whether draws differ by more than rounding, or are not numbers."""
+    return not sd <= 1e-14 * abs(mean)
 
 
 def _elements(group: "xr.Dataset") -> Iterator[tuple[str, tuple[int, ...], str]]:
@@ -87,9 +94,11 @@ def folded(
     for name, _, label in _elements(group):
         if name in labels:
             labels[name].append(label)
+    labels = {name: [x for x in own if x in table.index] for name, own in labels.items()}
     told = {
         name: {"groups": f"{group.sizes[dims[name]]} {dims[name]}"} | _range(table.loc[own])
         for name, own in labels.items()
+        if own
     }
     rest = table.drop([label for own in labels.values() for label in own])
     return rest, pd.DataFrame.from_dict(told, orient="index")
@@ -100,9 +109,9 @@ def _range(rows: "pd.DataFrame") -> dict[str, Any]:
     return {
         "lowest q50": rows["q50"].min(),
         "highest q50": rows["q50"].max(),
-        "least ess_bulk": rows["ess_bulk"].min(),
-        "least ess_tail": rows["ess_tail"].min(),
-        "largest r_hat": rows["r_hat"].max(),
+        "least ess_bulk": rows["ess_bulk"].min(skipna=False),
+        "least ess_tail": rows["ess_tail"].min(skipna=False),
+        "largest r_hat": rows["r_hat"].max(skipna=False),
         "unit": rows["unit"].iloc[0],
     }
 
@@ -147,7 +156,7 @@ def verdict(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
     found += _modes(posterior)
     if attrs.get("approximate", 0):
         return [*found, *_approximation(posterior)]
-    found += _agreement(table)
+    found += agreement(posterior, table)
     found += _adapted(posterior)
     found += _failures(posterior)
     return found
@@ -217,21 +226,6 @@ def _approximation(posterior: "xr.DataTree") -> list[str]:
     ]
 
 
-def _agreement(table: "pd.DataFrame") -> list[str]:
-    """Whether the chains agree."""
-    worst, least = float(table["r_hat"].max()), float(table["ess_bulk"].min())
-    if worst < 1.01:
-        text = "R-hat is below 1.01 throughout: the chains agree."
-    elif np.isfinite(worst):
-        text = (
-            f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): the chains do not agree yet. "
-            "Run longer; if that does not help, look for several modes."
-        )
-    else:
-        text = "R-hat cannot be told from these draws: run several chains, and longer."
-    return [text, f"The smallest bulk effective sample size is {least:.0f}."]
-
-
 def _adapted(posterior: "xr.DataTree") -> list[str]:
     """The evidence, where the sampler gives it."""
     if "adaptation" not in posterior.children or "log_evidence" not in posterior["adaptation"]:
@@ -251,20 +245,34 @@ def _adapted(posterior: "xr.DataTree") -> list[str]:
 def _failures(posterior: "xr.DataTree") -> list[str]:
     """Divergences, failed solves, and what a solve took."""
     stats = posterior["sample_stats"]
-    draws = stats["diverging"].size
-    divergences, failed = int(stats["diverging"].sum()), int(stats["failed_solves"].sum())
-    if divergences:
+    diverging = np.asarray(stats["diverging"]).astype(bool)
+    failed = np.asarray(stats["failed_solves"]) > 0
+    without = np.asarray(stats.get("failed_gradients", 0 * stats["diverging"])) > 0
+    parts = [int((diverging & which).sum()) for which in (diverging, failed, without)]
+    if parts[0]:
         text = (
-            f"{divergences} of {draws} transitions diverged, {failed} of them at a failed solve: "
-            f"{_advice(posterior, failed)}."
+            f"{parts[0]} of {diverging.size} transitions diverged, {parts[1]} of them at a failed "
+            f"solve{_of_gradients(parts[2])}: what lies beyond is missing from the draws. "
+            f"To mend it, {_advice(posterior, *parts)}."
         )
+    elif failed.any():
+        text = f"No transition diverged, but solves failed in {failed.sum()} of {failed.size}."
     else:
         text = "No transition diverged, and no solve failed."
     return [text, _steps(posterior)]
 
 
-def _advice(posterior: "xr.DataTree", failed: int) -> str:
+def _of_gradients(number: int) -> str:
+    return f" and {number} at a gradient that is not a number" if number else ""
+
+
+def _advice(posterior: "xr.DataTree", diverged: int, failed: int, without: int) -> str:
     """What to do about divergences."""
+    if without:
+        return (
+            "write what has no derivative so that it has one: a root, a power or a quotient of "
+            "something that is 0, such as jnp.maximum(y.c, 1e-12) ** p.h for y.c ** p.h"
+        )
     advice = "raise target_acceptance_rate"
     if failed:
         advice += ", or reconsider the priors where the system cannot be solved"

@@ -160,3 +160,94 @@ def test_a_centring_that_was_chosen_is_not_advised():
     assert "raise target_acceptance_rate." in said(tree)
     tree.attrs["system_table"] += "\n  varying  volume  log ~ Normal(0, 1) over site, non-centred"
     assert "odecal.centring.Informed()" in said(tree)
+
+
+def sampled(draws=1000, chains=4, **changed):
+    """Chains that agree, but for what is changed: quantities, or statistics of the sampler."""
+    rng = np.random.default_rng(0)
+    posterior = {name: (DRAWS, rng.normal(size=(chains, draws))) for name in ("rate", "level")}
+    stats = {
+        "diverging": (DRAWS, np.zeros((chains, draws), bool)),
+        "failed_solves": (DRAWS, np.zeros((chains, draws), int)),
+        "solver_steps": (DRAWS, np.full((chains, draws), 84)),
+        "tree_depth": (DRAWS, np.full((chains, draws), 3)),
+    }
+    for name, change in changed.items():
+        group = posterior if name in posterior else stats
+        group.setdefault(name, (DRAWS, np.zeros((chains, draws), int)))
+        change(group[name][1])
+    groups = {"posterior": xr.Dataset(posterior), "sample_stats": xr.Dataset(stats)}
+    groups["posterior"] = groups["posterior"].assign_coords(chain=np.arange(chains))
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs["sampler_settings"] = '{"max_tree_depth": "10"}'
+    return tree
+
+
+def test_chains_that_agree_are_said_to():
+    text = said(sampled())
+    assert "R-hat is below 1.01 throughout: the chains agree." in text
+    assert "No transition diverged, and no solve failed." in text
+
+
+def put(where, value):
+    def change(values):
+        values[where] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"rate": put((2, slice(5)), np.nan)}, "is not a number for `rate`"),
+        ({"rate": put(2, 0.3), "level": put(2, 0.1)}, "Chains that never moved: 2."),
+        ({"diverging": put((0, slice(3)), True)}, "3 of 4000 transitions diverged"),
+        ({"failed_solves": put((0, 0), 1)}, "solves failed in 1 of 4000"),
+        ({"tree_depth": put((0, slice(100)), 10)}, "cut short at max_tree_depth=10"),
+        (
+            {"rate": lambda x: np.copyto(x, np.repeat(x[:, ::25], 25, 1))},
+            "than 400 effective draws",
+        ),
+        ({"rate": put(0, 9.0)}, "the chains do not agree yet"),
+        (
+            {"diverging": put((0, 0), True), "failed_gradients": put((0, 0), 1)},
+            "0 of them at a failed solve and 1 at a gradient that is not a number",
+        ),
+    ],
+)
+def test_in_doubt_chains_do_not_agree(changed, told):
+    text = said(sampled(**changed))
+    assert told in text
+    assert "the chains agree" not in text
+
+
+def test_one_chain_agrees_with_nobody():
+    text = said(sampled(chains=1))
+    assert "There is a single chain" in text
+    assert "agree." not in text
+
+
+def test_draws_that_never_move_are_told():
+    text = said(sampled(rate=put(slice(None), 1.0), level=put(slice(None), 2.0)))
+    assert "No chain moved" in text
+
+
+def test_small_quantities_are_quantities():
+    tree = sampled()
+    tree["posterior"]["rate"].values[:] *= 1e-18
+    assert list(summary(tree).index) == ["rate", "level"]
+
+
+def test_a_group_whose_rows_are_constant_is_left_out_of_the_fold():
+    tree = population()
+    tree["posterior"]["clearance"].values[..., 3] = 1.0
+    tree["posterior"]["dose"].values[:] = 1.0
+    _, groups = folded(tree, summary(tree))
+    assert list(groups.index) == ["clearance", "volume"]
+
+
+def test_what_is_not_a_number_is_not_folded_away():
+    tree = population()
+    tree["posterior"]["clearance"].values[0, 0, 3] = np.nan
+    _, groups = folded(tree, summary(tree))
+    assert np.isnan(groups.loc["clearance", "largest r_hat"])
