@@ -1,7 +1,9 @@
 """The pipeline: from a system and a table to a posterior, and on from where it stands."""
 
+import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +87,7 @@ def calibrate(
 
     began = time.perf_counter()
     system = as_system(system)
-    run = _checked_run(sampler or NUTS(), num_chains, num_warmup, num_samples, seed)
+    run = checked_run(sampler or NUTS(), num_chains, num_warmup, num_samples, seed)
     if path is not None:
         _check_apart(Path(path), system.data if observations is None else observations)
     journal = None if path is None else _new_journal(Path(path))
@@ -137,9 +139,13 @@ def resume(
         if data is None:
             journal.remove()
             raise OutputError(f"The run to {path} was stopped before it began. Start it again.")
-        plan = plan_from_bytes(data, path, system)
+        try:
+            plan = plan_from_bytes(data, path, system, tell=_teller(progress))
+        except BaseException:
+            journal.close()
+            raise
     else:
-        plan, journal = _reopened(path, system, more=0)
+        plan, journal = _reopened(path, system, 0, progress)
     return _saved(plan, journal, path.absolute(), began, progress)
 
 
@@ -168,7 +174,7 @@ def extend(
     """
     began, path = time.perf_counter(), Path(path)
     _check_count("extend", "num_samples", num_samples, 1)
-    plan, journal = _reopened(path, system, more=num_samples)
+    plan, journal = _reopened(path, system, num_samples, progress)
     return _saved(plan, journal, path.absolute(), began, progress)
 
 
@@ -282,7 +288,9 @@ def _new_journal(path: Path) -> "FileJournal":
     return FileJournal(journal_path(path.absolute()))
 
 
-def _reopened(path: Path, system: "System | None", more: int) -> tuple["Plan", "FileJournal"]:
+def _reopened(
+    path: Path, system: "System | None", more: int, progress: bool
+) -> tuple["Plan", "FileJournal"]:
     """A run that was saved, with draws to add, and a journal that begins where it ended."""
     from odecal._checkpoint import read_checkpoint
     from odecal._journal import FileJournal, journal_path
@@ -294,7 +302,7 @@ def _reopened(path: Path, system: "System | None", more: int) -> tuple["Plan", "
             f"odecal resume {path}"
         )
     checkpoint = read_checkpoint(path, complete=bool(more))
-    plan = plan_from_bytes(checkpoint.plan, path, system, more)
+    plan = plan_from_bytes(checkpoint.plan, path, system, more, _teller(progress))
     if more and not plan.sampler.extendable:
         raise SettingsError(
             f"{type(plan.sampler).__name__} cannot add draws to a run. Start a new run with a "
@@ -306,9 +314,22 @@ def _reopened(path: Path, system: "System | None", more: int) -> tuple["Plan", "
     return plan, journal
 
 
-def _checked_run(
-    sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int
-) -> Run:
+def _teller(progress: bool) -> Callable[[str], None]:
+    """Tells, where progress is shown, which file is run."""
+
+    def tell(line: str) -> None:
+        if progress:
+            print(line, file=sys.stderr)  # noqa: T201
+
+    return tell
+
+
+def checked_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int) -> Run:
+    """The size of a run, which the sampler and the seed can be of.
+
+    Raises:
+        SettingsError: if not.
+    """
     if not isinstance(sampler, AbstractSampler):
         raise SettingsError(
             "calibrate(sampler=...) expects a sampler object, such as odecal.samplers.NUTS(). "

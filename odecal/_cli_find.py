@@ -25,6 +25,12 @@ def _shipped_names() -> dict[str, str]:
     return dict(sorted(names.items()))
 
 
+def shipped_system(name: str) -> Any:
+    """The shipped system of a class of that name, None where there is none."""
+    module = _systems()
+    return getattr(module, name)() if name in module.__all__ else None
+
+
 def find_system(name: str) -> Any:
     """The system of a name, or of `path/to/file.py:ClassName`.
 

@@ -70,4 +70,7 @@ def _columns(prefix: str, rows: Any) -> dict[str, Any]:
 
 
 def _made(kind: type[Any], prefix: str, arrays: Mapping[str, np.ndarray]) -> Any:
-    return kind(**{f.name: arrays.get(f"{prefix}.{f.name}") for f in fields(kind)})
+    named = {f.name: f"{prefix}.{f.name}" for f in fields(kind)}
+    optional = {f.name for f in fields(kind) if f.default is None}
+    there = {name: x for name, x in named.items() if x in arrays or name not in optional}
+    return kind(**{name: arrays[x] for name, x in there.items()})

@@ -1,24 +1,37 @@
 """Settings as plain data: objects that JSON can hold, and back."""
 
 import dataclasses
-import importlib
+import inspect
+import json
 from typing import Any
 
 import numpy as np
+
+from odecal._known import (
+    CONSTANTS,
+    accepts,
+    field_types,
+    known_class,
+    known_function,
+    name_of,
+)
+
+_DEEPEST = 40
+_DTYPES = ("float64", "float32", "int64", "int32", "bool")
 
 
 def to_plain(value: Any) -> Any:
     """Describe an object by the name of its class and its fields, all the way down.
 
     Args:
-        value: numbers, texts, None, arrays, types, functions of modules, lists, tuples, dicts, and
-            dataclasses of these, such as solvers, adjoints and samplers.
+        value: numbers, texts, None, arrays, types of numbers, norms, lists, tuples, dicts, and
+            settings of these: solvers, root finders, adjoints, samplers, centrings.
 
     Returns:
         What `json.dumps` takes.
 
     Raises:
-        TypeError: for anything else, and for what cannot be found by a name, such as a lambda.
+        TypeError: for anything else, such as a function of the user's own.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -28,85 +41,117 @@ def to_plain(value: Any) -> Any:
         return {type(value).__name__: [to_plain(x) for x in value]}
     if isinstance(value, dict):
         return {"dict": [[to_plain(k), to_plain(v)] for k, v in value.items()]}
-    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-        return {"name": _name(value)}
+    for name, constant in CONSTANTS.items():
+        if value is constant:
+            return {"constant": name}
+    if callable(value) and hasattr(value, "__qualname__"):
+        _check(known_function, value)
+        return {"function": name_of(value)}
     if dataclasses.is_dataclass(value):
+        _check(known_class, type(value))
         fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"class": _name(type(value)), "fields": fields}
+        return {"class": name_of(type(value)), "fields": fields}
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         return {"array": array.tolist(), "dtype": array.dtype.name}
-    return {"name": _name_of_constant(value)}
+    raise TypeError(f"{value!r} cannot be described")
 
 
 def from_plain(plain: Any) -> Any:
     """Make the object that `to_plain` has described.
 
-    Nothing is called: classes and functions are looked up, and fields are set.
+    Only settings are made, each by its constructor from the fields that its class declares.
 
     Args:
-        plain: the description.
+        plain: the description, of which nothing is trusted.
 
     Returns:
         The object.
 
     Raises:
-        ImportError: if something in it is not there any more.
+        ImportError: if it describes anything else, or something that is not there any more.
+        SettingsError: if a setting cannot work.
     """
+    try:
+        return _made(plain, 0)
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ImportError(f"it describes no settings ({error})") from None
+
+
+def _made(plain: Any, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise ImportError("it is nested too deeply")
     if not isinstance(plain, dict):
         return plain
     if "class" in plain:
-        cls = _found(plain["class"])
-        made = object.__new__(cls)
-        defaults = {f.name: f.default for f in dataclasses.fields(cls)}
-        for name, value in plain["fields"].items():
-            default = defaults.get(name)
-            # Equinox's repr leaves out what *is* the default.
-            same = isinstance(value, (bool, int, float, str)) and value == default
-            object.__setattr__(made, name, default if same else from_plain(value))
-        return made
-    if "name" in plain:
-        return _found(plain["name"])
-    if "array" in plain:
-        return np.asarray(plain["array"], plain["dtype"])
-    if "dtype" in plain:
-        return np.dtype(plain["dtype"])
+        return _made_settings(known_class(plain["class"]), plain, depth)
+    if "function" in plain:
+        return known_function(plain["function"])
+    if "constant" in plain:
+        return CONSTANTS[plain["constant"]]
+    if "array" in plain or "dtype" in plain:
+        if plain["dtype"] not in _DTYPES:
+            raise ImportError(f"it has numbers of type {plain['dtype']!r}")
+        dtype = np.dtype(plain["dtype"])
+        return np.asarray(plain["array"], dtype) if "array" in plain else dtype
     if "dict" in plain:
-        return {from_plain(k): from_plain(v) for k, v in plain["dict"]}
+        return {_made(k, depth + 1): _made(v, depth + 1) for k, v in plain["dict"]}
     kind = list if "list" in plain else tuple
-    return kind(from_plain(x) for x in plain[kind.__name__])
+    return kind(_made(x, depth + 1) for x in plain[kind.__name__])
 
 
-def _name(thing: Any) -> str:
-    """The name by which a class or function is found again."""
-    name = f"{thing.__module__}:{thing.__qualname__}"
+def _made_settings(cls: type[Any], plain: dict[str, Any], depth: int) -> Any:
+    """Settings from their fields, which must then be those that were described."""
+    given, declared = plain["fields"], {f.name: f for f in dataclasses.fields(cls)}
+    if given.keys() != declared.keys():
+        raise ImportError(f"{cls.__name__} has other fields now: {', '.join(declared)}")
+    # What is as by default is left out: such as functions and constants of the packages.
+    fields = {k: _made(x, depth + 1) for k, x in given.items() if not _is_default(declared[k], x)}
+    types = field_types(cls)
+    for name, value in fields.items():
+        if name in types and not accepts(types[name], value):
+            raise ImportError(f"{cls.__name__} cannot have {value!r} as its {name}")
+    made = cls(**_arguments(cls, fields))
+    _complete(made, fields)
+    if json.dumps(to_plain(made)) != json.dumps(plain):
+        raise ImportError(f"{cls.__name__} cannot be made again as it was")
+    return made
+
+
+def _arguments(cls: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """What a constructor takes of the fields."""
+    arguments: dict[str, Any] = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if name in fields and parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= fields[name]
+        elif name in fields:
+            arguments[name] = fields[name]
+    return arguments
+
+
+def _complete(made: Any, fields: dict[str, Any]) -> None:
+    """Set what a constructor derives from arguments of other names, by values of the same class."""
+    for name, value in fields.items():
+        own = getattr(made, name)
+        if type(own) is type(value) and own is not value and dataclasses.is_dataclass(value):
+            object.__setattr__(made, name, value)
+
+
+def _is_default(field: "dataclasses.Field[Any]", plain: Any) -> bool:
+    """Whether a description is that of the default of a field."""
+    if field.default is dataclasses.MISSING or not field.init:
+        return False
     try:
-        same = _found(name) is thing
+        return json.dumps(to_plain(field.default)) == json.dumps(plain)
+    except TypeError:
+        return False
+
+
+def _check(find: Any, thing: Any) -> None:
+    """Refuse what could not be found again by its name."""
+    try:
+        same = find(name_of(thing)) is thing
     except ImportError:
         same = False
     if not same:
         raise TypeError(f"{thing!r} cannot be found by a name")
-    return name
-
-
-def _name_of_constant(value: Any) -> str:
-    """The name of a constant of the module that declares its class.
-
-    Such as Diffrax's stand-in for the tolerances of the step-size controller.
-    """
-    module = type(value).__module__
-    for name, known in vars(importlib.import_module(module)).items():
-        if known is value:
-            return f"{module}:{name}"
-    raise TypeError(f"{value!r} cannot be described")
-
-
-def _found(name: str) -> Any:
-    module, _, path = name.partition(":")
-    thing: Any = importlib.import_module(module)
-    try:
-        for part in path.split("."):
-            thing = getattr(thing, part)
-    except AttributeError as error:
-        raise ImportError(f"{module} has no {path}") from error
-    return thing

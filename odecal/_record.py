@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odecal._errors import OutputError
+from odecal._errors import OdecalError, OutputError
 from odecal._experiment_arrays import experiment_from_arrays, experiment_to_arrays
 from odecal._packed import pack, unpack
 from odecal._plain import from_plain, to_plain
+from odecal._recorded_system import Tell, reference, same_system
+from odecal._settings import Solve
 
 if TYPE_CHECKING:
     from odecal._pipeline import Plan
     from odecal._system import System
 
-_VERSION = 2
+_VERSION = 3
 
 
 def plan_to_bytes(plan: "Plan") -> bytes:
@@ -28,7 +30,7 @@ def plan_to_bytes(plan: "Plan") -> bytes:
     model, experiment = plan.model, plan.model.experiment
     header = {
         "version": _VERSION,
-        "system": _reference(model.system),
+        "system": reference(model.system),
         "solve": _described(model.solve),
         "centrings": to_plain(dict(model.centrings)),
         "sampler": _described(plan.sampler),
@@ -39,14 +41,20 @@ def plan_to_bytes(plan: "Plan") -> bytes:
     return pack({"header": json.dumps(header), **experiment_to_arrays(experiment)})
 
 
-def plan_from_bytes(data: bytes, where: Path, system: "System | None", more: int = 0) -> "Plan":
+def plan_from_bytes(
+    data: bytes, where: Path, system: "System | None", more: int = 0, tell: Tell = print
+) -> "Plan":
     """Make a plan again.
+
+    Nothing that the file says is run but the file of its system, and that only if its text is the
+    one that the run began with; see the page of the guide on what is trusted.
 
     Args:
         data: from `plan_to_bytes`.
         where: the file that holds it, for messages.
         system: the system; None finds it by the name of its class.
         more: draws of each chain to add.
+        tell: is told which file of a system is run.
 
     Returns:
         The plan.
@@ -54,93 +62,72 @@ def plan_from_bytes(data: bytes, where: Path, system: "System | None", more: int
     Raises:
         OutputError: if the system cannot be found or is another one, or a setting cannot be made
             again.
+        SettingsError: if a setting cannot work.
     """
-    from odecal._model import Model
-    from odecal._pipeline import Plan
-    from odecal.samplers import Run
-
     arrays = unpack(data)
-    header = json.loads(str(arrays["header"]))
-    if header["version"] != _VERSION:
+    try:
+        header = json.loads(str(arrays["header"]))
+        version = header["version"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _unreadable(where, error) from None
+    if version != _VERSION:
         raise OutputError(
             f"The file {where} was written by another version of odecal, whose runs this one "
             "cannot continue. Use the version that its attributes name."
         )
-    system = _same_system(system, header["system"], where)
-    header = _moved(header, header["system"]["module"], type(system).__module__)
+    try:
+        return _plan(header, arrays, where, system, more, tell)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        if isinstance(error, OdecalError):
+            raise
+        raise _unreadable(where, error) from None
+
+
+def _plan(
+    header: Any,
+    arrays: dict[str, Any],
+    where: Path,
+    system: "System | None",
+    more: int,
+    tell: Tell,
+) -> "Plan":
+    """The plan of a header and arrays."""
+    from odecal._calibrate import checked_run
+    from odecal._model import Model
+    from odecal._pipeline import Plan
+    from odecal.centring import AbstractCentring
+    from odecal.samplers import AbstractSampler
+
+    system = same_system(system, header["system"], where, tell)
+    sampler = _of(AbstractSampler, _made(header["sampler"], "sampler", where), where)
+    solve = _of(Solve, _made(header["solve"], "solver", where), where)
+    centrings = _of(dict, _made(header["centrings"], "centrings", where), where)
+    for name, centring in centrings.items():
+        _of(str, name, where)
+        _of(AbstractCentring, centring, where)
     num_chains, num_warmup, num_samples = header["run"]
+    run = checked_run(sampler, num_chains, num_warmup, num_samples, header["seed"])
     return Plan(
-        Model(
-            system,
-            experiment_from_arrays(arrays),
-            _made(header["solve"], "solver", where),
-            from_plain(header["centrings"]),
-        ),
-        _made(header["sampler"], "sampler", where),
-        Run(num_chains, num_warmup, num_samples + more),
+        Model(system, experiment_from_arrays(arrays), solve, centrings),
+        sampler,
+        run._replace(num_samples=run.num_samples + more),
         header["seed"],
-        header.get("adjoint_choice", ""),
+        str(header["adjoint_choice"]),
     )
 
 
-def _moved(plain: Any, before: str, now: str) -> Any:
-    """Plain data in which what a user's file declares is looked for in the module it has now."""
-    if isinstance(plain, list):
-        return [_moved(x, before, now) for x in plain]
-    if isinstance(plain, str) and plain.startswith(f"{before}:"):
-        return now + plain.removeprefix(before)
-    return {k: _moved(x, before, now) for k, x in plain.items()} if type(plain) is dict else plain
+def _of(kind: Any, value: Any, where: Path) -> Any:
+    """A value that must be of a kind."""
+    if not isinstance(value, kind):
+        raise _unreadable(where, f"a {type(value).__name__} stands for a {kind.__name__}")
+    return value
 
 
-def _reference(system: "System") -> dict[str, str]:
-    """What identifies a system, and where its class is found."""
-    from odecal._provenance import source_file, system_attrs
-
-    attrs = system_attrs(system)
-    return {
-        "module": type(system).__module__,
-        "name": type(system).__qualname__,
-        "file": source_file(type(system)),
-        "sha256": attrs["system_source_sha256"],
-        "table": attrs["system_table"],
-    }
-
-
-def _same_system(system: "System | None", reference: dict[str, str], where: Path) -> "System":
-    """The system of a reference, or the given one if it is the same."""
-    name = reference["name"]
-    if system is None:
-        system = _find(reference, where)
-    now = _reference(system)
-    hint = "Give the system as it was: odecal.resume(path, system), or --system on the command line"
-    if now["table"] != reference["table"]:
-        raise OutputError(
-            f"The run in {where} was of another system. Expected the system\n"
-            f"{reference['table']}\nGot\n{now['table']}\n{hint}."
-        )
-    if now["sha256"] != reference["sha256"]:
-        raise OutputError(
-            f"The source of {name} has changed since the run in {where} began, and draws of two "
-            f"models must not be mixed. Restore it, or start a new run. {hint}."
-        )
-    return system
-
-
-def _find(reference: dict[str, str], where: Path) -> "System":
-    """The system of a class that is found by its name."""
-    from odecal._cli_find import find_system
-    from odecal._errors import OdecalError
-
-    try:
-        if reference["module"].startswith("odecal."):
-            return from_plain({"name": f"{reference['module']}:{reference['name']}"})()
-        return find_system(f"{reference['file']}:{reference['name']}")
-    except (ImportError, OdecalError) as error:
-        raise OutputError(
-            f"The system {reference['name']} of the run in {where} could not be found in "
-            f"{reference['file'] or reference['module']}: {error} Give it: "
-            "odecal.resume(path, system), or --system path/to/file.py:ClassName."
-        ) from None
+def _unreadable(where: Path, why: object) -> OutputError:
+    return OutputError(
+        f"The plan of the run in {where} cannot be read: {why}. Expected one as odecal writes it. "
+        "Start a new run."
+    )
 
 
 def _described(settings: Any) -> Any:
@@ -152,11 +139,12 @@ def _described(settings: Any) -> Any:
 
 def _made(plain: Any, what: str, where: Path) -> Any:
     try:
-        if "unknown" in plain:
-            raise ImportError(plain["unknown"])
+        if isinstance(plain, dict) and "unknown" in plain:
+            raise ImportError(str(plain["unknown"]))
         return from_plain(plain)
     except ImportError as error:
         raise OutputError(
             f"The settings of the {what} of the run in {where} cannot be made again: {error}. "
-            "Runs with functions that have no name of their own cannot be continued."
+            "Expected solvers, adjoints, samplers and norms of odecal, Diffrax, Optimistix and "
+            "Lineax, or classes of the system's own file that derive from those. Start a new run."
         ) from None

@@ -15,7 +15,7 @@ from types import ModuleType
 from odecal._errors import DeclarationError, OdecalError
 
 
-def run_file(path: Path) -> ModuleType:
+def run_file(path: Path, text: bytes | None = None) -> ModuleType:
     """Run a Python file under a name of its own.
 
     It imports what lies beside it as a script would, but for names of the standard library and of
@@ -23,6 +23,7 @@ def run_file(path: Path) -> ModuleType:
 
     Args:
         path: the file.
+        text: what is run in its place, where that has been read already.
 
     Raises:
         DeclarationError: if there is none, or it cannot be run.
@@ -37,7 +38,10 @@ def run_file(path: Path) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         with _beside(path.absolute().parent):
-            spec.loader.exec_module(module)
+            if text is None:
+                spec.loader.exec_module(module)
+            else:
+                exec(compile(text, str(path), "exec"), vars(module))
     except BaseException as error:
         sys.modules.pop(spec.name, None)
         if isinstance(error, OdecalError) or not isinstance(error, (Exception, SystemExit)):
