@@ -100,6 +100,7 @@ class Engine:
     ) -> None:
         self.run = run
         self._words = words
+        self._sampler = sampler
         self._ensemble = sampler.ensemble
         self.devices = usable_devices(1 if sampler.ensemble else run.num_chains)
         kernel = sampler.kernel(target, run)
@@ -158,7 +159,7 @@ class Engine:
         self._check(snapshot)
         states = self._restored(snapshot.state)
         self._advance.wait()  # the clock is of sampling alone
-        progress.start(*self.run, snapshot.done)
+        progress.start(*self.run, snapshot.done, self._sampler.headline(self.run))
         size = 1
         try:
             while snapshot.done < total:
@@ -176,7 +177,7 @@ class Engine:
                 )
                 journal.record(snapshot)
                 size = _next_size(count, seconds)
-                progress.update(snapshot.done, draws.stats)
+                progress.update(snapshot.done, draws.stats, self._sampler.standing(draws.stats))
         except KeyboardInterrupt:
             return self.chains(snapshot), snapshot.done >= total
         return self.chains(snapshot), True

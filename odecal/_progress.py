@@ -29,7 +29,9 @@ class Progress:
             what: a few words.
         """
 
-    def start(self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0) -> None:
+    def start(
+        self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0, headline: str = ""
+    ) -> None:
         """Announce a run of chains.
 
         Args:
@@ -37,14 +39,16 @@ class Progress:
             num_warmup: transitions of warm-up of each.
             num_samples: draws of each.
             done: how many transitions each has made already.
+            headline: what is done, where numbers of transitions tell little.
         """
 
-    def update(self, done: int, stats: Mapping[str, Any]) -> None:
+    def update(self, done: int, stats: Mapping[str, Any], standing: str = "") -> None:
         """Report a block of draws.
 
         Args:
             done: transitions done in each chain.
             stats: their statistics, of shape (chain, block).
+            standing: where the run stands, if it has a headline.
         """
 
 
@@ -88,28 +92,36 @@ class RichProgress(Progress):
         self._finish()
         self._tasks.append(self._bars.add_task(what, total=None, note="", left=""))
 
-    def start(self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0) -> None:
+    def start(
+        self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0, headline: str = ""
+    ) -> None:
         """Show a bar of warm-up and one of sampling."""
         self._finish()
         self._warmup, self._divergences = num_warmup, 0
-        phases = {"Warm-up": num_warmup, "Sampling": num_samples}
-        for phase, total in phases.items():
-            name = f"{phase}, {num_chains} chains"
+        warmup = headline or f"Warm-up, {num_chains} chains"
+        phases = {warmup: None if headline else num_warmup}
+        phases |= {f"Sampling, {num_chains} chains": num_samples}
+        for name, total in phases.items():
             task = self._bars.add_task(name, total=total, start=False, note="", left="left")
             self._tasks.append(task)
         self._bars.start_task(self._tasks[-2] if done < num_warmup else self._tasks[-1])
         for task, completed in zip(self._tasks[-2:], (done, done - num_warmup), strict=True):
             self._bars.update(task, completed=max(0, completed))
 
-    def update(self, done: int, stats: Mapping[str, Any]) -> None:
+    def update(self, done: int, stats: Mapping[str, Any], standing: str = "") -> None:
         """Move the bars, with divergences after warm-up and the mean step size."""
         warmup, sampling = self._tasks[-2:]
         size = _step_size(stats)
         in_warmup = min(done, self._warmup)
-        self._show(warmup, in_warmup, size)
+        if standing:
+            self._bars.update(warmup, note=standing, left="")
+        else:
+            self._show(warmup, in_warmup, size)
         drawn = done - self._warmup
         if drawn <= 0:
             return
+        if standing:
+            self._bars.update(warmup, total=1, completed=1)
         self._bars.start_task(sampling)
         self._divergences += int(np.sum(stats["diverging"][:, -drawn:]))
         self._show(sampling, drawn, f"{self._divergences} divergent{size and ', '}{size}")
@@ -137,19 +149,28 @@ class PlainProgress(Progress):
         self._warmup = 0
         self._shown = 0
         self._divergences = 0
+        self._standing = ""
 
     def say(self, what: str) -> None:
         """Write what is being done."""
         print(what, file=sys.stderr, flush=True)  # noqa: T201
 
-    def start(self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0) -> None:
+    def start(
+        self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0, headline: str = ""
+    ) -> None:
         """Write how much there is to do."""
         self._total, self._warmup = num_warmup + num_samples, num_warmup
         self._shown, self._divergences = 10 * done // self._total, 0
-        self.say(f"Sampling, {num_chains} chains: {num_warmup} of warm-up, {num_samples} draws")
+        usual = f"Sampling, {num_chains} chains: {num_warmup} of warm-up, {num_samples} draws"
+        self.say(headline or usual)
 
-    def update(self, done: int, stats: Mapping[str, Any]) -> None:
-        """Write how far it is, at each tenth."""
+    def update(self, done: int, stats: Mapping[str, Any], standing: str = "") -> None:
+        """Write how far it is, at each tenth; or where it stands, whenever that is news."""
+        if standing:
+            if standing != self._standing:
+                self.say(f"  {standing}")
+            self._standing = standing
+            return
         drawn = done - self._warmup
         if drawn > 0:
             self._divergences += int(np.sum(stats["diverging"][:, -drawn:]))

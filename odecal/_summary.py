@@ -196,12 +196,20 @@ def _modes(posterior: "xr.DataTree") -> list[str]:
     if len(used) > 1:
         share = np.exp(mass - mass.max())
         parts = ", ".join(f"{x:.0%}" for x in (share / share.sum())[used])
-        sentences.append(
-            f"Modes are close in mass (about {parts}, by Laplace's approximation), and chains "
-            "start in each. Chains do not weigh modes that they do not cross: for that take "
-            "odecal.samplers.TemperedSMC() (--sampler tempered-smc)."
+        text = f"Modes are close in mass (about {parts}, by Laplace's approximation)"
+        weighed = (
+            ". Populations of particles weigh them from the prior on, whatever that says."
+            if _tempered(posterior)
+            else ", and chains start in each. Chains do not weigh modes that they do not cross: for "
+            "that take odecal.samplers.TemperedSMC() (--sampler tempered-smc)."
         )
+        sentences.append(text + weighed)
     return sentences
+
+
+def _tempered(posterior: "xr.DataTree") -> bool:
+    """Whether the sampler went from the prior to the posterior, and tells the evidence."""
+    return "adaptation" in posterior.children and "log_evidence" in posterior["adaptation"]
 
 
 def _count(number: int, noun: str) -> str:
@@ -228,7 +236,7 @@ def _approximation(posterior: "xr.DataTree") -> list[str]:
 
 def _adapted(posterior: "xr.DataTree") -> list[str]:
     """The evidence, where the sampler gives it."""
-    if "adaptation" not in posterior.children or "log_evidence" not in posterior["adaptation"]:
+    if not _tempered(posterior):
         return []
     group = posterior["adaptation"].to_dataset()
     arrived = float(group["inverse_temperature"].min())

@@ -1,7 +1,7 @@
 """The protocol of a sampler: a kernel that warms itself up."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -150,6 +150,30 @@ class AbstractSampler(eqx.Module):
         Raises:
             SettingsError: if it cannot.
         """
+
+    def headline(self, run: Run) -> str:
+        """What progress says first, of a method of which numbers of transitions tell little.
+
+        Args:
+            run: the size of the run.
+
+        Returns:
+            A few words; none for what is usual.
+        """
+        del run
+        return ""
+
+    def standing(self, stats: Mapping[str, Any]) -> str:
+        """Where a run stands, in the method's own words, if it has a headline.
+
+        Args:
+            stats: the statistics of the last transitions, each of shape (chain, transition).
+
+        Returns:
+            A few words.
+        """
+        del stats
+        return ""
 
 
 def check_between(

@@ -1,59 +1,87 @@
 """Tempered sequential Monte Carlo: from the prior to the posterior, with the evidence."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._mixture import Mixture, fitted
 
 # Particles that are moved in one vectorised batch on a GPU. On a CPU they are moved one after
 # another, since in a batch all wait for the slowest solve.
 _BATCH = 256
+# Components of the mixture of proposals, where dimensions are few and where they are many.
+_COMPONENTS, _FEW, _COMPONENTS_OF_MANY = 8, 8, 4
+# The rate at which local moves are to be accepted.
+_ACCEPTANCE = 0.25
+# How far particles are to move at a stage, in standard deviations squared, and what part of them;
+# and the same at the last stage, whose particles are the draws.
+_FAR, _MOST = 1.0, 0.8
+_FAR_LAST, _MOST_LAST = 4.0, 0.9
 
 
 class TemperedSMC(AbstractSampler):
-    """Adaptive tempered sequential Monte Carlo, with Hamiltonian moves of BlackJAX.
+    """Adaptive tempered sequential Monte Carlo, with moves between modes.
 
     Particles from the prior are carried to the posterior through densities prior × likelihood^β:
     each stage raises β so far that the weights keep an effective sample size of
-    `target_ess` × particles, resamples, and moves every particle `num_moves` times. It finds
-    several modes in proportion to their mass, where a chain stays in one, and gives the evidence.
+    `target_ess` × particles, resamples, and moves all particles. To move them, a mixture of t
+    distributions is fitted, whose components find modes and follow bends. It follows pilots, other
+    particles that go the same way and are not kept: particles that were moved by what follows them
+    would gather in the largest mode.
+    A move is either a draw from the mixture, which can go from one mode to another, or a random
+    walk with the covariance of a component that is drawn from those to which the particle may
+    belong; both are accepted by Metropolis and Hastings's rule. Moves are repeated until most
+    particles have gone a standard deviation, in the last stage two. No gradient is taken.
 
-    A chain is an independent run with as many particles as draws are asked for; a stage is a
-    transition of warm-up, of which those left over cost nothing. `adaptation` has
+    A chain is an independent population, so that R-hat compares populations; a stage is a
+    transition of warm-up, of which those left over cost nothing. Draws keep the order of their
+    ancestors: where few have survived, the effective sample size tells. `adaptation` has
     `log_evidence`, the log of the marginal likelihood, of every chain, and `inverse_temperature`,
     which is 1 where it has arrived.
 
     Sources: Del Moral, Doucet and Jasra (2006),
     https://doi.org/10.1111/j.1467-9868.2006.00553.x; Jasra, Stephens, Doucet and Tsagaris (2011),
-    https://doi.org/10.1111/j.1467-9469.2010.00723.x, for the choice of β.
+    https://doi.org/10.1111/j.1467-9469.2010.00723.x, for the choice of β; South, Pettitt and
+    Drovandi (2019), https://doi.org/10.1214/18-BA1129, for independent proposals.
 
     Args:
+        num_particles: particles of each chain, where it has fewer draws, and its pilots.
         target_ess: the effective sample size after a stage, as a part of the particles.
-        num_moves: moves of each particle at a stage.
-        integration_time: how long a move lasts, in the units of the particles' covariance; the
-            default is a quarter of a period of a Gaussian.
-        target_acceptance_rate: what the step size of the moves is adapted to.
+        max_moves: the most moves of each particle at a stage; four times as many at the last.
 
     Raises:
         SettingsError: if a setting cannot work.
     """
 
-    target_ess: float = 0.7
-    num_moves: int = 8
-    integration_time: float = math.pi / 2
-    target_acceptance_rate: float = 0.8
+    num_particles: int = 1000
+    target_ess: float = 0.5
+    max_moves: int = 100
 
     extendable = False
 
     def __check_init__(self) -> None:
+        check_between(self, "num_particles", 10, 10_000_000, whole=True)
         check_between(self, "target_ess", 0, 1)
-        check_between(self, "target_acceptance_rate", 0, 1)
-        check_between(self, "num_moves", 1, 10_000, whole=True)
-        check_between(self, "integration_time", 0, math.inf)
+        check_between(self, "max_moves", 1, 1_000_000, whole=True)
+
+    def headline(self, run: Run) -> str:
+        """What is going to be done. See the base class."""
+        number = max(self.num_particles, run.num_samples)
+        return (
+            f"Tempering, {run.num_chains} populations of {number} particles: from the prior to the "
+            f"posterior, in at most {run.num_warmup} stages"
+        )
+
+    def standing(self, stats: Mapping[str, Any]) -> str:
+        """How far the population is that is furthest behind. See the base class."""
+        beta, stage = stats["inverse_temperature"][:, -1], stats["stage"][:, -1]
+        last = int(beta.argmin())
+        if beta[last] == 1.0:
+            return f"at the posterior after {stage.max()} stages"
+        return f"stage {stage[last]}, inverse temperature {beta[last]:.2g}"
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
@@ -61,183 +89,268 @@ class TemperedSMC(AbstractSampler):
         return Kernel(tempering.init, tempering.step, tempering.learnt)
 
 
+class _Particles(NamedTuple):
+    """Particles, and their log densities: positions of shape (particle, dim)."""
+
+    position: jax.Array
+    prior: jax.Array
+    posterior: jax.Array
+
+    def likelihood(self) -> jax.Array:
+        """The log likelihood, −inf where a solve failed."""
+        return jnp.where(jnp.isneginf(self.posterior), -jnp.inf, self.posterior - self.prior)
+
+    def tempered(self, beta: jax.Array) -> jax.Array:
+        """The log density at an inverse temperature above zero."""
+        return self.prior + beta * self.likelihood()
+
+
+class _State(NamedTuple):
+    """Between two stages."""
+
+    particles: _Particles
+    beta: jax.Array
+    log_evidence: jax.Array
+    scale: jax.Array  # of local moves, in units of the covariance of a component
+    jumps: jax.Array  # the rate at which draws from the mixture are accepted
+    stage: jax.Array
+    rate: jax.Array
+    sweeps: jax.Array
+    failed: jax.Array
+
+
+class _Sweeps(NamedTuple):
+    """Between two sweeps of moves of all particles."""
+
+    particles: _Particles
+    parts: jax.Array  # the mixture's log densities at the particles
+    gone: jax.Array  # how far each particle has moved
+    scale: jax.Array
+    jumps: jax.Array
+    rate: jax.Array
+    count: jax.Array
+    failed: jax.Array
+
+
 class _Tempering:
     """One run of tempering, a stage at a time; and then its particles, one a draw."""
 
     def __init__(self, settings: TemperedSMC, target: Target, run: Run) -> None:
-        import blackjax
-
         self.settings = settings
         self.target = target
         self.run = run
+        self.pilots = settings.num_particles
+        self.number = max(settings.num_particles, run.num_samples)
+        self.total = self.pilots + self.number
         self.batch = None if jax.default_backend() == "cpu" else _BATCH
-        self.transition = blackjax.hmc.build_kernel()
-        self.prior_and_gradient = jax.value_and_grad(target.logprior_fn)
-        self.posterior_and_gradient = jax.value_and_grad(target.logdensity_fn)
 
-    def init(self, key: jax.Array, start: Start) -> "_State":
+    def init(self, key: jax.Array, start: Start) -> _State:
         """Particles from the prior."""
         del start
-        keys = jax.random.split(key, self.run.num_samples)
-        particles = self._each(self._weighed, jax.vmap(self.target.sample_prior)(keys))
+        keys = jax.random.split(key, self.total)
+        particles = self._weighed(jax.vmap(self.target.sample_prior)(keys))
         one, none = jnp.ones((), particles.position.dtype), jnp.zeros((), jnp.int32)
-        return _State(particles, 0 * one, 0 * one, 0.5 * one, none, none, 0 * one)
+        scale = 2.4 / jnp.sqrt(self.target.dim) * one
+        failed = _count(jnp.isneginf(particles.posterior))
+        return _State(particles, 0 * one, 0 * one, scale, one / 2, none, 0 * one, none, failed)
 
-    def step(self, key: jax.Array, state: "_State", index: jax.Array) -> tuple["_State", Draw]:
+    def step(self, key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
         """A stage, or nothing once they are over; and a particle."""
         working = (index < self.run.num_warmup) & (state.beta < 1.0)
         state = jax.lax.cond(
             working,
             lambda: self._stage(key, state),
-            lambda: state._replace(diverging=0 * state.diverging, failed=0 * state.failed),
+            lambda: state._replace(sweeps=0 * state.sweeps, failed=0 * state.failed),
         )
         which = jnp.clip(index - self.run.num_warmup, 0, self.run.num_samples - 1)
-        one = jax.tree.map(lambda x: x[which], state.particles)
-        moves = self.run.num_samples * self.settings.num_moves
-        cost = moves * self._num_steps(state.step_size)
+        which = self.pilots + which * self.number // self.run.num_samples
         stats = {
-            "lp": one.posterior,
+            "lp": state.particles.posterior[which],
             "acceptance_rate": state.rate,
-            "step_size": state.step_size,
+            "step_size": state.scale,
+            "stage": state.stage,
             "inverse_temperature": state.beta,
-            "n_steps": jnp.where(working, cost, 0).astype(jnp.int32),
-            "diverging": state.diverging > 0,
+            "n_steps": state.sweeps * self.total,
+            "diverging": state.failed > 0,
             "failed_solves": state.failed,
         }
-        return state, Draw(one.position, stats)
+        return state, Draw(state.particles.position[which], stats)
 
-    def learnt(self, state: "_State") -> dict[str, jax.Array]:
+    def learnt(self, state: _State) -> dict[str, jax.Array]:
         """The evidence, and how far tempering has come."""
         return {"log_evidence": state.log_evidence, "inverse_temperature": state.beta}
 
-    def _stage(self, key: jax.Array, state: "_State") -> "_State":
+    def _stage(self, key: jax.Array, state: _State) -> _State:
         """Raise the inverse temperature, resample, and move every particle."""
-        from blackjax.smc.resampling import systematic
-
-        particles = state.particles
-        rise = self._rise(particles.likelihood(), state.beta)
-        beta = jnp.where(state.beta + rise > 1 - 1e-9, 1.0, state.beta + rise)
-        weights = rise * particles.likelihood()
-        total = jax.nn.logsumexp(weights)
-        normal = jnp.exp(weights - total)
-        key_resample, key_moves = jax.random.split(key)
-        chosen = systematic(key_resample, normal, self.run.num_samples)
-        covariance = _covariance(particles.position, normal)
-        particles = jax.tree.map(lambda x: x[chosen], particles)
-        none = jnp.zeros((), jnp.int32)
-        particles, step_size, diverging, failed, rate = jax.lax.fori_loop(
-            0,
-            self.settings.num_moves,
-            lambda i, carry: self._sweep(jax.random.fold_in(key_moves, i), beta, covariance, carry),
-            (particles, state.step_size, none, none, 0 * beta),
+        key_fit, key_resample, key_moves = jax.random.split(key, 3)
+        likelihood = jnp.split(state.particles.likelihood(), [self.pilots])
+        wanted, left = self.settings.target_ess, 1.0 - state.beta
+        rise = jnp.minimum(*(_rise(x, wanted, left) for x in likelihood))
+        beta = jnp.where(state.beta + rise > 1 - 1e-6, 1.0, state.beta + rise)
+        log_weights = [jnp.where(jnp.isneginf(x), -jnp.inf, rise * x) for x in likelihood]
+        pilots, draws = (jax.nn.softmax(x) for x in log_weights)
+        mixture = self._mixture(key_fit, state.particles.position[: self.pilots], pilots)
+        keys = jax.random.split(key_resample)
+        chosen = jnp.concatenate(
+            [_resampled(keys[0], pilots), self.pilots + _resampled(keys[1], draws)]
         )
-        evidence = state.log_evidence + total - jnp.log(self.run.num_samples)
-        return _State(particles, beta, evidence, step_size, diverging, failed, rate)
+        particles = jax.tree.map(lambda x: x[chosen], state.particles)
+        moved = self._moved(key_moves, mixture, particles, beta, state)
+        return _State(
+            moved.particles,
+            beta,
+            state.log_evidence + jax.nn.logsumexp(log_weights[1]) - jnp.log(self.number),
+            moved.scale,
+            moved.jumps,
+            state.stage + 1,
+            moved.rate,
+            moved.count,
+            moved.failed,
+        )
 
-    def _rise(self, likelihood: jax.Array, beta: jax.Array) -> jax.Array:
-        """How far the inverse temperature rises at a stage."""
-        from blackjax.smc.ess import ess_solver
-        from blackjax.smc.solver import dichotomy
+    def _mixture(self, key: jax.Array, pilots: jax.Array, weights: jax.Array) -> Mixture:
+        """The mixture of proposals of a stage.
 
-        left = 1.0 - beta
-        rise = ess_solver(lambda x: x, likelihood, self.settings.target_ess, left, dichotomy)
-        return jnp.clip(jnp.where(jnp.isfinite(rise), rise, 0.0), 1e-9, left)
+        With the roots of the weights the pilots stand for an inverse temperature between the last
+        and this one: proposals should rather be too wide than too narrow.
+        """
+        weights = jnp.sqrt(weights)
+        components = _COMPONENTS if self.target.dim <= _FEW else _COMPONENTS_OF_MANY
+        return fitted(key, pilots, weights / jnp.sum(weights), components)
 
-    def _sweep(self, key: jax.Array, beta: jax.Array, covariance: jax.Array, carry: Any) -> Any:
-        """Move every particle once, and adapt the step size to how many moves were accepted."""
-        particles, step_size, diverging, failed, _ = carry
-        keys = jax.random.split(key, self.run.num_samples)
-
-        def move(key__particle: Any) -> tuple[jax.Array, ...]:
-            key, particle = key__particle
-            return self._move(key, particle, beta, step_size, covariance)
-
-        position, rate, diverged, fail = self._each(move, (keys, particles))
-        particles = self._each(self._weighed, position)
-        rate = jnp.mean(rate)
-        step_size = step_size * jnp.exp(rate - self.settings.target_acceptance_rate)
-        step_size = jnp.clip(step_size, 1e-2, 2.0)
-        diverging += diverged.sum(dtype=diverging.dtype)
-        failed += fail.sum(dtype=failed.dtype)
-        return particles, step_size, diverging, failed, rate
-
-    def _move(
+    def _moved(
         self,
         key: jax.Array,
-        particle: "_Particles",
+        mixture: Mixture,
+        particles: _Particles,
         beta: jax.Array,
-        step_size: jax.Array,
-        covariance: jax.Array,
-    ) -> tuple[jax.Array, ...]:
-        """One Hamiltonian transition of one particle."""
-        from blackjax.mcmc.hmc import HMCState
+        state: _State,
+    ) -> _Sweeps:
+        """Move all particles until most have gone far enough."""
+        last = beta == 1.0
+        far, most = jnp.where(last, _FAR_LAST, _FAR), jnp.where(last, _MOST_LAST, _MOST)
+        limit = jnp.where(last, 4, 1) * self.settings.max_moves
 
-        chain = HMCState(particle.position, *_mix(particle, beta))
-        chain, info = self.transition(
-            key, chain, self._tempered(beta), step_size, covariance, self._num_steps(step_size)
+        def going(now: _Sweeps) -> jax.Array:
+            return (jnp.mean(jnp.minimum(now.gone / far, 1.0)) < most) & (now.count < limit)
+
+        def sweep(now: _Sweeps) -> _Sweeps:
+            return self._sweep(jax.random.fold_in(key, now.count), mixture, beta, now)
+
+        parts, none = mixture.parts(particles.position), jnp.zeros((), jnp.int32)
+        gone = jnp.zeros_like(particles.prior)
+        begin = _Sweeps(
+            particles, parts, gone, state.scale, state.jumps, 0 * beta, none, 0 * state.failed
         )
-        failed = jnp.isneginf(info.proposal.logdensity)
-        return chain.position, info.acceptance_rate, info.is_divergent, failed
+        return jax.lax.while_loop(going, sweep, begin)
 
-    def _tempered(self, beta: jax.Array) -> Callable[[jax.Array], jax.Array]:
-        """The log density at an inverse temperature, with its gradient."""
+    def _sweep(self, key: jax.Array, mixture: Mixture, beta: jax.Array, now: _Sweeps) -> _Sweeps:
+        """Propose a move of every particle, accept or not, and adapt."""
+        key_kind, key_jump, key_walk, key_accept = jax.random.split(key, 4)
+        dim, dtype = self.target.dim, now.gone.dtype
+        # As many jumps as they are worth: a walk takes some multiple of `dim` to go as far.
+        part = jnp.clip(now.jumps / (now.jumps + 1 / (3 * dim)), 0.1, 0.8)
+        jumping = jax.random.uniform(key_kind, (self.total,), dtype) < part
+        jump = mixture.sample(key_jump, self.total)
+        walk, component, distance = self._walk(key_walk, mixture, now)
+        position = jnp.where(jumping[:, None], jump, walk)
+        proposed = self._weighed(position)
+        parts = mixture.parts(position)
+        correction = jnp.where(
+            jumping,
+            jax.nn.logsumexp(now.parts, axis=1) - jax.nn.logsumexp(parts, axis=1),
+            _belonging(parts, component) - _belonging(now.parts, component),
+        )
+        ratio = proposed.tempered(beta) - now.particles.tempered(beta) + correction
+        chance = jnp.exp(jnp.minimum(jnp.where(jnp.isnan(ratio), -jnp.inf, ratio), 0.0))
+        accepted = jax.random.uniform(key_accept, (self.total,), dtype) < chance
 
-        def forward(position: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return _mix(self._weighed(position), beta)
+        def chosen(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(accepted.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
-        @jax.custom_vjp
-        def density(position: jax.Array) -> jax.Array:
-            return forward(position)[0]
+        jumps, walks = _mean(chance, jumping), _mean(chance, ~jumping)
+        return _Sweeps(
+            jax.tree.map(chosen, proposed, now.particles),
+            chosen(parts, now.parts),
+            now.gone + jnp.where(accepted, jnp.where(jumping, 1.0, distance), 0.0),
+            jnp.clip(now.scale * jnp.exp(walks - _ACCEPTANCE), 1e-4, 10.0),
+            0.5 * (now.jumps + jumps),
+            jnp.mean(chance),
+            now.count + 1,
+            now.failed + _count(jnp.isneginf(proposed.posterior)),
+        )
 
-        density.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
-        return density
+    def _walk(
+        self, key: jax.Array, mixture: Mixture, now: _Sweeps
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Steps with the covariance of a component that a particle may belong to.
 
-    def _weighed(self, position: jax.Array) -> "_Particles":
-        """A particle with its two densities and their gradients."""
-        prior, prior_gradient = self.prior_and_gradient(position)
-        posterior, gradient = self.posterior_and_gradient(position)
-        return _Particles(position, prior, prior_gradient, posterior, gradient)
+        The component is drawn anew for each step, by the mixture's own odds at the particle, and
+        these odds are part of the density that decides.
 
-    def _num_steps(self, step_size: jax.Array) -> jax.Array:
-        return jnp.ceil(self.settings.integration_time / step_size).astype(jnp.int32)
+        Returns:
+            Positions, the components, and half the squared distance a dimension.
+        """
+        key_which, key_scale, key_step = jax.random.split(key, 3)
+        dtype = now.gone.dtype
+        component = jax.random.categorical(key_which, now.parts, axis=1)
+        scale = now.scale * jnp.exp(0.5 * jax.random.normal(key_scale, (self.total, 1), dtype))
+        normal = scale * jax.random.normal(key_step, now.particles.position.shape, dtype)
+        step = jnp.einsum("nij,nj->ni", mixture.factors[component], normal)
+        return now.particles.position + step, component, 0.5 * jnp.mean(normal**2, axis=1)
 
-    def _each(self, function: Callable[[Any], Any], particles: Any) -> Any:
-        return jax.lax.map(function, particles, batch_size=self.batch)
+    def _weighed(self, position: jax.Array) -> _Particles:
+        """Particles with their densities."""
+        densities = jax.lax.map(self._densities, position, batch_size=self.batch)
+        return _Particles(position, *densities)
 
-
-class _Particles(NamedTuple):
-    """Particles, with the log densities and gradients of the prior and of the posterior."""
-
-    position: jax.Array
-    prior: jax.Array
-    prior_gradient: jax.Array
-    posterior: jax.Array
-    gradient: jax.Array
-
-    def likelihood(self) -> jax.Array:
-        """The log likelihood; a very low number where it is −inf, which has no differences."""
-        return jnp.maximum(jnp.nan_to_num(self.posterior - self.prior, nan=-1e30), -1e30)
-
-
-class _State(NamedTuple):
-    particles: _Particles
-    beta: jax.Array
-    log_evidence: jax.Array
-    step_size: jax.Array
-    diverging: jax.Array
-    failed: jax.Array
-    rate: jax.Array
-
-
-def _covariance(position: jax.Array, weights: jax.Array) -> jax.Array:
-    """The covariance of weighted particles, kept positive definite."""
-    centred = position - weights @ position
-    covariance = (weights[:, None] * centred).T @ centred
-    return covariance + 1e-9 * jnp.eye(position.shape[1], dtype=position.dtype)
+    def _densities(self, position: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The log prior, and the log posterior, −inf where it is not a number."""
+        prior, posterior = self.target.logprior_fn(position), self.target.logdensity_fn(position)
+        good = jnp.isfinite(prior) & jnp.isfinite(posterior)
+        return jnp.where(jnp.isfinite(prior), prior, -jnp.inf), jnp.where(good, posterior, -jnp.inf)
 
 
-def _mix(particle: _Particles, beta: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The log density at an inverse temperature, and its gradient."""
-    density = particle.prior + beta * (particle.posterior - particle.prior)
-    gradient = particle.prior_gradient + beta * (particle.gradient - particle.prior_gradient)
-    return jnp.where(jnp.isnan(density), -jnp.inf, density), gradient
+def _rise(likelihood: jax.Array, target_ess: float, left: jax.Array) -> jax.Array:
+    """How far the inverse temperature rises, so that weights keep an effective sample size.
+
+    By bisection of its logarithm: from the prior it may have to rise by very little.
+    """
+    wanted = target_ess * likelihood.shape[0]
+
+    def effective(rise: jax.Array) -> jax.Array:
+        weights = jax.nn.softmax(jnp.where(jnp.isneginf(likelihood), -jnp.inf, rise * likelihood))
+        return 1 / jnp.sum(weights**2)
+
+    def halved(_: jax.Array, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        fits = effective(jnp.exp(middle)) > wanted
+        return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
+
+    high = jnp.log(left)
+    low, _ = jax.lax.fori_loop(0, 40, halved, (high - 70.0, high))
+    return jnp.where(effective(left) > wanted, left, jnp.exp(low))
+
+
+def _resampled(key: jax.Array, weights: jax.Array) -> jax.Array:
+    """Systematic resampling: which particles go on, in their order."""
+    number = weights.shape[0]
+    marks = (jnp.arange(number) + jax.random.uniform(key, (), weights.dtype)) / number
+    heaped = jnp.cumsum(weights)
+    return jnp.searchsorted(heaped / heaped[-1], marks, side="right").clip(0, number - 1)
+
+
+def _belonging(parts: jax.Array, component: jax.Array) -> jax.Array:
+    """The log odds that a position belongs to a component."""
+    own = jnp.take_along_axis(parts, component[:, None], axis=1)[:, 0]
+    return own - jax.nn.logsumexp(parts, axis=1)
+
+
+def _mean(values: jax.Array, where: jax.Array) -> jax.Array:
+    """The mean of some values, zero where there is none."""
+    return jnp.sum(jnp.where(where, values, 0.0)) / jnp.maximum(jnp.sum(where), 1)
+
+
+def _count(flags: jax.Array) -> jax.Array:
+    return jnp.sum(flags, dtype=jnp.int32)

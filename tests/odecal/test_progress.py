@@ -3,6 +3,7 @@
 import numpy as np
 
 from odecal._progress import PlainProgress, RichProgress, shown_progress
+from odecal.samplers import Run, TemperedSMC
 
 
 def block(num_draws, diverging=0):
@@ -37,3 +38,35 @@ def test_bars_show_draws_divergences_and_step_size():
         assert sampling.fields["note"] == "2/10, 2 divergent, step 0.25"
         progress.update(20, block(8))
         assert sampling.completed == 10
+
+
+def tempered(stage, beta):
+    return {"stage": np.full((2, 3), stage), "inverse_temperature": np.array([[0, 0, 1.0], beta])}
+
+
+def test_a_method_may_say_where_it_stands_in_its_own_words(capsys):
+    """Tempering in stages and temperatures, of the population furthest behind, each said once."""
+    sampler, run = TemperedSMC(), Run(2, 500, 100)
+    steps = [(3, tempered(3, [0, 0, 0.0341])), (5, tempered(3, [0, 0, 0.0341]))]
+    steps += [(400, tempered(9, [0, 1.0, 1.0])), (600, tempered(9, [1.0, 1.0, 1.0]))]
+    progress = PlainProgress()
+    progress.start(*run, 0, sampler.headline(run))
+    for done, stats in steps:
+        progress.update(done, stats, sampler.standing(stats))
+    assert capsys.readouterr().err.splitlines() == [
+        "Tempering, 2 populations of 1000 particles: from the prior to the posterior, in at most "
+        "500 stages",
+        "  stage 3, inverse temperature 0.034",
+        "  at the posterior after 9 stages",
+    ]
+    with RichProgress() as bars:
+        bars.start(*run, 0, sampler.headline(run))
+        stats = tempered(3, [0, 0, 0.0341])
+        bars.update(3, stats, sampler.standing(stats))
+        warmup, sampling = bars._bars.tasks
+        assert warmup.fields["note"] == "stage 3, inverse temperature 0.034"
+        assert warmup.total is None
+        stats = block(100) | tempered(9, [1.0, 1.0, 1.0])
+        bars.update(600, stats, sampler.standing(stats))
+        assert warmup.finished
+        assert sampling.completed == 100

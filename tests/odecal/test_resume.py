@@ -248,7 +248,7 @@ SETTINGS = [
     odecal.Solve(rtol=1e-5, adjoint=odecal.adjoints.RecursiveCheckpoint(), dtype="float32"),
     replace(LotkaVolterra().solve, max_steps=100),
     samplers.NUTS(metric=samplers.LowRankMetric(max_rank=3)),
-    samplers.TemperedSMC(num_moves=3),
+    samplers.TemperedSMC(max_moves=3),
     odecal.Solve(solver=diffrax.Kvaerno5()),  # with Diffrax's stand-ins for tolerances
     odecal.Solve(adjoint=odecal.adjoints.Gauss(1e-7, 1e-9, diffrax.Kvaerno5(), points=4)),
     odecal.Solve(adjoint=odecal.adjoints.Backsolve(max_drift=0.1)),
