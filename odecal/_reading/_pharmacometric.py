@@ -13,7 +13,7 @@ from odecal._reading._layout import Layout, check_columns, check_ignored
 from odecal._reading._numbers import times_of
 from odecal._reading._pharmacometric_events import TABLE, read_kinds, read_records
 from odecal._reading._pharmacometric_values import read_values
-from odecal._reading._readings import Readings, check_known_times
+from odecal._reading._readings import Readings, check_known_times, together
 from odecal._reading._restarts import check_clock, restarted
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def read_pharmacometric(table: "pd.DataFrame", layout: Layout) -> Readings:
     time = _time_column(table, layout, names)
     times = times_of(table[time], time)
     check_known_times(times)
+    times = together(times)
     cells = {role: table[name] for role, name in names.items()}
     kinds = read_kinds(cells)
     table, own = restarted(table, layout, times, kinds)

@@ -66,6 +66,14 @@ def check_known_times(times: np.ndarray) -> None:
         )
 
 
+def together(times: np.ndarray) -> np.ndarray:
+    """Times, in which those of rows one after the other that differ by rounding are the same."""
+    scale = 1e-12 * np.maximum(np.abs(times[1:]), np.abs(times[:-1]))
+    first = np.append(True, np.abs(np.diff(times)) > scale)
+    same: np.ndarray = times[np.flatnonzero(first)[np.cumsum(first) - 1]]
+    return same
+
+
 def check_times(times: np.ndarray, name: str, people: People, who: np.ndarray) -> None:
     """Refuse times that are missing or go back within an individual.
 

@@ -9,7 +9,7 @@ import pytest
 from odecal.adjoints import ExplicitForward, Forward, RecursiveCheckpoint
 
 import odecal
-from odecal import Dosing, Observable, Parameter, Solve, State, System
+from odecal import Covariate, Dosing, Observable, Parameter, Solve, State, System
 from odecal._forward import Forward as Way
 
 TIMES = np.array([0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 9.5, 12.0, 13.0, 18.0, 25.0])
@@ -129,29 +129,6 @@ CASES = {
             jnp.where(t > 0.2, 10 * ever_before(bolus, 6.0)(t - 0.2, p), 0.0)
             + 10 * bolus(t - 6.2, p)
             + 10 * bolus(t - 12.2, p)
-        ),
-    ),
-    "steady state of infusions longer than the interval": (
-        [record(2.1, 44.0, SS=1, II=6.0, RATE=4.0, ADDL=1)],
-        lambda t, p: jnp.where(
-            t > 2.1,
-            ever_before(lambda t, p: infusion(t, p, 4.0, 11.0), 6.0)(t - 2.1, p)
-            + infusion(t - 8.1, p, 4.0, 11.0),
-            0.0,
-        ),
-    ),
-    "steady state with a lag longer than the interval": (
-        [record(2.1, 10.0, SS=1, II=0.15, CMT=GUT)],
-        lambda t, p: jnp.where(t > 2.1, 10 * ever_before(oral, 0.15, 1500)(t - 2.1, p), 0.0),
-    ),
-    "steady state of infusions of a duration that is a parameter, longer than the interval": (
-        [record(2.1, 30.0, SS=1, II=1.5, RATE=-2)],
-        lambda t, p: jnp.where(
-            t > 2.1,
-            ever_before(lambda t, p: infusion(t, p, 30.0 / p["lasts"], p["lasts"]), 1.5)(
-                t - 2.1, p
-            ),
-            0.0,
         ),
     ),
     "a constant infusion at rest, which ends": (
@@ -343,25 +320,28 @@ def observation(time):
     return {"TIME": time, "DV": 0.0, "EVID": 0}
 
 
-LATE = {"lag": 5.0, "part": 0.412}
-
-
 class Late(Oral):
-    """The gut is observed."""
+    """The gut is observed; each individual has a lag and a bioavailability of its own."""
 
+    late = Covariate("LATE")
+    arrives = Covariate("PART")
+    gut = State(
+        initial=0.0, dosing=Dosing(lag=lambda p: p.late, bioavailability=lambda p: p.arrives)
+    )
     seen = Observable(lambda t, y, p: odecal.noise.Normal(y.gut, 1.0))
 
 
+# Rows, lag and bioavailability, and what is seen.
 SAME_TIME = {
     # NONMEM, mrgsolve and rxode2: 41.2 in the compartment at 5.
     "lagged": (
         [record(0.0, 100.0, CMT=GUT, II=24.0, ADDL=3), observation(5.0), observation(29.0)],
-        LATE,
+        (5.0, 0.412),
         [41.2, 41.2 * (1 + np.exp(-24 * 1.3))],
     ),
     "lagged, where rounding would have it later": (
         [record(0.1, 100.0, CMT=GUT), observation(0.3)],  # 0.1 + 0.2 > 0.3
-        LATE | {"lag": 0.2},
+        (0.2, 0.412),
         [41.2],
     ),
     "additional, and a dose whose row stands behind": (
@@ -371,7 +351,7 @@ SAME_TIME = {
             record(0.3, 50.0, CMT=GUT),
             observation(0.3),
         ],
-        {"lag": 0.0, "part": 1.0},
+        (0.0, 1.0),
         [
             100 * (1 + np.exp(-0.13) + np.exp(-0.26)),
             100 * (1 + np.exp(-0.13) + np.exp(-0.26)) + 50,
@@ -388,7 +368,7 @@ SAME_TIME = {
             observation(0.0),
             observation(3.0),
         ],
-        {"lag": 0.0, "part": 1.0},
+        (0.0, 1.0),
         [0.0, 100.0, 150.0, 0.0, 0.0],
     ),
     "additional, before a reset": (
@@ -399,24 +379,27 @@ SAME_TIME = {
             observation(1.0),
             observation(2.5),
         ],
-        {"lag": 0.0, "part": 1.0},
+        (0.0, 1.0),
         [100 * (1 + np.exp(-1.3)), 0.0, 0.0],
     ),
 }
 
 
 @pytest.mark.parametrize("adjoint", [None, Forward()], ids=["explicit", "stretches"])
-@pytest.mark.parametrize("case", SAME_TIME)
-def test_observations_at_the_time_of_a_dose(case, adjoint):
+def test_observations_at_the_time_of_a_dose(adjoint):
     """Additional and lagged doses come before them, doses with rows in the order of rows.
 
     PREDPP has it so, see https://github.com/metrumresearchgroup/mrgsolve/issues/424.
     """
-    rows, changed, expected = SAME_TIME[case]
+    parts = [
+        pd.DataFrame(rows).assign(ID=case, LATE=late, PART=part)
+        for case, (rows, (late, part), _) in SAME_TIME.items()
+    ]
     solve = Solve(rtol=1e-9, atol=1e-10, max_steps=600, adjoint=adjoint)
-    model = odecal.compile(Late(), pd.DataFrame(rows).assign(ID=1), solve)
+    model = odecal.compile(Late(), pd.concat(parts, ignore_index=True), solve)
     with model.precision():
-        got = seen(model)(parameters() | {k: jnp.asarray(x) for k, x in changed.items()})
+        got = jax.jit(seen(model))(parameters())
+    expected = np.concatenate([seen for _, _, seen in SAME_TIME.values()])
     np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-8)
 
 
@@ -425,13 +408,14 @@ def test_doses_of_a_table_of_their_own_come_after_observations_of_the_same_time(
     doses = pd.DataFrame(
         {"time": [0.0], "amount": 100.0, "state": "gut", "interval": 24.0, "additional": 2}
     )
-    table = pd.DataFrame({"time": [0.0, 5.0, 24.0, 29.0, 30.0], "seen": 0.0})
-    late = type("Alone", (Late,), {"individual": None})()
-    model = odecal.compile(late, odecal.Observations(table, doses=doses), Solve(**TIGHT))
-    with model.precision():
-        for lag, expected in (
-            (5.0, [0.0, 0.0, 0.0, 0.0, 41.2 * np.exp(-1.3)]),
-            (0.0, [0.0, 0.0619, 0.0, 0.0619, 0.01688]),
-        ):
-            got = seen(model)(parameters() | {"lag": jnp.asarray(lag), "part": jnp.asarray(0.412)})
-            np.testing.assert_allclose(got, expected, atol=2e-5)
+    times = [0.0, 5.0, 24.0, 29.0, 30.0]
+    alone = type("Alone", (Late,), {"individual": None})
+    for lag, expected in (
+        (5.0, [0.0, 0.0, 0.0, 0.0, 41.2 * np.exp(-1.3)]),
+        (0.0, [0.0, 41.2 * np.exp(-6.5), 0.0, 41.2 * np.exp(-6.5), 41.2 * np.exp(-7.8)]),
+    ):
+        table = pd.DataFrame({"time": times, "seen": 0.0, "LATE": lag, "PART": 0.412})
+        data = odecal.Observations(table, doses=doses)
+        model = odecal.compile(alone(), data, Solve(**TIGHT))
+        with model.precision():
+            np.testing.assert_allclose(seen(model)(parameters()), expected, atol=1e-7)
