@@ -1,5 +1,6 @@
 """`python -m odecal` is the command line."""
 
+import io
 import os
 import sys
 
@@ -12,6 +13,8 @@ from odecal._stop import Stop
 
 def main() -> None:
     """Run the command line, and end at once where it fails, though programs may be compiling."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # which may know ASCII alone
+        sys.stdout.reconfigure(errors="backslashreplace")
     with Stop() as stop:
         from odecal import _cli
 

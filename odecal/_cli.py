@@ -53,6 +53,7 @@ def main(stop: Stop | None = None) -> None:
         stop: what a signal does; None makes one.
     """
     from odecal._errors import OdecalError
+    from odecal._names import printable
 
     if stop is None:
         with Stop() as own:
@@ -61,7 +62,7 @@ def main(stop: Stop | None = None) -> None:
     try:
         app(obj=stop)
     except OdecalError as error:
-        print(f"odecal: {error}", file=sys.stderr)  # noqa: T201
+        print(f"odecal: {printable(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
 
 
@@ -265,9 +266,10 @@ def _prepare(stop: Stop, out: Path) -> Any:
     stop.does("loading JAX")
     stop.writes(out, out.with_name(out.name + ".partial"))
     from odecal._cli_settings import prepare_jax
+    from odecal._names import printable
 
     def in_a_line(message: Any, *_: Any, **__: Any) -> str:
-        return f"odecal: {message}\n"
+        return f"odecal: {printable(message)}\n"
 
     warnings.formatwarning = in_a_line
     prepare_jax()

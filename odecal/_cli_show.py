@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from odecal._names import printable
+
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 _WIDTH = 110
 # A column whose text may be folded needs this.
 _FOLDED = 12
+# A longer one is folded in any case.
+_LONGEST = 60
 
 
 def console(width: int = _WIDTH) -> "Console":
@@ -21,9 +25,9 @@ def console(width: int = _WIDTH) -> "Console":
     """
     from rich.console import Console
 
-    output = Console(highlight=False)
+    output = Console(highlight=False, emoji=False)
     wide = output.is_terminal and output.width >= width
-    return output if wide else Console(highlight=False, width=width)
+    return output if wide else Console(highlight=False, emoji=False, width=width)
 
 
 def say(text: str) -> None:
@@ -32,7 +36,7 @@ def say(text: str) -> None:
     Args:
         text: the line.
     """
-    console().print(text, soft_wrap=True, markup=False)
+    console().print(printable(text), soft_wrap=True, markup=False)
 
 
 def show_systems(systems: dict[str, Any]) -> None:
@@ -153,11 +157,21 @@ def _print_table(
     from rich.table import Table
 
     table, needed = Table(box=None, pad_edge=False), 0
+    rows = [[printable(cell).replace("\n", r"\n") for cell in row] for row in rows]
     for i, head in enumerate(heads):
-        text = i < left or head == wrapped
+        text, longest = (
+            i < left or head == wrapped,
+            max(len(x) for x in (head, *(r[i] for r in rows))),
+        )
         folds = head == wrapped or (text and i > 0)
-        table.add_column(head, justify="left" if text else "right", no_wrap=not folds)
-        needed += 2 + (_FOLDED if folds else max(len(x) for x in (head, *(r[i] for r in rows))))
+        table.add_column(
+            head,
+            justify="left" if text else "right",
+            no_wrap=not folds and longest <= _LONGEST,
+            max_width=_LONGEST,
+            overflow="fold",
+        )
+        needed += 2 + (_FOLDED if folds else min(longest, _LONGEST))
     for row in rows:
         table.add_row(*row)
     console(max(_WIDTH, needed)).print(table, markup=False)

@@ -119,3 +119,12 @@ def shown(text: str) -> str:
         .encode("ascii", "backslashreplace")
         .decode()
     )
+
+
+def printable(text: object) -> str:
+    """A text whose control characters, and what cannot be encoded, are escaped; lines stay."""
+    return "".join(x if x.isprintable() or x in "\n\t" else _escaped(x) for x in str(text))
+
+
+def _escaped(character: str) -> str:
+    return ascii(character)[1:-1]

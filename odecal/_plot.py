@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._output import check_output, replaced
-from odecal._plot_population import _time_of
+from odecal._plot_text import clock_of, literal, named
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,7 +51,7 @@ def plot_fit(posterior: "xr.DataTree", path: str | Path | None = None) -> "Figur
     _legend(axes[: len(panels)])
     more = f" (the first {len(panels)} of {len(every)})" if len(every) > len(panels) else ""
     system = posterior.attrs.get("system", "")
-    figure.suptitle(f"{system}: data and posterior predictions{more}")
+    figure.suptitle(f"{literal(system)}: data and posterior predictions{more}")
     if target is not None:
         with replaced(target) as temporary:
             figure.savefig(temporary, format="png", dpi=150)
@@ -112,7 +112,7 @@ def _draw_panel(axis: Any, posterior: "xr.DataTree", panel: _Panel) -> None:
     predictions = _dataset(posterior, "predictions")
     data, name = observed[panel.name], panel.name
     one = dict(zip(data.dims[1:], panel.element, strict=True))
-    clock = _time_of(data)
+    clock = clock_of(data)
     when = data[clock].values[panel.rows]
     values = data.isel(one).values[panel.rows]
     if name in predictions.data_vars:
@@ -132,14 +132,7 @@ def _draw_panel(axis: Any, posterior: "xr.DataTree", panel: _Panel) -> None:
         axis.set_xscale("log")
         axis.set_xlim(when.min() / 1.5, when.max() * 1.5)
     _limit(axis, np.concatenate([values[np.isfinite(values)], np.nanquantile(samples, 0.95, 0)]))
-    labels = [str(data[dim].values[i]) for dim, i in one.items()]
-    title = f"{name}[{', '.join(labels)}]" if labels else name
-    whose = ", ".join(f"{dim} {label}" for dim, label in panel.who.items())
-    axis.set_title(f"{title}, {whose}" if whose else title, fontsize="medium")
-    axis.set_ylabel(data.attrs.get("units", "") or name)
-    time_unit = posterior.attrs.get("time_unit", "")
-    axis.set_xlabel(f"time ({time_unit})" if time_unit else "time")
-    axis.spines[["top", "right"]].set_visible(False)
+    named(axis, data, one, posterior.attrs.get("time_unit", ""), panel.who)
 
 
 def _upper(observed: "xr.Dataset", panel: _Panel, one: dict[Any, int]) -> np.ndarray | None:
@@ -150,11 +143,11 @@ def _upper(observed: "xr.Dataset", panel: _Panel, one: dict[Any, int]) -> np.nda
 
 def _legend(axes: Any) -> None:
     """Explain in the first panel all that is drawn in any."""
-    named: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            named.setdefault(label, handle)
-    axes[0].legend(named.values(), named.keys(), frameon=False, fontsize="small")
+            shown.setdefault(label, handle)
+    axes[0].legend(shown.values(), shown.keys(), frameon=False, fontsize="small")
 
 
 def _draw_values(
@@ -208,9 +201,9 @@ def plot_comparison(comparison: "xr.Dataset", path: str | Path | None = None) ->
     target = None if path is None else check_output(path, ".png")
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
     work, bars = figure.subplots(1, 2, width_ratios=(2, 1))
-    names = [str(name) for name in comparison.adjoint.values]
-    for i, name in enumerate(names):
-        row = comparison.sel(adjoint=name)
+    for i, adjoint in enumerate(comparison.adjoint.values):
+        row, name = comparison.isel(adjoint=i), literal(adjoint)
+        name = f" {name}" if name.startswith("_") else name  # which Matplotlib takes as hidden
         look = {"color": f"C{i % 10}", "marker": "os"[i // 10], "markersize": 4}
         errors = np.maximum(row.relative_error, 1e-16).median("draw")
         work.loglog(row.gradient_time.median("draw") * 1e6, errors, label=name, **look)
@@ -230,7 +223,9 @@ def plot_comparison(comparison: "xr.Dataset", path: str | Path | None = None) ->
         axis.spines[["top", "right"]].set_visible(False)
     system = comparison.attrs.get("system", "")
     tolerances = ", ".join(f"{x:.0e}" for x in comparison.tolerance.values)
-    figure.suptitle(f"{system}: medians over {comparison.sizes['draw']} draws at rtol {tolerances}")
+    figure.suptitle(
+        f"{literal(system)}: medians over {comparison.sizes['draw']} draws at rtol {tolerances}"
+    )
     if target is not None:
         with replaced(target) as temporary:
             figure.savefig(temporary, format="png", dpi=150)

@@ -7,6 +7,7 @@ import numpy as np
 
 from odecal._errors import OutputError
 from odecal._output import check_output, replaced
+from odecal._plot_text import clock_of, literal, named
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,7 +71,7 @@ def plot_vpc(
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     axes[0].legend(frameon=False, fontsize="small")
-    figure.suptitle(f"{posterior.attrs.get('system', '')}: visual predictive check")
+    figure.suptitle(f"{literal(posterior.attrs.get('system', ''))}: visual predictive check")
     if target is not None:
         with replaced(target) as temporary:
             figure.savefig(temporary, format="png", dpi=150)
@@ -84,7 +85,7 @@ def _draw_check(
     observed, simulated = (part[name] for part in data)
     one = dict(zip(observed.dims[1:], element, strict=True))
     values = observed.isel(one).values
-    times = observed[_time_of(observed)].values
+    times = observed[clock_of(observed)].values
     draws = simulated.isel(one).values.reshape(-1, len(times))
     upper = data[0].get(f"{name}_upper")
     if upper is not None:
@@ -105,18 +106,7 @@ def _draw_check(
         style = "-" if q == 0.5 else "--"
         axis.plot(middles, seen, style, color="black", lw=1.3, label=label and f"observed {label}")
     axis.plot(times[here], values[here], "o", color="black", ms=2.5, alpha=0.45)
-    labels = [str(observed[dim].values[i]) for dim, i in one.items()]
-    axis.set_title(f"{name}[{', '.join(labels)}]" if labels else name, fontsize="medium")
-    axis.set_ylabel(observed.attrs.get("units", "") or name)
-    unit = attrs.get("time_unit", "")
-    axis.set_xlabel(f"time ({unit})" if unit else "time")
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _time_of(observed: "xr.DataArray") -> str:
-    """The name of the coordinate of times."""
-    own = observed.dims[0]
-    return next((str(c) for c in observed.coords if str(c).startswith("time")), str(own))
+    named(axis, observed, one, attrs.get("time_unit", ""), {})
 
 
 def _quantified(
