@@ -289,7 +289,7 @@ def _new_journal(path: Path) -> "FileJournal":
 
 
 def _reopened(
-    path: Path, system: "System | None", more: int, progress: bool
+    path: Path, system: "System | None", more: int, progress: "bool | Progress"
 ) -> tuple["Plan", "FileJournal"]:
     """A run that was saved, with draws to add, and a journal that begins where it ended."""
     from odecal._checkpoint import read_checkpoint
@@ -314,7 +314,7 @@ def _reopened(
     return plan, journal
 
 
-def _teller(progress: bool) -> Callable[[str], None]:
+def _teller(progress: "bool | Progress") -> Callable[[str], None]:
     """Tells, where progress is shown, which file is run."""
 
     def tell(line: str) -> None:

@@ -99,6 +99,7 @@ def _plan(
     from odecal.samplers import AbstractSampler
 
     system = same_system(system, header["system"], where, tell)
+    header = _moved(header, header["system"]["module"], type(system).__module__)
     sampler = _of(AbstractSampler, _made(header["sampler"], "sampler", where), where)
     solve = _of(Solve, _made(header["solve"], "solver", where), where)
     centrings = _of(dict, _made(header["centrings"], "centrings", where), where)
@@ -114,6 +115,15 @@ def _plan(
         header["seed"],
         str(header["adjoint_choice"]),
     )
+
+
+def _moved(plain: Any, before: str, now: str) -> Any:
+    """Plain data in which what a user's file declares is looked for in the module it has now."""
+    if isinstance(plain, list):
+        return [_moved(x, before, now) for x in plain]
+    if isinstance(plain, str) and plain.startswith(f"{before}:"):
+        return now + plain.removeprefix(before)
+    return {k: _moved(x, before, now) for k, x in plain.items()} if type(plain) is dict else plain
 
 
 def _of(kind: Any, value: Any, where: Path) -> Any:

@@ -117,7 +117,8 @@ def _no_start(dim: int) -> WarmStart:
     """Where no chain starts: one mode, one climb, one chain, of zeros."""
     one, position = np.zeros(1), np.zeros((1, dim))
     which = np.zeros(1, int)
-    start: Any = Start(position, one, position, position)
+    known: Any = (position, one, position, position)
+    start = Start(*known)
     return WarmStart(start, which, position, one, which, which, position, one, one, 0)
 
 
