@@ -1,6 +1,6 @@
 """Doses, as entries in the schedule of a solve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -119,7 +119,7 @@ def _arrival(
     return time, jnp.where(late, -1.0, rank)
 
 
-def _ends(begin: Entry, ends: jax.Array, clearings: list[tuple[jax.Array, ...]]) -> Entry:
+def _ends(begin: Entry, ends: jax.Array, clearings: Sequence[tuple[jax.Array, ...]]) -> Entry:
     """The ends of infusions; never for those that a clearing has ended before."""
     cleared = jnp.zeros(len(ends), bool)
     for time, rank, clears in clearings:

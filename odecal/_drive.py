@@ -139,7 +139,7 @@ def _schedule(drive: Drive, pack: Pack, steady: SteadyStates, args: Any) -> Sche
     rate = _rates(every) if drive.kinds.infusions else jnp.zeros((len(times) + 1, 0), y0.dtype)
     begins = jnp.concatenate([jnp.full(1, -jnp.inf, times.dtype), jax.lax.stop_gradient(times)])
     inputs = {
-        name: jax.vmap(lambda t, n=name, c=c: c.interpolation(t, *given.inputs[n]))(begins)
+        name: jax.vmap(lambda t, n=name, c=c: c.interpolation.after(t, *given.inputs[n]))(begins)
         for name, c in drive.declaration.inputs.items()
         if c.interpolation.jumps
     }

@@ -53,7 +53,8 @@ class Input(Component):
         column: the column; None takes the name of the attribute. Empty cells are times at which
             it was not sampled.
         interpolation: between samples, one of `odecal.interpolation`: `Linear()`, `Hermite()` or
-            `Constant()`, which holds each until the next.
+            `Constant()`, which holds each until the next, or `Backward()`, which holds each back
+            to the one before, as NONMEM does.
         unit: the unit.
         description: one line.
 
@@ -119,6 +120,6 @@ def _as_interpolation(interpolation: Any) -> AbstractInterpolation:
     if not isinstance(interpolation, AbstractInterpolation):
         raise DeclarationError(
             "Input(interpolation=...) expects an object of odecal.interpolation: Linear(), "
-            f"Hermite() or Constant(). Got {_shown(interpolation)}."
+            f"Hermite(), Constant() or Backward(). Got {_shown(interpolation)}."
         )
     return interpolation

@@ -157,8 +157,8 @@ def _padded_samples(
     samples, count = experiment.inputs[name], len(experiment.individuals)
     own = [(samples.times[rows], samples.values[rows]) for rows in _rows_of(samples, count)]
     if interpolation.jumps:  # where it stays as it is, there is nothing to stop for
-        moves = [np.append(True, np.diff(values) != 0) for _, values in own]
-        own = [(t[kept], x[kept]) for (t, x), kept in zip(own, moves, strict=True)]
+        needed = [interpolation.needed(values) for _, values in own]
+        own = [(t[kept], x[kept]) for (t, x), kept in zip(own, needed, strict=True)]
     width = max(len(times) for times, _ in own)
     every = []
     for times, values in own:

@@ -10,7 +10,7 @@ import numpy as np
 
 from odecal._turns import pieces_of, turns
 
-__all__ = ["AbstractInterpolation", "Constant", "Hermite", "Linear"]
+__all__ = ["AbstractInterpolation", "Backward", "Constant", "Hermite", "Linear"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,18 @@ class AbstractInterpolation(abc.ABC):
     @abc.abstractmethod
     def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
         """The value at a time."""
+
+    def after(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """The value just after a time, which differs from that at it where it jumps there."""
+        return self(t, times, coefficients)
+
+    def needed(self, values: np.ndarray) -> np.ndarray:
+        """Which samples tell it, where it jumps: by default those that differ from the one before.
+
+        Args:
+            values: of one individual, of shape (sample,).
+        """
+        return np.append(True, np.diff(values) != 0)
 
 
 @dataclass(frozen=True)
@@ -121,4 +133,35 @@ class Constant(AbstractInterpolation):
     def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
         """The value at a time; at that of a sample, the new one."""
         i = jnp.clip(jnp.searchsorted(times, t, side="right") - 1, 0, len(times) - 1)
+        return coefficients[i, 0]
+
+
+@dataclass(frozen=True)
+class Backward(AbstractInterpolation):
+    """Each sample holds back to the one before: the next observation carried backward.
+
+    So does NONMEM, whose integration to a record goes by the values in that record.
+    """
+
+    jumps: ClassVar[bool] = True
+
+    def turns(
+        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
+    ) -> np.ndarray:
+        """None: a solve begins anew where it jumps."""
+        del individual, values, rtol
+        return np.arange(len(times))[:0]
+
+    def needed(self, values: np.ndarray) -> np.ndarray:
+        """Those that differ from the one after."""
+        return np.append(np.diff(values) != 0, True)
+
+    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """The value at a time; at that of a sample, this one."""
+        i = jnp.clip(jnp.searchsorted(times, t, side="left"), 0, len(times) - 1)
+        return coefficients[i, 0]
+
+    def after(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """The value just after a time; after that of a sample, the next one."""
+        i = jnp.clip(jnp.searchsorted(times, t, side="right"), 0, len(times) - 1)
         return coefficients[i, 0]

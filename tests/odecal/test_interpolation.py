@@ -3,12 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
 import pytest
 from scipy.interpolate import PchipInterpolator, interp1d
 
+import odecal
 from odecal._experiment import Experiment, Individuals, Samples
 from odecal._given import _padded_samples
-from odecal.interpolation import Constant, Hermite, Linear
+from odecal.interpolation import Backward, Constant, Hermite, Linear
 
 RNG = np.random.default_rng(0)
 LENGTHS = {"one": 1, "two": 2, "three": 3, "many": 40}
@@ -19,7 +22,7 @@ OWN = {
 }
 OWN["late"] = (np.array([1e3, 1e3 + 1e-3, 2e3]), np.array([1e-9, 3e-9, 2e-9]))
 OWN["stairs"] = (np.arange(6.0), np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0]))
-KINDS = {"linear": Linear(), "hermite": Hermite(), "constant": Constant()}
+KINDS = {"linear": Linear(), "hermite": Hermite(), "constant": Constant(), "backward": Backward()}
 
 
 def reference(kind, times, values, t):
@@ -28,7 +31,7 @@ def reference(kind, times, values, t):
         return np.full_like(t, values[0])
     if kind == "hermite":
         return PchipInterpolator(times, values)(inside)
-    how = {"linear": "linear", "constant": "previous"}[kind]
+    how = {"linear": "linear", "constant": "previous", "backward": "next"}[kind]
     return interp1d(times, values, how)(inside)
 
 
@@ -80,3 +83,37 @@ def test_how_often_others_were_sampled_changes_no_bit(kind, dtype):
             t = moments(OWN[name][0]).astype(dtype)
             alone = values_at(kind, everybody([name], kind, dtype), 0, t)
             np.testing.assert_array_equal(values_at(kind, together, i, t), alone)
+
+
+def test_a_clearance_that_changes_between_records_as_in_nonmem():
+    """dy/dt = −c y with c of the next record: a product of exponentials, of pandas's bfill."""
+
+    class Cleared(odecal.System):
+        individual = "ID"
+        t0 = 0.0
+        volume = odecal.Parameter(dist.LogNormal(0.0, 1.0))
+        y = odecal.State(initial=0.0)
+        clearance = odecal.Input("CRCL", interpolation=Backward())
+        seen = odecal.Observable(lambda t, y, p: dist.Normal(y.y * p.clearance, 1.0))
+
+        def vector_field(self, t, y, p):
+            return {"y": -p.clearance / p.volume * y.y}
+
+    table = pd.DataFrame(
+        {
+            "ID": [1] * 6 + [2] * 4,
+            "TIME": [0.0, 0.5, 1.7, 3.0, 3.5, 7.0, 0.0, 1.0, 2.0, 2.5],
+            "EVID": [1, 0, 2, 0, 2, 0, 1, 0, 0, 0],
+            "AMT": [8.0, 0, 0, 0, 0, 0, 5.0, 0, 0, 0],
+            "DV": [np.nan, 1, np.nan, 1, np.nan, 1, np.nan, 1, 1, 1],
+            "CRCL": [0.3, 0.9, np.nan, 0.2, 0.2, 0.6, 0.1, np.nan, np.nan, 1.2],
+        }
+    )
+    model = odecal.compile(Cleared(), table, odecal.Solve(rtol=1e-9, atol=1e-11))
+    filled = table.groupby("ID").CRCL.bfill()
+    step = table.groupby("ID").TIME.diff().fillna(0.0)
+    left = np.exp(-(filled * step).groupby(table.ID).cumsum() / 2.5)
+    expected = left * table.ID.map({1: 8.0, 2: 5.0}) * filled
+    with model.precision():
+        got = model.predict({"volume": jnp.asarray(2.5)}).laws["seen"].mean
+    np.testing.assert_allclose(got, expected[table.DV.notna()], rtol=1e-7)
