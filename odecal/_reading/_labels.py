@@ -58,10 +58,10 @@ def read_labels(column: "pd.Series", name: str, where: str = "") -> np.ndarray:
     if all(map(_is_whole, cells)):
         whole = np.asarray([int(x) for x in cells])
         return whole if whole.dtype.kind in "iu" else _texts(cells, column, name, where)
+    _check_kept(column, cells, name, where)
     if not all(map(_is_number, cells)):
         return _texts(cells, column, name, where)
     values = np.asarray(cells, float)
-    _check_kept(column, values, name, where)
     return values.astype(int) if bool((values == np.floor(values)).all()) else values
 
 
@@ -73,6 +73,16 @@ def _is_number(x: object) -> bool:
     return _is_whole(x) or isinstance(x, (float, np.floating))
 
 
+def _size(x: Any) -> float:
+    """How large a number is; 0 for other labels."""
+    if not _is_number(x):
+        return 0.0
+    try:
+        return abs(float(x))
+    except OverflowError:
+        return np.inf
+
+
 def _is_label(x: object) -> bool:
     """Whether something can be written as text, and back."""
     import pandas as pd
@@ -81,11 +91,13 @@ def _is_label(x: object) -> bool:
     return isinstance(x, (*known, pd.Period, pd.Interval)) and "\0" not in str(x)
 
 
-def _check_kept(column: "pd.Series", values: np.ndarray, name: str, where: str) -> None:
+def _check_kept(column: "pd.Series", cells: list[Any], name: str, where: str) -> None:
     """Refuse numbers that are so large that floats of their type skip the next."""
     dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
     precise = dtype if getattr(dtype, "kind", "") == "f" else np.dtype(float)
-    large = np.flatnonzero(np.abs(values) >= 2.0 ** (np.finfo(precise).nmant + 1))
+    numbered = all(map(_is_number, cells))  # whole numbers become floats beside floats
+    values = np.asarray([_size(x) if numbered or not _is_whole(x) else 0.0 for x in cells])
+    large = np.flatnonzero(values >= 2.0 ** (np.finfo(precise).nmant + 1))
     if large.size:
         raise ObservationError(
             f"The column `{name}`{where} holds the label {column.iloc[large[0]]} in row "

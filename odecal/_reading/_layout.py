@@ -168,8 +168,8 @@ def time_column(layout: Layout, names: Sequence[str]) -> str:
     missing = [name for name in layout.claimed if name not in names]
     if time is not None and time not in names:
         raise ObservationError(
-            f"The table has no time column `{time}`. Got the columns: {listed(names)}."
-            + suggestion(time, spare)
+            f"The table has no time column `{time}`. Expected one of this name. Got the columns: "
+            f"{listed(names)}." + suggestion(time, spare) + " Correct the name."
         )
     if time is None:
         usual = [name for name in (layout.usual_time, "time", "t") if name in spare]
@@ -213,7 +213,8 @@ def check_columns(
         for column in columns:
             if column not in names:
                 raise ObservationError(
-                    f"The table has no column `{column}` {what}. Got the columns: {listed(names)}."
+                    f"The table has no column `{column}` {what}. Expected one of this name. "
+                    f"Got the columns: {listed(names)}."
                     + suggestion(column, unknown)
                     + f" Add or rename the column, or {advice}."
                 )
@@ -250,6 +251,6 @@ def check_ignored(names: Iterable[str], layout: Layout) -> None:
     absent = [name for name in layout.asked if name not in names]
     if absent:
         raise ObservationError(
-            f"ignore names `{absent[0]}`, which the table does not have. Got the columns: "
-            f"{listed(names)}." + suggestion(absent[0], names)
+            f"ignore names `{absent[0]}`, which the table does not have. Expected some of its "
+            f"columns. Got these: {listed(names)}." + suggestion(absent[0], names) + " Correct it."
         )

@@ -131,8 +131,10 @@ def _time_column(table: "pd.DataFrame", layout: Layout, names: Mapping[str, str]
     if asked is not None and asked.upper() != "TIME":
         if asked not in table:
             raise ObservationError(
-                f"The table has no time column `{asked}`. Got the columns: {listed(table.columns)}."
+                f"The table has no time column `{asked}`. Expected one of this name. Got the "
+                f"columns: {listed(table.columns)}."
                 + suggestion(asked, table.columns)
+                + " Correct the name."
             )
         return asked
     usual = layout.usual_time
