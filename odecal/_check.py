@@ -10,7 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from odecal._check_groups import check_groups
-from odecal._check_way import check_dosing, check_event, check_shape
+from odecal._check_way import check_dosing, check_event, check_real, check_shape
 from odecal._declaration import Declaration
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._experiment import Grouping, Individuals
@@ -109,6 +109,7 @@ def _trace(system: "System", hierarchy: Hierarchy, values: Mapping[str, Any]) ->
         where = f"{declaration.name}.{name}"
         with user_code(where):
             value = jnp.asarray(derived.function(plain))
+        check_real(where, "value", value)
         check_shape(where, "value", value.shape, declaration.shape(name))
 
 

@@ -1,5 +1,10 @@
 """Mistakes in what varies between groups, found when the class is made."""
 
+from typing import Any
+
+import numpy as np
+
+from odecal._component import _is_number
 from odecal._declaration import Declaration
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._varying import Correlation, Pooling
@@ -14,7 +19,9 @@ def check_groups(declaration: Declaration) -> None:
     taken: dict[str, str] = {}
     for name, correlation in declaration.of(Correlation).items():
         _check_correlation(declaration, name, correlation, taken)
-    for name in declaration.varying:
+    for name, parameter in declaration.varying.items():
+        for part in ("location", "scale"):
+            _check_level(declaration, name, part, getattr(parameter.variation, part))
         for part in ("location", "scale", "raw"):
             _check_free(declaration, f"{name}_{part}", name)
     for name in declaration.of(Correlation):
@@ -22,6 +29,17 @@ def check_groups(declaration: Declaration) -> None:
             _check_free(declaration, f"{name}_{part}", name)
     for name, parameter in declaration.varying.items():
         _check_free(declaration, "_".join(parameter.variation.group), name, "dimension")
+
+
+def _check_level(declaration: Declaration, name: str, part: str, value: Any) -> None:
+    """Refuse a location or a scale whose numbers are neither one nor one an element."""
+    shape = declaration.shape(name)
+    if _is_number(value) and np.shape(value) not in ((), shape):
+        raise DeclarationError(
+            f"The {part} of {declaration.name}.{name} has the wrong shape. Expected one number"
+            f"{f', or {shape} of them, as by its dims' if shape else ''}. Got {np.shape(value)}. "
+            "Give one number; what differs between groups is a covariate."
+        )
 
 
 def _check_correlation(
@@ -65,5 +83,5 @@ def _check_free(declaration: Declaration, taken: str, name: str, what: str = "qu
     if taken in declaration.components:
         raise DeclarationError(
             f"{declaration.name}.{taken} has the name of a {what} that `{name}` brings into "
-            "results. Rename one of them."
+            "results. Expected different names. Rename one of them."
         )

@@ -28,6 +28,7 @@ def check_dosing(where: str, dosing: Dosing, p: Values) -> None:
         if callable(function):
             with user_code(f"The {name} of doses into {where}"):
                 value = jnp.asarray(function(p))
+            check_real(where, f"{name} of doses", value)
             check_shape(where, f"{name} of doses", value.shape, ())
 
 
@@ -46,6 +47,7 @@ def check_event(declaration: Declaration, name: str, event: Event, inside: Any) 
     where = f"{declaration.name}.{name}"
     with user_code(f"The condition of {where}"):
         condition = jnp.asarray(event.condition(*inside))
+    check_real(where, "condition", condition)
     check_shape(where, "condition", condition.shape, ())
     with user_code(f"The change of {where}"):
         change = event.change(*inside)
@@ -60,8 +62,23 @@ def check_event(declaration: Declaration, name: str, event: Event, inside: Any) 
                 f"The change of {where} gives a value to `{state}`, which is no state. Expected "
                 f"some of: {listed(declaration.states)}." + suggestion(state, declaration.states)
             )
-        shape = jnp.shape(jnp.asarray(value))
-        check_shape(where, f"new value of `{state}`", shape, declaration.shape(state))
+        with user_code(f"The change of {where}"):
+            new = jnp.asarray(value)
+        check_real(where, f"new value of `{state}`", new)
+        check_shape(where, f"new value of `{state}`", new.shape, declaration.shape(state))
+
+
+def check_real(where: str, what: str, value: Any) -> None:
+    """Refuse complex numbers, whose imaginary part would be lost.
+
+    Raises:
+        DeclarationError: for these.
+    """
+    if jnp.iscomplexobj(value):
+        raise DeclarationError(
+            f"The {what} of {where} is complex. Expected real numbers. Take what is meant: its "
+            "real part, jnp.real(...), or its modulus, jnp.abs(...)."
+        )
 
 
 def check_shape(where: str, what: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:

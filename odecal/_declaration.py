@@ -13,7 +13,7 @@ from odecal._component import Component, _is_number, _is_prior
 from odecal._components import Constant, Derived, Observable, Parameter, State
 from odecal._driving import Event, Input
 from odecal._errors import DeclarationError, listed
-from odecal._user_code import user_code
+from odecal._user_code import real, user_code
 from odecal._values import Values
 from odecal._varying import Covariate, Varying
 
@@ -154,9 +154,10 @@ class Declaration:
         given = [*self.sites, *self.varying, *self.covariates]
         named |= {name: jnp.asarray(values[name], dtype) for name in given}
         for name, initial in self.computed_initials.items():
-            with user_code(f"The initial value of {self.name}.{name}"):
-                value = jnp.asarray(initial(Values(named, "parameter")), dtype)
-                named[initial_name(name)] = jnp.broadcast_to(value, self.shape(name))
+            where = f"The initial value of {self.name}.{name}"
+            with user_code(where):
+                value = initial(Values(named, "parameter"))
+            named[initial_name(name)] = real(where, value, self.shape(name), dtype)
         return Values(named, "parameter")
 
     def initial_state(self, p: Values) -> Values:

@@ -18,7 +18,7 @@ from odecal._errors import ObservationError
 from odecal._experiment import Grouping, Individuals
 from odecal._reads import reads
 from odecal._streams import named
-from odecal._user_code import user_code
+from odecal._user_code import real, user_code
 from odecal._values import Values
 from odecal._varying import Correlation, Pooling, Varying
 from odecal.centring import AbstractCentring, NonCentred
@@ -215,9 +215,10 @@ class Hierarchy:
         first = np.unique(grouping.index, return_index=True)[1]  # one individual of each group
 
         def location(own: Mapping[str, Any]) -> jax.Array:
-            with user_code(f"The location of {self.declaration.name}.{name}"):
+            where = f"The location of {self.declaration.name}.{name}"
+            with user_code(where):
                 value = variation.location(Values({**shared, **own}, "parameter"))
-            return jnp.broadcast_to(jnp.asarray(value, dtype), shape[1:])
+            return real(where, value, shape[1:], dtype)
 
         of_first = {key: value[first] for key, value in own.items()}
         if not of_first:

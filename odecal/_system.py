@@ -1,8 +1,10 @@
 """The base class that a scientist derives a system from."""
 
 from collections.abc import Mapping, Sequence
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 import numpy as np
 
@@ -84,8 +86,7 @@ class System:
         super().__init_subclass__(**kwargs)
         cls._components = _collect(cls)
         _check_coords(cls.__name__, cls.coords)
-        if cls.individual is not None:
-            as_group(cls.individual)
+        _check_attributes(cls)
         complete = cls.vector_field is not System.vector_field
         dims = {dim for c in cls._components.values() for dim in c.dims}
         if complete and dims <= set(cls.coords):
@@ -93,6 +94,7 @@ class System:
 
     def __init__(
         self,
+        /,
         *,
         t0: float | None = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
@@ -110,15 +112,16 @@ class System:
             {dim: np.asarray(values) for dim, values in labels.items()},
         )
         fields = {"declaration": declaration, "coords": declaration.coords, **components}
-        if t0 is not None:
-            fields["t0"] = t0
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-        if self.t0 is not None and not (_is_number(self.t0) and np.ndim(self.t0) == 0):
-            raise DeclarationError(
-                f"{declaration.name}(t0=...) expects a finite number, the initial time, or None "
-                f"for the first time of the observations. Got {_shown(self.t0)}."
-            )
+        start = type(self).t0 if t0 is None else t0
+        if start is not None:
+            if not (_is_number(start) and np.ndim(start) == 0):
+                raise DeclarationError(
+                    f"{declaration.name}(t0=...) expects a finite number, the initial time, or "
+                    f"None for the first time of the observations. Got {_shown(start)}."
+                )
+            object.__setattr__(self, "t0", float(start))
         check_system(self)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -173,14 +176,15 @@ def _collect(cls: type[System]) -> dict[str, Component]:
         if other != state:
             raise DeclarationError(
                 f"The states `{other}` and `{state}` of {cls.__name__} would share the name "
-                f"`{initial_name(state)}` for their initial values. Rename one of them."
+                f"`{initial_name(state)}` for their initial values. Expected different ones. "
+                "Rename one of them."
             )
     for name in components:
         if name in initials:
             raise DeclarationError(
                 f"{cls.__name__}.{name} has the name of the initial value of the state "
-                f"`{initials[name]}`. Rename one of them; inside the system's functions that "
-                f"initial value is p.{name}."
+                f"`{initials[name]}`. Expected another name. Rename one of them; inside the "
+                f"system's functions that initial value is p.{name}."
             )
     return components
 
@@ -205,12 +209,41 @@ def _check_name(cls: type[System], name: str) -> None:
     """Refuse names that mean something else already."""
     dims = cls.coords if isinstance(cls.coords, Mapping) else ()
     taken = {*_RESERVED, *dir(System), *System.__annotations__, *dir(Values), *dims}
+    if not name.isidentifier() or iskeyword(name) or normalize("NFKC", name) != name:
+        raise DeclarationError(
+            f"{cls.__name__}.{name!a} cannot be the name of a part, since `y.name` and `p.name` "
+            "would not reach it. Expected a name as of a variable of Python. Rename it."
+        )
     if name.startswith("_") or name in taken:
         raise DeclarationError(
             f"{cls.__name__}.{name} cannot be the name of a part: it starts with an underscore, or "
             f"is used otherwise (by a dim, by System, or by results: {listed(_RESERVED)}). "
-            "Rename it."
+            "Expected another name. Rename it."
         )
+
+
+def _check_attributes(cls: type[System]) -> None:
+    """Refuse class attributes that are not what they should be."""
+    ignored = cls.ignored_columns
+    if cls.individual is not None:
+        as_group(cls.individual)
+    for name, good, expected in (
+        ("time_unit", isinstance(cls.time_unit, str), "text"),
+        ("time_column", isinstance(cls.time_column, str | None), "the name of a column, or None"),
+        (
+            "ignored_columns",
+            isinstance(ignored, str)
+            or (isinstance(ignored, (tuple, list)) and all(isinstance(x, str) for x in ignored)),
+            'the name of a column, or names in a row, such as ("note", "WT")',
+        ),
+        ("solve", isinstance(cls.solve, Solve), "odecal.Solve(...)"),
+        ("data", isinstance(cls.data, str | Path | None), "the path of a table, or None"),
+    ):
+        if not good:
+            raise DeclarationError(
+                f"{cls.__name__}.{name} expects {expected}. Got {_shown(getattr(cls, name))}. "
+                "Correct it."
+            )
 
 
 def _check_coords(system: str, coords: Any) -> None:
@@ -233,7 +266,7 @@ def _check_dims(
         if dim in _RESERVED or dim in components:
             raise DeclarationError(
                 f"{system} has a dim `{dim}`, which results or one of its parts are named like. "
-                "Rename the dim."
+                "Expected another name. Rename the dim."
             )
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from odecal._errors import DeclarationError, OdecalError
 
@@ -37,4 +39,31 @@ def user_code(where: str) -> Iterator[None]:
     except Exception as error:
         # JAX appends advice on its own tracebacks, after a line of dashes.
         message = str(error).split("\n-----")[0].strip()
-        raise DeclarationError(f"{where} failed: {message}") from error
+        kind = "" if message else type(error).__name__
+        raise DeclarationError(
+            f"{where} failed: {message or kind}{'' if message.endswith('.') else '.'} Expected a "
+            "function that runs on values that JAX traces. Correct it."
+        ) from error
+
+
+def real(where: str, value: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """What a function that a user wrote returned, as real numbers of a shape.
+
+    Args:
+        where: what returned it, for messages.
+        value: one number, or an array of the shape.
+        shape: the shape.
+        dtype: the floating type.
+
+    Raises:
+        DeclarationError: if it is of another shape, or complex.
+    """
+    with user_code(where):
+        array = jnp.asarray(value)
+    if jnp.iscomplexobj(array) or array.shape not in ((), shape):
+        got = "complex numbers" if jnp.iscomplexobj(array) else f"the shape {array.shape}"
+        some = f"a single one or the shape {shape}" if shape else "a single one"
+        raise DeclarationError(
+            f"{where} is none: it has {got}. Expected real numbers, {some}. Correct the function."
+        )
+    return jnp.broadcast_to(array.astype(dtype), shape)

@@ -73,6 +73,13 @@ def _is_number(x: object) -> bool:
     return _is_whole(x) or isinstance(x, (float, np.floating))
 
 
+def _equal(one: object, other: object) -> bool:
+    try:
+        return bool(one == other)
+    except TypeError:  # a period is compared with periods alone
+        return False
+
+
 def _size(x: Any) -> float:
     """How large a number is; 0 for other labels."""
     if not _is_number(x):
@@ -128,7 +135,7 @@ def _texts(cells: list[Any], column: "pd.Series", name: str, where: str) -> np.n
         same = before == at or (
             texts[before] == texts[at]
             and isinstance(x, str) is isinstance(cells[before], str)
-            and bool(x == cells[before])
+            and _equal(x, cells[before])
         )
         if not same:
             raise ObservationError(

@@ -130,7 +130,8 @@ def interval_starts(
             raise ObservationError(
                 f"The first value of `{name}`{whose}, at {times[0]:g}, covers an interval of "
                 f"{observable.interval:g} that begins before the initial time t0 = {t0:g}. "
-                "Set an earlier t0 of the system, or drop the row."
+                "Expected one that begins at or after it. Set an earlier t0 of the system, or drop "
+                "the row."
             )
         return np.maximum(starts, t0)
     unique = np.unique(times)
@@ -138,6 +139,7 @@ def interval_starts(
     if unique[0] == t0:
         raise ObservationError(
             f"The first value of `{name}`{whose} is at the initial time t0 = {t0:g}, so that there "
-            "is no interval before it. Set an earlier t0 of the system, or drop the row."
+            "is no interval before it. Expected times after it. Set an earlier t0 of the system, "
+            "or drop the row."
         )
     return previous[np.searchsorted(unique, times)]

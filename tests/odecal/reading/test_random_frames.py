@@ -57,6 +57,13 @@ def same_number(cell, value):
     return isinstance(cell, (int, float, np.number, np.bool_)) and cell == value
 
 
+def equal(one, other):
+    try:
+        return bool(one == other)
+    except TypeError:
+        return False
+
+
 @st.composite
 def frames(draw):
     level = column(draw, draw(st.sampled_from([st.floats(0, 10), st.integers(0, 9), exact, exact])))
@@ -102,7 +109,7 @@ def assert_frame(table):
         for b, (k, _) in rows.items():
             one, other = labels[a], labels[b]
             kinds = {(isinstance(x, str), isinstance(x, (bool, np.bool_))) for x in (one, other)}
-            assert bool(i == k) is (len(kinds) == 1 and bool(one == other))
+            assert bool(i == k) is (len(kinds) == 1 and equal(one, other))
         whole = isinstance(labels[a], float) and labels[a].is_integer()
         label = int(labels[a]) if whole else labels[a]
         assert str(found[i]) == str(label).strip() or found[i] == label

@@ -28,7 +28,7 @@ FEW = settings(
     suppress_health_check=list(HealthCheck),
 )
 MANY = settings(FEW, max_examples=2000)
-MISSING = {"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"}
+MISSING = {"", "NA", "<NA>", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None"}
 
 
 class Plots(System):
@@ -79,16 +79,14 @@ def cells_of(text):
     if not rows:
         raise UnreadableError
     header, *rows = [[cell.strip() for cell in row] for row in rows]
-    while header and not header[-1]:
-        header.pop()
     width = len(header)
-    if (
-        len(set(header)) < width
-        or "" in header
-        or any(len(r) < width or any(r[width:]) for r in rows)
-    ):
+    if any(len(row) < width or any(row[width:]) for row in rows):
         raise UnreadableError
-    return {name: [row[j] for row in rows] for j, name in enumerate(header)}
+    columns = [(name, [row[j] for row in rows]) for j, name in enumerate(header)]
+    columns = [(name, cells) for name, cells in columns if name or any(cells)]
+    if len(dict(columns)) < len(columns) or "" in dict(columns):
+        raise UnreadableError
+    return dict(columns)
 
 
 def number(cell, missing=()):
@@ -144,8 +142,10 @@ def people_of(labels):
 def strict_tidy(text):
     """Individuals, and of each observable (individual, time, lower, upper), of a tidy table."""
     columns = cells_of(text)
-    if set(columns) - {"note"} != {"ID", "time", "level", "other", "WT", "heat"}:
+    spare = set(columns) - {"note", "ID", "level", "other", "WT", "heat"}
+    if {"ID", "level", "other", "WT", "heat"} - set(columns) or len(spare) != 1:
         raise UnreadableError
+    columns["time"] = columns[spare.pop()]  # the only one that is nothing else
     labels, who = people_of(columns["ID"])
     times = list(map(present, columns["time"]))
     series = {}
