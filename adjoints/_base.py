@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
+from odecal.adjoints._limits import uniform
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._properties import Properties
 from odecal.adjoints._stretches import by_stretches
@@ -141,6 +142,8 @@ class DiffraxAdjoint(AbstractAdjoint):
         throw: bool = True,
     ) -> diffrax.Solution:
         """Solve by `diffrax.diffeqsolve(..., adjoint=self.adjoint)`."""
+        if isinstance(self.adjoint, diffrax.BacksolveAdjoint):  # of the state and its cotangents
+            stepsize_controller = uniform(stepsize_controller)
         return diffrax.diffeqsolve(
             terms,
             solver,

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._limits import backwards, inner
+from odecal.adjoints._limits import backwards, inner, uniform
 from odecal.adjoints._march import Arrive, Road, Visit, march
 from odecal.adjoints._problem import Problem, solve
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
@@ -92,7 +92,7 @@ class AbstractContinuous(AbstractReverse):
             arrive: what happens at each saved time, the last one first, and at t0.
             visit: what is made of each step.
         """
-        controller = inner(problem.stepsize_controller)
+        controller = uniform(inner(problem.stepsize_controller))
         if self.rtol is not None:
             controller = diffrax.PIDController(rtol=self.rtol, atol=self.atol)
         ts = jnp.asarray(problem.saveat.subs.ts)

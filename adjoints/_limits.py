@@ -140,3 +140,10 @@ def backwards(controller: Any, other: Any) -> Any:
 def ahead(controller: Any, t: jax.Array, end: jax.Array) -> jax.Array:
     """The end of a step from t, as far as a controller allows it."""
     return controller.ahead(t, end) if isinstance(controller, Limited) else end
+
+
+def uniform(controller: Any) -> Any:
+    """The controller with one absolute tolerance, the least, for what is no state."""
+    if not jnp.ndim(getattr(controller, "atol", 0.0)):
+        return controller
+    return eqx.tree_at(lambda c: c.atol, controller, jnp.min(controller.atol))

@@ -30,7 +30,7 @@ class SteadyState(AbstractReverse):
 
     Args:
         rtol: how far a state at rest may still move, relative to itself.
-        atol: the same, in the unit of the state.
+        atol: the same, in the unit of the state; None takes a hundred times that of the solve.
     """
 
     properties: ClassVar[Properties | None] = Properties(
@@ -44,7 +44,7 @@ class SteadyState(AbstractReverse):
     )
 
     rtol: float = 1e-3
-    atol: float = 1e-6
+    atol: float | None = None
 
     def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
         """Solve by `diffrax.diffeqsolve`."""
@@ -62,13 +62,16 @@ class SteadyState(AbstractReverse):
         del kept
         ts = jnp.asarray(problem.saveat.subs.ts)
         span = ts[-1] - problem.t0
+        still = self.atol
+        if still is None:
+            still = 100 * getattr(problem.stepsize_controller, "atol", 1e-8)
 
         def at(t: jax.Array, y: jax.Array, g: jax.Array) -> jax.Array:
             slope, reverse = jax.vjp(lambda theta: flow.field(t, y, theta), flow.theta)
             matrix = jax.jacfwd(lambda y: flow.field(t, y, flow.theta))(y)
             lam = jnp.linalg.solve(matrix.T, g)
             regular = jnp.linalg.cond(matrix) * jnp.finfo(y.dtype).eps < 0.01
-            rests = jnp.all(jnp.abs(slope) * span <= self.atol + self.rtol * jnp.abs(y))
+            rests = jnp.all(jnp.abs(slope) * span <= still + self.rtol * jnp.abs(y))
             found = jnp.where(
                 rests & regular & jnp.all(jnp.isfinite(lam)), -reverse(lam)[0], jnp.nan
             )

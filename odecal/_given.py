@@ -25,12 +25,14 @@ class Given(NamedTuple):
         late: below which rank the times to keep see the doses of the same time.
         limits: times that no step of a solve may pass, of shape (limit,); unused ones at infinity.
             None for none.
+        size: the least magnitude of an observable's data, or of an input.
     """
 
     doses: dict[str, Any]
     inputs: dict[str, tuple[Any, Any]]
     late: Any
     limits: Any = None
+    size: Any = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def arrays_of(
         {name: (np.asarray(t, dtype), np.asarray(x, dtype)) for name, (t, x) in inputs.items()},
         None,
         limits_of(experiment, declaration, rtol, dtype) if inputs else None,
+        np.full(count, _least_size(experiment), dtype),
     )
 
 
@@ -168,6 +171,13 @@ def _padded_samples(
         every.append((np.append(times, later), np.concatenate([coefficients, last])))
     times, coefficients = zip(*every, strict=True)
     return np.stack(times), np.stack(coefficients)
+
+
+def _least_size(experiment: Experiment) -> float:
+    """The least magnitude of an observable's data, or of an input; infinity where nothing is."""
+    every = [*experiment.series.values(), *experiment.inputs.values()]
+    largest = [np.max(np.abs(x.values[np.isfinite(x.values)]), initial=0.0) for x in every]
+    return float(min((size for size in largest if size > 0), default=np.inf))
 
 
 def limits_of(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from odecal._system import System
     from odecal.samplers import AbstractSampler
 
+# What is recorded where the absolute tolerance is chosen for each state.
+_ATOL = "1e-08, and 1e-08 of the magnitude of states below 0.01"
+
 _PACKAGES = ("odecal", "jax", "jaxlib", "diffrax", "numpyro", "blackjax", "equinox", "xarray")
 
 
@@ -47,7 +50,7 @@ def solve_attrs(solve: Solve) -> dict[str, Any]:
     return {
         "solver": _shown(solve.solver),
         "rtol": solve.rtol,
-        "atol": solve.atol,
+        "atol": _ATOL if solve.atol is None else solve.atol,
         "max_steps": solve.most_steps,
         "adjoint": _shown(solve.strategy),
         "dtype": str(solve.dtype),

@@ -3,7 +3,7 @@
 from copy import copy
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import diffrax
 import jax.numpy as jnp
@@ -22,7 +22,8 @@ class Solve:
             such as `diffrax.Kvaerno5()`.
         rtol: relative tolerance of a step.
         atol: absolute tolerance of a step, in the unit of the states; well below the smallest
-            value of a state that matters.
+            value of a state that matters. None takes 1e-8, and of states that are smaller than
+            0.01 less: 1e-8 of their magnitude, as initial values, doses and data tell it.
         max_steps: the largest number of steps; a solve that needs more has failed. None takes the
             strategy's `usual_max_steps`: 65,536 by `ExplicitForward`, and 4096 by all others; and
             one more for each turn of an input, at which a step must end.
@@ -37,10 +38,13 @@ class Solve:
 
     solver: diffrax.AbstractSolver = field(default_factory=diffrax.Tsit5)
     rtol: float = 1e-6
-    atol: float = 1e-8
+    atol: float | None = None
     max_steps: int | None = None
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None
     dtype: Any = jnp.float64
+
+    # What the tolerance that is chosen for each state is multiplied by.
+    loosened: ClassVar[Any] = 1.0
 
     @property
     def strategy(self) -> AbstractAdjoint:
@@ -54,8 +58,14 @@ class Solve:
         """The largest number of steps, as asked for or as the strategy has it."""
         return self.strategy.usual_max_steps if self.max_steps is None else self.max_steps
 
+    def within(self, atol: Any) -> "Solve":
+        """The same with an absolute tolerance, or one for each element, which is not checked."""
+        other = copy(self)
+        object.__setattr__(other, "atol", atol)
+        return other
+
     def controller(self, limits: Any = None) -> Any:
-        """What chooses the steps.
+        """What chooses the steps, where the absolute tolerance is known.
 
         Args:
             limits: times that no step passes, rising, of shape (n,), infinity for none; None for
@@ -77,13 +87,18 @@ class Solve:
         """The same with both tolerances times a factor, which may be traced: it is not checked."""
         other = copy(self)
         object.__setattr__(other, "rtol", self.rtol * factor)
-        object.__setattr__(other, "atol", self.atol * factor)
+        if self.atol is None:
+            object.__setattr__(other, "loosened", self.loosened * factor)
+        else:
+            object.__setattr__(other, "atol", self.atol * factor)
         return other
 
     def __post_init__(self) -> None:
         _check_solver(self.solver)
         for name in ("rtol", "atol"):
             value = getattr(self, name)
+            if name == "atol" and value is None:
+                continue
             number = isinstance(value, Real) and not isinstance(value, bool)
             if not number or not 0 < value < float("inf"):
                 raise SettingsError(

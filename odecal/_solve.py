@@ -12,6 +12,7 @@ import numpy as np
 from odecal._declaration import Declaration
 from odecal._drive import Drive
 from odecal._given import Given
+from odecal._magnitudes import absolute_tolerance
 from odecal._reads import reads
 from odecal._settings import Solve
 from odecal._steady import steady_states
@@ -114,6 +115,7 @@ def _solved(
     """Solve by the strategy of the settings."""
     (start, times, limits), (y0, args) = span, y0__args
     saveat = diffrax.SaveAt(ts=times)
+    settings = settings.within(absolute_tolerance(settings, y0, args[1]))
     controller, max_steps = settings.controller(limits), settings.most_steps_past(limits)
     if jumps is not None:
         term = diffrax.ODETerm(lambda t, y, args: field(t, y, *args[0], args[1]))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
 
+from odecal._magnitudes import absolute_tolerance
 from odecal._reads import reads
 from odecal._settings import Solve
 from odecal._values import Values
@@ -64,6 +65,7 @@ def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
     """
 
     def steady(cycle: Cycle, p: Values, given: Any, start: jax.Array) -> jax.Array:
+        allowed = settings.within(absolute_tolerance(settings, start, given))
         leaves, structure = jax.tree.flatten(p)
         read = reads(lambda p: field(cycle.time, start, p, given), p)
         moving = [leaf for leaf, used in zip(leaves, read, strict=True) if used]
@@ -77,10 +79,10 @@ def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
                 for leaf, used in zip(leaves, read, strict=True)
             ]
             p = jax.tree.unflatten(structure, every)
-            return _round(field, settings, period, y, cycle, p, stop_gradient(given))
+            return _round(field, allowed, period, y, cycle, p, stop_gradient(given))
 
         still = stop_gradient(theta)
-        y = _fixed_point(lambda y: once(y, still)[1], stop_gradient(start), settings)
+        y = _fixed_point(lambda y: once(y, still)[1], stop_gradient(start), allowed)
         found, (of_y, of_theta) = _value_and_jacobian(once, y, still)
         moves = jnp.linalg.solve(jnp.eye(len(y)) - of_y[1], of_theta[1])
         slope = of_y[0] @ moves + of_theta[0]

@@ -84,7 +84,7 @@ SERVED = [
 @pytest.mark.parametrize(("cls", "adjoint"), SERVED)
 def test_gradients_are_right_to_four_digits(cls, adjoint):
     """At rtol 1e-8 against rtol 1e-11 and another strategy; by itself and in a batch."""
-    atol = cls.solve.atol
+    atol = cls.solve.atol or 1e-8
     loose = compiled(cls, rtol=1e-8, atol=1e-2 * atol, adjoint=adjoint, max_steps=1024)
     other = adjoints.Direct() if isinstance(adjoint, adjoints.Forward) else adjoints.Forward()
     tight = compiled(cls, rtol=1e-11, atol=1e-4 * atol, adjoint=other, max_steps=8192)

@@ -1,0 +1,48 @@
+"""The absolute tolerance of a solve, by what its states are like."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+
+from odecal._given import Given
+from odecal._settings import Solve
+
+# The tolerance of a state of magnitude one or more; and from where on a magnitude counts as that.
+_USUAL, _ORDINARY = 1e-8, 1e-2
+
+
+def absolute_tolerance(settings: Solve, y0: jax.Array, given: Given | None) -> Any:
+    """The absolute tolerance of a step: as asked for, or one for each element of the state.
+
+    It is 1e-8 of the magnitude of an element, which counts as 1 from 0.01 on. The magnitude is that
+    of the initial value, or of the least dose; that of an element which begins at zero and gets no
+    dose is the least of all elements, and of what was observed.
+
+    Args:
+        settings: of the solve.
+        y0: the initial state, packed, of shape (element,).
+        given: the doses and inputs.
+    """
+    if settings.atol is not None:
+        return settings.atol
+    size = _known(jnp.abs(stop_gradient(y0)))
+    least = jnp.asarray(jnp.inf, size.dtype)
+    if given is not None and given.doses:
+        element = given.doses["element"].astype(int)
+        into = jnp.where(element >= 0, element, len(size))  # no element: out of bounds
+        amount = _known(jnp.abs(given.doses["amount"]).astype(size.dtype))
+        size = size.at[into].min(amount, mode="drop")
+    if given is not None and given.size is not None:
+        least = jnp.asarray(given.size, size.dtype)
+    least = jnp.minimum(least, jnp.min(size))
+    size = jnp.where(jnp.isfinite(size), size, least)
+    usual = ~(size < _ORDINARY)
+    return stop_gradient(_USUAL * settings.loosened * jnp.where(usual, 1.0, size))
+
+
+def _known(size: jax.Array) -> jax.Array:
+    """Magnitudes, infinity where one says nothing: zero, what is no number, and rounding."""
+    least = float(jnp.finfo(size.dtype).tiny) ** 0.6
+    return jnp.where(size > least, size, jnp.inf)
