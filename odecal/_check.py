@@ -96,7 +96,7 @@ def _trace(system: "System", hierarchy: Hierarchy, values: Mapping[str, Any]) ->
         rates = system.vector_field(t, y, p)
     check_rates(declaration, rates)
     for name, state in declaration.states.items():
-        check_dosing(f"{declaration.name}.{name}", state.dosing, plain)
+        check_dosing(f"{declaration.name}.{name}", state.dosing, p)
     for name, event in declaration.events.items():
         check_event(declaration, name, event, (t, y, p))
     for name, observable in declaration.observables.items():

@@ -1,6 +1,6 @@
 """Doses, as entries in the schedule of a solve."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -58,6 +58,7 @@ def dose_entries(
     p: Values,
     given: Given,
     steady: SteadyStates,
+    p_at: Callable[[jax.Array], Values],
 ) -> list[Entry]:
     """Resets, steady states, doses, and the ends of infusions.
 
@@ -68,10 +69,11 @@ def dose_entries(
         p: parameters, constants and initial values.
         given: the doses and inputs.
         steady: finds the states that doses have brought about.
+        p_at: `p` with the inputs at a time.
     """
     doses = given.doses
     element = doses["element"].astype(int)
-    own = {name: values[element] for name, values in _dosing_of(declaration, p, y0.dtype).items()}
+    own = _of_each(declaration, p, p_at, doses, y0.dtype)
     into = jax.nn.one_hot(element, len(y0), dtype=y0.dtype)  # of no element for a reset alone
     one, none = jnp.ones_like(into), jnp.zeros(len(element), y0.dtype)
     dose = _dose(doses, own)
@@ -200,6 +202,23 @@ def _dose(doses: Mapping[str, jax.Array], own: Mapping[str, jax.Array]) -> Dose:
         jnp.where(at_rate, amount / rate, lasts),
     )
     return Dose(jnp.where(infused, 0.0, amount), infused, jnp.where(infused, rate, 0.0), lasts)
+
+
+def _of_each(
+    declaration: Declaration,
+    p: Values,
+    p_at: Callable[[jax.Array], Values],
+    doses: Mapping[str, jax.Array],
+    dtype: Any,
+) -> dict[str, jax.Array]:
+    """Lag, bioavailability, rate and duration of every dose, by the inputs in its record."""
+    element = doses["element"].astype(int)
+    if not declaration.inputs:
+        return {name: x[element] for name, x in _dosing_of(declaration, p, dtype).items()}
+    recorded = doses["recorded"] if "recorded" in doses else doses["time"]
+    recorded = jnp.where(jnp.isfinite(recorded), recorded, 0.0)
+    every = jax.vmap(lambda t: _dosing_of(declaration, p_at(t), dtype))(recorded)
+    return {name: x[jnp.arange(len(element)), element] for name, x in every.items()}
 
 
 def _dosing_of(declaration: Declaration, p: Values, dtype: Any) -> dict[str, jax.Array]:

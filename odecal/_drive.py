@@ -123,7 +123,8 @@ def _schedule(drive: Drive, pack: Pack, steady: SteadyStates, args: Any) -> Sche
         y0 = jnp.zeros_like(y0)  # nothing begins anew, and nothing is to depend on it
     parts = []
     if drive.kinds.doses:
-        parts = dose_entries(drive.declaration, drive.kinds, y0, p, given, steady)
+        p_at = partial(drive.parameters_at, p=p, given=given)
+        parts = dose_entries(drive.declaration, drive.kinds, y0, p, given, steady, p_at)
     knots = [
         given.inputs[name][0]
         for name, c in drive.declaration.inputs.items()

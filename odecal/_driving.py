@@ -15,6 +15,9 @@ from odecal.interpolation import AbstractInterpolation, Linear
 class Dosing:
     """How doses reach a state. Each is a number, or a function of the parameters, `lambda p: ...`.
 
+    An input is in `p` with its value at the time of the dose's record: what differs between doses,
+    such as a formulation, is an `Input` that these functions read.
+
     Args:
         lag: the time from when a dose is given to when it arrives, in the system's unit of time.
         bioavailability: the part of a dose that arrives.

@@ -109,6 +109,8 @@ class Doses:
         rank: its place among what happens at the same time, of shape (n,): from 0 in the order of
             the rows of a table in which that counts; −1 for additional doses, which come before
             them, and −2 for those that do not come if they are late; None where no order counts.
+        recorded: the time of its record, which for an additional dose is that of the first one, of
+            shape (n,); None where it is that of the dose.
     """
 
     individual: np.ndarray
@@ -121,6 +123,7 @@ class Doses:
     steady: np.ndarray
     reset: np.ndarray
     rank: np.ndarray | None = None
+    recorded: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.time)

@@ -142,8 +142,9 @@ def _padded_doses(doses: Doses | None, count: int) -> dict[str, np.ndarray]:
     width = int(place.max()) + 1
     blank = {"time": np.inf, "element": -1.0}
     columns = {}
-    names = ("time", "element", "amount", "rate", "duration", "interval", "steady", "reset")
-    for name in names if doses.rank is None else (*names, "rank"):
+    names = ["time", "element", "amount", "rate", "duration", "interval", "steady", "reset"]
+    names += [name for name in ("rank", "recorded") if getattr(doses, name) is not None]
+    for name in names:
         columns[name] = np.full((count, width), blank.get(name, 0.0))
         columns[name][doses.individual, place] = getattr(doses, name)
     return columns

@@ -96,6 +96,7 @@ def written_out(records: DoseRecords, who: np.ndarray, times: np.ndarray) -> Dos
     sort = np.lexsort((rank, time, each.individual))
     sort = sort[~cancelled[sort]]
     steady = np.where(first, each.steady, 0)
+    recorded = each.time[sort]
     each = replace(each, time=time, steady=steady, rank=rank).take(sort)
     return Doses(
         each.individual,
@@ -108,6 +109,7 @@ def written_out(records: DoseRecords, who: np.ndarray, times: np.ndarray) -> Dos
         each.steady.astype(int),
         (each.reset == 1) & first[sort],
         each.rank if (records.rank >= 0).any() else None,
+        recorded if (recorded != each.time).any() else None,
     )
 
 

@@ -138,7 +138,10 @@ def _covariate(name: str, values: np.ndarray, column: str, people: People) -> np
             f"Expected a number in at least one row of each individual. Fill in the column "
             f"`{column}`, or drop the individual."
         )
-    advice = f"Correct it, or let what changes in time be an input: {name} = Input(...)."
+    advice = (
+        "Correct it, or let what changes in time, or differs between doses, be an input: "
+        f"{name} = Input(...)."
+    )
     _check_same(column, values, ~np.isnan(values), first, people, advice)
     known: np.ndarray = values[first]
     return known

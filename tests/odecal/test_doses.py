@@ -419,3 +419,39 @@ def test_doses_of_a_table_of_their_own_come_after_observations_of_the_same_time(
         model = odecal.compile(alone(), data, Solve(**TIGHT))
         with model.precision():
             np.testing.assert_allclose(seen(model)(parameters()), expected, atol=1e-7)
+
+
+def test_what_differs_between_doses_is_an_input():
+    """Lag and bioavailability by the column of each dose's record, which additional doses share."""
+
+    class Formulations(Oral):
+        form = odecal.Input("FORM", interpolation=odecal.interpolation.Backward())
+        gut = State(
+            initial=0.0,
+            dosing=Dosing(
+                lag=lambda p: jnp.where(p.form == 1, p.lag, 0.1),
+                bioavailability=lambda p: jnp.where(p.form == 1, p.part, 1.0),
+            ),
+        )
+
+    rows = [
+        record(0.0, 10.0, CMT=GUT, ADDL=2, II=5.0, FORM=1),
+        record(7.0, 4.0, CMT=GUT, FORM=2),
+        record(15.5, 3.0, CMT=GUT, FORM=1),
+    ]
+    model = odecal.compile(Formulations(), table_of(rows), Solve(**TIGHT))
+
+    def reference(t, p):
+        other = p | {"lag": 0.1, "part": 1.0}
+        first = sum(10 * oral(t - 5.0 * n, p) for n in range(3))
+        return first + 4 * oral(t - 7.0, other) + 3 * oral(t - 15.5, p)
+
+    with model.precision():
+        p = parameters()
+        np.testing.assert_allclose(
+            jax.jit(seen(model))(p), reference(TIMES, p), rtol=1e-7, atol=1e-7
+        )
+        got = jax.jit(jax.jacrev(seen(model)))(p)
+        want = jax.jacfwd(lambda p: reference(TIMES, p))(p)
+        for name in p:
+            np.testing.assert_allclose(got[name], want[name], rtol=2e-6, atol=2e-6, err_msg=name)

@@ -52,7 +52,7 @@ def refuse(pattern, system=Depot, **columns):
 
 
 def rows(doses):
-    columns = (x for x in vars(doses).values() if x is not None)  # of no order
+    columns = list(vars(doses).values())[:9]
     return list(zip(*(np.asarray(x).tolist() for x in columns), strict=True))
 
 
