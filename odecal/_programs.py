@@ -1,5 +1,9 @@
 """Compiled programs: over all devices, and compiled in the background."""
 
+import atexit
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,12 +46,15 @@ class Compiler:
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(thread_name_prefix="odecal-compile")
         self._spans: list[tuple[float, float]] = []
+        self._futures: list[Future[Any]] = []
 
     def __enter__(self) -> "Compiler":
         return self
 
     def __exit__(self, *error: object) -> None:
         self._threads.shutdown(wait=False, cancel_futures=error[0] is not None)
+        if error[0] is not None:
+            atexit.register(_leave, self._futures)
 
     def __call__(self, function: Any, *examples: Any) -> Program:
         """Trace a program now, and compile it in the background.
@@ -63,7 +70,8 @@ class Compiler:
         lowered = function.lower(*examples)
         self._spans.append((began, time.perf_counter()))
         shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), lowered.out_info)
-        return Program(self._threads.submit(self._compile, lowered), shape)
+        self._futures.append(self._threads.submit(self._compile, lowered))
+        return Program(self._futures[-1], shape)
 
     def _compile(self, lowered: Any) -> Any:
         began = time.perf_counter()
@@ -79,6 +87,18 @@ class Compiler:
             total += max(0.0, end - max(start, last))
             last = max(last, end)
         return total
+
+
+def _leave(compiling: "list[Future[Any]]") -> None:
+    """End the process at once if something is still being compiled when Python ends.
+
+    Which waits for threads, unless a second Ctrl-C ends that: to go on and take the interpreter
+    down while one runs XLA would abort the process.
+    """
+    if any(future.running() for future in compiling):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + signal.SIGINT)
 
 
 def usable_devices(wanted: int) -> list[Any]:

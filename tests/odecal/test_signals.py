@@ -59,6 +59,7 @@ def test_before_anything_is_drawn_nothing_is_kept(folder, phase, signum):
     assert left(folder) == set()
 
 
+@pytest.mark.slow
 def test_while_predicting_the_draws_are_kept(folder):
     size = "--num-warmup 50 --num-samples 50"
     status, told = signalled(folder, f"{CALIBRATE} {size}", "Predicting", signal.SIGTERM)
@@ -123,3 +124,25 @@ def test_handlers_are_put_back():
     with Stop():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_interrupt_of_a_script_aborts_nothing():
+    """While something compiles, for which Python waits when it ends."""
+    code = (
+        "import time\nfrom odecal._programs import Compiler\n"
+        "class Slow:\n    def compile(self): print('compiling', flush=True); time.sleep(20)\n"
+        "with Compiler() as c:\n"
+        "    c._futures.append(c._threads.submit(c._compile, Slow()))\n"
+        "    time.sleep(20)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "compiling\n"
+    process.send_signal(signal.SIGINT)
+    for line in process.stderr:
+        if "KeyboardInterrupt" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
