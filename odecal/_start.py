@@ -185,8 +185,9 @@ class StartFinder:
                 f"The log density is finite at {solved.sum()} of {len(solved)} draws from the "
                 "prior, and its gradient at none of them. Something has no derivative there: a "
                 "root, a power or a quotient of what is 0, perhaps, for which "
-                "jnp.maximum(y.c, 1e-12) ** p.h can stand instead of y.c ** p.h; or the adjoint "
-                "cannot differentiate this solve, which odecal.compare_adjoints tells."
+                "jnp.maximum(y.c, 1e-12) ** p.h can stand instead of y.c ** p.h. Or, if another "
+                "adjoint than the default was asked for, it cannot differentiate this solve: take "
+                "Solve(adjoint=None), or compare: odecal.compare_adjoints."
             )
         if not finite.any():
             raise SamplingError(

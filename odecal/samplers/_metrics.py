@@ -12,6 +12,10 @@ import jax.numpy as jnp
 from odecal._errors import SettingsError
 from odecal.samplers._base import as_diagonal, as_matrix
 
+# The variance that estimates are drawn towards, Stan's.
+_SMALL = 1e-3
+# To no less than this part of them all variances fall in a window.
+_LEAST = 1e-4
 # The largest dimension for which a matrix is estimated by default.
 _MOST_SHRUNK = 500
 
@@ -58,7 +62,8 @@ class AbstractMetric(eqx.Module):
 class DiagonalMetric(AbstractMetric):
     """The variances of a window, drawn a little towards a small constant, as Stan does.
 
-    For n draws, n/(n + 5) of the variance and 5/(n + 5) of 0.001.
+    For n draws, n/(n + 5) of the variance and 5/(n + 5) of 0.001, or of the variance before where
+    that is smaller.
     """
 
     def estimator(self, dim: int, longest: int) -> Estimator:
@@ -71,7 +76,7 @@ class DenseMetric(AbstractMetric):
     """The covariance of a window, drawn a little towards a small multiple of the identity.
 
     For n draws, n/(n + 5) of the covariance and 5/(n + 5) of 0.001 times the identity, as Stan
-    does.
+    does; or of the variance before where that is smaller.
     """
 
     def estimator(self, dim: int, longest: int) -> Estimator:
@@ -93,14 +98,14 @@ class ShrunkMetric(AbstractMetric):
     def estimator(self, dim: int, longest: int) -> Estimator:
         """Build the estimator. See the base class."""
         del longest
-        dense = _welford(dim, diagonal=False)
+        dense = _running(dim, diagonal=False)
 
-        def final(state: Any) -> Any:
-            n, m2 = state.wc_state.sample_size, state.wc_state.m2
-            covariance = m2 / jnp.maximum(n - 1, 1)
-            return dense.final(state)._replace(inverse_mass_matrix=_shrink(covariance, n))
+        def shrunk(n: jax.Array, covariance: jax.Array, before: jax.Array) -> jax.Array:
+            # What does not move at all has a variance nonetheless: a small part of that before.
+            least = _LEAST * jnp.diag(before)
+            return _shrink(covariance, n, least)
 
-        return Estimator(dense.init, dense.update, final)
+        return held(_welford_of(dense, shrunk))
 
 
 class LowRankMetric(AbstractMetric):
@@ -142,23 +147,44 @@ class LowRankMetric(AbstractMetric):
         # It must hold a window: draws that do not fit would still be counted in the means.
         core = recipe.build_core(buffer_size=max(longest, 1))
 
-        def init(covariance: jax.Array) -> Any:
+        # It bounds what it divides by: very small and large coordinates are given it in others.
+        def init(covariance: jax.Array) -> _Rounded:
             state = core.init(dim)
             scale = jnp.sqrt(as_diagonal(covariance))
-            return with_definite_types(
-                state._replace(
-                    inverse_mass_matrix=state.inverse_mass_matrix._replace(sigma=scale),
-                    buffer_idx=jnp.asarray(0),
-                    background_split=jnp.asarray(0),
-                    recompute_counter=jnp.asarray(0),
-                )
+            zero = jnp.asarray(0)
+            begun: dict[str, Any] = {
+                "buffer_idx": zero,
+                "background_split": zero,
+                "recompute_counter": zero,
+            }
+            usual = (scale > 1e-3) & (scale < 1e3)
+            unit = jnp.where(usual, 1.0, scale)
+            matrix = with_definite_types(state.inverse_mass_matrix._replace(sigma=scale))
+            begun["inverse_mass_matrix"] = matrix._replace(sigma=scale / unit)
+            return _Rounded(matrix, with_definite_types(state._replace(**begun)), unit)
+
+        def update(state: _Rounded, position: jax.Array, gradient: jax.Array) -> _Rounded:
+            scale = state.scale
+            return state._replace(
+                inner=core.update(state.inner, position / scale, gradient * scale)
             )
 
-        def final(state: Any) -> Any:
-            new = core.final(state)
-            return jax.tree.map(lambda old, x: jnp.asarray(x, old.dtype), state, new)
+        def final(state: _Rounded) -> _Rounded:
+            new = core.final(state.inner)
+            inner = jax.tree.map(lambda old, x: jnp.asarray(x, old.dtype), state.inner, new)
+            matrix = inner.inverse_mass_matrix
+            matrix = matrix._replace(sigma=matrix.sigma * state.scale)
+            return _Rounded(matrix, inner, state.scale)
 
-        return Estimator(init, core.update, final)
+        return held(Estimator(init, update, final))
+
+
+class _Rounded(NamedTuple):
+    """An estimate in other units, and its metric in the chain's."""
+
+    inverse_mass_matrix: Any
+    inner: Any
+    scale: jax.Array
 
 
 def default_metric(dim: int) -> AbstractMetric:
@@ -169,7 +195,18 @@ def default_metric(dim: int) -> AbstractMetric:
 
 
 def _welford(dim: int, diagonal: bool) -> Estimator:
-    """BlackJAX's running estimate, diagonal or dense."""
+    """BlackJAX's running estimate, diagonal or dense, drawn a little towards small variances."""
+
+    def drawn(n: jax.Array, covariance: jax.Array, before: jax.Array) -> jax.Array:
+        small = jnp.minimum(_SMALL, as_diagonal(before) if not diagonal else before)
+        part = 5 / (n + 5)
+        return (1 - part) * covariance + part * (small if diagonal else jnp.diag(small))
+
+    return held(_welford_of(_running(dim, diagonal), drawn))
+
+
+def _running(dim: int, diagonal: bool) -> Estimator:
+    """BlackJAX's running estimate."""
     from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
 
     init, update, final = mass_matrix_adaptation(is_diagonal_matrix=diagonal)
@@ -181,19 +218,98 @@ def _welford(dim: int, diagonal: bool) -> Estimator:
     return Estimator(from_guess, update, final)
 
 
+def _welford_of(running: Estimator, made: Callable[..., jax.Array]) -> Estimator:
+    """A running estimate whose metric is made of n draws' covariance and the metric before."""
+
+    def final(state: Any) -> Any:
+        n, m2 = state.wc_state.sample_size, state.wc_state.m2
+        matrix = made(n, m2 / jnp.maximum(n - 1, 1), state.inverse_mass_matrix)
+        return running.final(state)._replace(inverse_mass_matrix=matrix)
+
+    return Estimator(running.init, running.update, final)
+
+
+class Held(NamedTuple):
+    """An estimate, and how much of the window's draws moved.
+
+    Args:
+        inner: the estimate itself.
+        last: the position before, of shape (dim,); not numbers at first.
+        count: the draws of the window.
+        moves: how many of them moved.
+    """
+
+    inner: Any
+    last: jax.Array
+    count: jax.Array
+    moves: jax.Array
+
+    @property
+    def inverse_mass_matrix(self) -> Any:
+        """The metric."""
+        return self.inner.inverse_mass_matrix
+
+
+def held(estimator: Estimator) -> Estimator:
+    """An estimator whose metric does not collapse in a window in which little moved.
+
+    With fewer than a quarter of the draws moved, the metric before has its part, all of it where
+    none moved. And all variances together never fall to less than a ten-thousandth in a window:
+    where scales are smaller, the next windows find them.
+    """
+
+    def init(covariance: jax.Array) -> Held:
+        none = jnp.zeros((), jnp.int32)
+        last = jnp.full(covariance.shape[:1], jnp.nan, covariance.dtype)
+        return Held(estimator.init(covariance), last, none, none)
+
+    def update(state: Held, position: jax.Array, gradient: jax.Array) -> Held:
+        moved = jnp.any(position != state.last) & jnp.all(jnp.isfinite(state.last))
+        inner = estimator.update(state.inner, position, gradient)
+        moves = state.moves + moved.astype(jnp.int32)
+        return Held(inner, position, state.count + 1, moves)
+
+    def final(state: Held) -> Held:
+        before = state.inverse_mass_matrix
+        inner = estimator.final(state.inner)
+        part = jnp.minimum(1.0, 4 * state.moves / jnp.maximum(state.count, 1))
+        matrix = _mixed(before, inner.inverse_mass_matrix, part)
+        none = jnp.zeros_like(state.count)
+        inner = inner._replace(inverse_mass_matrix=matrix)
+        return Held(inner, state.last, none, none)
+
+    return Estimator(init, update, final)
+
+
+def _mixed(before: Any, new: Any, part: jax.Array) -> Any:
+    """A metric with so much of a new one, which is not to be far smaller altogether."""
+    if hasattr(new, "_fields"):  # of low rank: a scale and directions
+        ratio = jnp.max(new.sigma / before.sigma) ** 2
+        sigma = jnp.where(ratio < _LEAST, new.sigma + _LEAST**0.5 * before.sigma, new.sigma)
+        good = (part >= 1) & jnp.all(jnp.isfinite(sigma)) & jnp.all(sigma > 0)
+        new = new._replace(sigma=sigma)
+        return jax.tree.map(lambda a, b: jnp.where(good, b, a), before, new)
+    variances = [x if x.ndim == 1 else jnp.diag(x) for x in (before, new)]
+    ratio = jnp.max(variances[1] / variances[0])
+    part = part.astype(new.dtype)
+    mixed = part * new + (1 - part + jnp.where(ratio < _LEAST, _LEAST, 0.0)) * before
+    return jnp.where((part == 0) | ~jnp.all(jnp.isfinite(mixed)), before, mixed)
+
+
 def with_definite_types(state: Any) -> Any:
     """The same state with every leaf an array of a definite type, as loops need."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)
 
 
-def _shrink(covariance: jax.Array, n: jax.Array) -> jax.Array:
-    """A covariance with its correlations shrunk towards none."""
+def _shrink(covariance: jax.Array, n: jax.Array, least: jax.Array) -> jax.Array:
+    """A covariance with its correlations shrunk towards none, and no variance below the least."""
     p = len(covariance)
-    scale = jnp.sqrt(jnp.diag(covariance)) + 1e-12
-    correlation = covariance / (scale[:, None] * scale)
+    scale = jnp.sqrt(jnp.maximum(jnp.diag(covariance), least))
+    one = jnp.eye(p, dtype=covariance.dtype)
+    correlation = jnp.where(one > 0, one, covariance / scale[:, None] / scale)
     square = jnp.sum(correlation**2)
     excess = jnp.maximum(square - p, 1e-12)
     rho = ((1 - 2 / p) * square + p**2) / ((n + 1 - 2 / p) * excess)
     rho = jnp.clip(rho, 0.0, 1.0)
-    mixed = (1 - rho) * correlation + rho * jnp.eye(p, dtype=covariance.dtype)
-    return mixed * (scale[:, None] * scale)
+    mixed = (1 - rho) * correlation + rho * one
+    return mixed * scale[:, None] * scale

@@ -168,7 +168,8 @@ def test_every_window_is_kept_whole(metric, num_warmup):
             length = 0
     assert max(lengths, default=0) > num_warmup / 10
     if isinstance(metric, samplers.LowRankMetric):
-        assert len(warmup.init(jnp.eye(3)).estimate.draws_buffer) == max(lengths)
+        buffer = warmup.init(jnp.eye(3)).estimate.inner.inner.draws_buffer
+        assert len(buffer) == max(lengths)
 
 
 def test_gradients_tell_scales_early():
@@ -184,7 +185,7 @@ def test_gradients_tell_scales_early():
         )
     n_steps = chains.warmup_stats["n_steps"]
     assert (n_steps[:, :10].mean(1) > 100).all()
-    assert (n_steps[:, 60:100].mean(1) < 20).all()
+    assert (n_steps[:, 60:100].mean(1) < 30).all()
 
 
 def test_a_shrunk_metric_is_nearly_diagonal_for_few_draws_and_dense_for_many():
