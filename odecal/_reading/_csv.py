@@ -67,16 +67,17 @@ def is_unnamed(name: str) -> bool:
 
 
 def _text(path: Path) -> str:
-    if not path.exists():
-        raise ObservationError(f"There is no file {path}. Expected the path of a CSV table.")
     try:
+        if not path.exists():
+            raise ObservationError(f"There is no file {path}. Expected the path of a CSV table.")
         source = opened(path)
         content = source.read_bytes() if isinstance(source, Path) else source.read()
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
+        short = str(path) if len(str(path)) < 1000 else f"{str(path)[:100]}…"
         raise ObservationError(
-            f"The file {path} cannot be read as a CSV table. Expected text, a header line, and "
-            f"values separated by commas. {error}"
+            f"The file {short} cannot be read as a CSV table. Expected text, a header line, and "
+            f"values separated by commas. {getattr(error, 'strerror', None) or error}"
         ) from None
     if "\0" in text:
         raise ObservationError(

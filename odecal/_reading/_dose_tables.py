@@ -12,7 +12,8 @@ from odecal._reading._dose_records import DoseRecords, element_names
 from odecal._reading._individuals import People
 from odecal._reading._labels import row_keys
 from odecal._reading._layout import Layout, elements
-from odecal._reading._sheet import numbers, read_sheet
+from odecal._reading._numbers import numbers, times_of
+from odecal._reading._sheet import read_sheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ def read_doses(data: Any, layout: Layout, people: People, time: str | None) -> D
     """
     table = read_sheet(data, "Doses")
     time = _time_column(table, layout, time)
-    times = numbers(table[time], time, _HINT)
+    times = times_of(table[time], time, _HINT)
     _check_given(np.isnan(times), f"no {time}", "when the dose was given")
     who = _individuals(table, layout, people)
     optional = {

@@ -11,7 +11,7 @@ import xarray as xr
 from simple_systems import Two, Vector, table
 from test_csv import Plots
 
-from odecal import ObservationError
+from odecal import ObservationError, Observations
 from odecal._reading import read_experiment
 
 BIG = 2**53 + 1
@@ -95,6 +95,16 @@ def test_times_of_single_precision():
             times = np.array(fine, kind)
             found = read_experiment(table(time=times), Two()).series["level"].times
             np.testing.assert_array_equal(found, times.astype(float))
+
+
+def test_times_of_doses_are_times():
+    observed = pd.DataFrame({"ID": [1, 1], "time": [1.7e9, 1.7e9 + 90], "level": [1.0, 2.0]})
+    for times, what in (
+        (np.array([1.7e9, 1.7e9 + 30], np.float32), "times of float32"),
+        ([True, True], "True and False"),
+    ):
+        doses = pd.DataFrame({"ID": [1, 1], "time": times, "amount": [1.0, 2.0]})
+        refuse(Observations(observed, doses=doses), f"`time` holds {what}", Plots)
 
 
 # Labels.

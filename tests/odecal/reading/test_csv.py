@@ -116,6 +116,14 @@ def test_files_that_are_no_table(tmp_path, text, pattern):
     refuse(tmp_path, text, pattern)
 
 
+def test_a_table_in_place_of_its_path():
+    with pytest.raises(
+        ObservationError, match=r"(?s)time,level.*… cannot be read.*too long"
+    ) as told:
+        read_experiment("time,level,count\n" + "1,2,3\n" * 1000, Two())
+    assert len(str(told.value)) < 500
+
+
 def test_an_index_that_pandas_wrote_is_no_time(tmp_path):
     table = pd.DataFrame({"hare_pelts": [30.0, 31.0], "lynx_pelts": [4.0, 5.0]})
     path = tmp_path / "data.csv"

@@ -129,7 +129,7 @@ def test_system_without_observables():
 
 def test_times_that_are_not_sorted():
     with pytest.raises(
-        ObservationError, match=r"not sorted: row 3 has 0\.7 after 1.*sort_values\('time'\)"
+        ObservationError, match=r"not sorted: row 3 has 0\.7 after 1.*sort_values\('time'"
     ):
         read_experiment(table(time=[0.5, 1.0, 0.7]), Two())
 
