@@ -59,6 +59,7 @@ def main(stop: Stop | None = None) -> None:
         with Stop() as own:
             main(own)
         return
+    warnings.formatwarning = _in_a_line
     try:
         app(obj=stop)
     except OdecalError as error:
@@ -175,8 +176,10 @@ def summary(
     """Print the summary of a saved calibration."""
     context.obj.does("reading the result")
     import odecal
+    from odecal._save import changes_told
 
-    show_summary(odecal.load(file), every)
+    with changes_told(file):
+        show_summary(odecal.load(file), every)
 
 
 @app.command()
@@ -197,7 +200,7 @@ def plot(
     from odecal._output import check_output
     from odecal._plot import plot_fit
     from odecal._plot_population import plot_vpc
-    from odecal._save import load
+    from odecal._save import changes_told, load
 
     if log and not vpc:
         raise SettingsError(
@@ -205,10 +208,11 @@ def plot(
             "--vpc, or leave --log out."
         )
     check_output(out, ".png")
-    if vpc:
-        plot_vpc(load(file), out, log=log)
-    else:
-        plot_fit(load(file), out)
+    with changes_told(file):
+        if vpc:
+            plot_vpc(load(file), out, log=log)
+        else:
+            plot_fit(load(file), out)
     say(f"Saved {out}")
 
 
@@ -266,12 +270,7 @@ def _prepare(stop: Stop, out: Path) -> Any:
     stop.does("loading JAX")
     stop.writes(out, out.with_name(out.name + ".partial"))
     from odecal._cli_settings import prepare_jax
-    from odecal._names import printable
 
-    def in_a_line(message: Any, *_: Any, **__: Any) -> str:
-        return f"odecal: {printable(message)}\n"
-
-    warnings.formatwarning = in_a_line
     prepare_jax()
     stop.does("reading the system and its data")
     from odecal._cli_progress import StoppableProgress
@@ -288,3 +287,9 @@ def _show_saved(posterior: Any, out: Path, stop: Stop) -> None:
     if not posterior.attrs["complete"]:
         say(f"The run is not complete. To go on: odecal resume {out}")
         sys.exit(stop.status)
+
+
+def _in_a_line(message: Any, *_: Any, **__: Any) -> str:
+    from odecal._names import printable
+
+    return f"odecal: {printable(message)}\n"

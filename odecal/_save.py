@@ -1,10 +1,12 @@
 """Results to netCDF files and back, whole or not at all."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from odecal._errors import OutputError
+from odecal._errors import OdecalError, OutputError
 from odecal._output import check_output, replaced
 from odecal._seal import is_sealed, seal
 
@@ -116,6 +118,29 @@ def read_tree(path: str | Path) -> "tuple[xr.DataTree, bool]":
 def _with_coords(data: "xr.Dataset") -> "xr.Dataset":
     """Make those coordinates again that CF cannot name as such: of columns with a space."""
     return data.set_coords([name for name in data.data_vars if " " in str(name)])
+
+
+@contextmanager
+def changes_told(path: Path) -> Iterator[None]:
+    """Say of a file that was changed since odecal wrote it that what is to be shown is missing.
+
+    Args:
+        path: the netCDF file.
+
+    Raises:
+        OutputError: if anything is not where odecal writes it.
+    """
+    try:
+        yield
+    except OdecalError:
+        raise
+    except Exception as error:
+        if is_sealed(path):
+            raise
+        raise OutputError(
+            f"The file {path} was changed since odecal wrote it, and cannot be shown: "
+            f"{type(error).__name__}: {error}. Expected groups and variables as odecal writes them."
+        ) from None
 
 
 def _encoding(data: Any) -> dict[str, Any]:

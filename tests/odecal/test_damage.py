@@ -2,9 +2,11 @@
 
 import io
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -103,6 +105,55 @@ def test_a_file_changed_on_purpose_is_read_with_a_warning_and_does_not_go_on(sav
             odecal.extend(changed, 10, progress=False)
     odecal.save(tree, path)  # odecal writes it anew
     assert odecal.load(path).attrs["note"] == "mine"
+
+
+def changed(tree, chance):
+    """A result in which something is not as odecal writes it: gone, or of other type or dims."""
+    sets = {group: tree[group].to_dataset() for group in tree.groups}
+    kind = chance.choice(["group", "variable", "type", "dims", "attribute", "coordinate"])
+    group = chance.choice([g for g in sets if g != "/"])
+    data = sets[group]
+    name = chance.choice(list(data.data_vars)) if data.data_vars else None
+    if kind == "group" or name is None:
+        del sets[group]
+    elif kind == "variable":
+        sets[group] = data.drop_vars(name)
+    elif kind == "type":
+        other = chance.choice([np.int8, np.float32, str])
+        sets[group] = data.assign({name: (data[name].dims, np.zeros(data[name].shape, other))})
+    elif kind == "dims":
+        sets[group] = data.assign({name: data[name].rename({d: d + "_" for d in data[name].dims})})
+    elif kind == "coordinate":
+        sets[group] = data.drop_vars(list(data.coords))
+    else:
+        where = chance.choice([sets["/"], data, data[name]])
+        for key in list(where.attrs):
+            where.attrs[key] = chance.choice([1.5, "text", np.arange(3), b"\xff"])
+    return xr.DataTree.from_dict(sets)
+
+
+def check_changed_files(saved, folder, monkeypatch, count, commands, seed):
+    from odecal import _cli
+
+    chance = random.Random(seed)
+    monkeypatch.chdir(folder)
+    for _ in range(count):
+        changed(odecal.load(saved), chance).to_netcdf("x.nc")
+        for command in commands:
+            monkeypatch.setattr(sys, "argv", ["odecal", *command.split()])
+            with pytest.warns() as told, pytest.raises(SystemExit):
+                _cli.main()  # no other exception
+            assert any("changed since odecal wrote it" in str(x.message) for x in told)
+
+
+def test_files_changed_anyhow_are_read_with_a_warning_or_refused(saved, tmp_path, monkeypatch):
+    check_changed_files(saved, tmp_path, monkeypatch, 5, ["summary x.nc"], seed=5)
+
+
+@pytest.mark.slow
+def test_many_files_changed_anyhow(saved, tmp_path, monkeypatch):
+    commands = ["summary x.nc", "plot x.nc --out x.png"]
+    check_changed_files(saved, tmp_path, monkeypatch, 60, commands, seed=6)
 
 
 @pytest.fixture(scope="module")

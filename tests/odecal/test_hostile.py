@@ -31,6 +31,14 @@ def honest():
     return arrays, json.loads(str(arrays["header"]))
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A small run, saved."""
+    path = tmp_path_factory.mktemp("saved") / "x.nc"
+    odecal.calibrate(ExponentialDecay(), path=path, **SIZE)
+    return path
+
+
 def plan_with(honest, **parts):
     """The bytes of a plan whose header has other parts."""
     arrays, header = honest
@@ -312,10 +320,38 @@ def test_overrides_that_tables_do_not_tell_apart_are_other_systems(honest):
     refused(data, "has changed since", plan(0.123457)[1])
 
 
-def test_crafted_files_run_nothing(honest, canary, tmp_path):
+COMMANDS = "\x1b[2J\r\x07"
+
+
+def test_a_terminal_is_not_commanded_by_a_file(saved, tmp_path, monkeypatch, capsys):
+    from odecal import _cli
+
+    tree = odecal.load(saved)
+    posterior = tree["posterior"].to_dataset()
+    name = next(iter(posterior.data_vars))
+    posterior[name].attrs["units"] = COMMANDS
+    posterior = posterior.rename({name: "x\u202e:smile:[red]"})
+    tree["posterior"] = xr.DataTree(posterior)
+    odecal.save(tree, tmp_path / "x.nc")
+    xr.DataTree.from_dict({"/posterior": xr.Dataset({"a": 1})}).to_netcdf(tmp_path / "y.nc")
+    monkeypatch.chdir(tmp_path)
+    for file in ("x.nc", "y.nc", "no\x1b[2J.nc"):
+        monkeypatch.setattr(sys, "argv", ["odecal", "summary", file])
+        with pytest.raises(SystemExit):
+            _cli.main()
+        out, err = capsys.readouterr()
+        for command in "\x1b\x07\r\u202e":
+            assert command not in out + err
+        if file == "x.nc":
+            assert r"\x1b[2J" in out
+            assert r"x\u202e:smile:[red]" in out
+        else:
+            assert err.startswith("odecal: ")
+
+
+def test_crafted_files_run_nothing(honest, saved, canary, tmp_path):
     path = tmp_path / "x.nc"
-    odecal.calibrate(ExponentialDecay(), path=path, **SIZE)
-    tree = odecal.load(path)
+    tree = odecal.load(saved)
     data = plan_with(honest, sampler=nuts(kernel=CALLS))
     checkpoint = tree["checkpoint"].to_dataset().drop_vars("plan")
     (dim,) = tree["checkpoint"]["plan"].dims
@@ -333,12 +369,11 @@ def test_crafted_files_run_nothing(honest, canary, tmp_path):
     assert not path.exists()
 
 
-def test_a_state_of_another_run_is_refused(honest, tmp_path):
+def test_a_state_of_another_run_is_refused(honest, saved, tmp_path):
     from odecal._checkpoint import read_checkpoint
 
-    path, other = tmp_path / "x.nc", tmp_path / "y.nc"
-    odecal.calibrate(ExponentialDecay(), path=path, **SIZE)
-    checkpoint = read_checkpoint(path, complete=True)
+    other = tmp_path / "y.nc"
+    checkpoint = read_checkpoint(saved, complete=True)
     journal = FileJournal(journal_path(other))
     journal.record_plan(plan_with(honest, run=[3, 20, 30], sampler=to_plain(samplers.NUTS())))
     journal.record_start(checkpoint.warm_start)
