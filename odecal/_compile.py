@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from odecal._check_times import check_times
 from odecal._errors import ObservationError, SettingsError
 from odecal._experiment import Series
 from odecal._model import Model
@@ -36,7 +37,8 @@ def compile(system: "System", observations: Any, solve: Solve | None = None) -> 
         ObservationError: if the table does not fit the system, or holds values that a noise model
             excludes.
         DeclarationError: if `system` is not one.
-        SettingsError: if `solve` is not one, or cannot follow the events of the system.
+        SettingsError: if `solve` is not one, cannot follow the events of the system, or computes
+            in a precision that cannot tell the times apart.
     """
     system = as_system(system)
     if solve is not None and not isinstance(solve, Solve):
@@ -47,6 +49,7 @@ def compile(system: "System", observations: Any, solve: Solve | None = None) -> 
     model = Model(system, read_experiment(observations, system), solve or system.solve)
     _check_events(model)
     _check_steps(model)
+    check_times(model.experiment, model.solve.dtype)
     model.hierarchy.check()
     with model.precision():
         for name, series in model.experiment.series.items():

@@ -176,8 +176,9 @@ def _padded_samples(
 
 def _least_size(experiment: Experiment) -> float:
     """The least magnitude of an observable's data, or of an input; infinity where nothing is."""
-    every = [*experiment.series.values(), *experiment.inputs.values()]
-    largest = [np.max(np.abs(x.values[np.isfinite(x.values)]), initial=0.0) for x in every]
+    every = [s.values for s in experiment.series.values()]
+    every += [s.values for s in experiment.inputs.values()]
+    largest = [np.max(np.abs(x[np.isfinite(x)]), initial=0.0) for x in every]
     return float(min((size for size in largest if size > 0), default=np.inf))
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from odecal._check_times import check_times
 from odecal._compile import as_system
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._experiment import Experiment, Series
@@ -123,7 +124,9 @@ def _simulate_alone(
         name: _empty(name, times, t0, observable, declaration.shape(name))
         for name, observable in declaration.observables.items()
     }
-    model = Model(system, Experiment(np.array([t0]), series), solve or system.solve)
+    experiment, solve = Experiment(np.array([t0]), series), solve or system.solve
+    check_times(experiment, solve.dtype)
+    model = Model(system, experiment, solve)
     with model.precision():
         key_values, key_noise = jax.random.split(jax.random.key(seed))
         sites = drawn_values(model, values, key_values).sites

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from odecal._check_times import check_times
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._model import Model
 from odecal._reading import Observations, read_experiment
@@ -55,6 +56,7 @@ def simulate_design(
     pharmacometric = is_pharmacometric(table, layout)
     marked = _marked_pharmacometric(table, layout) if pharmacometric else _marked(table, layout)
     experiment = read_experiment(replace(source, data=marked), system)
+    check_times(experiment, solve.dtype)
     model = Model(system, experiment, solve)
     draws, used = _drawn(model, values, seed)
     fill = fill_pharmacometric if pharmacometric else fill_tidy

@@ -167,7 +167,7 @@ def _fixed_point(
 
     def unsettled(found: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         y, change, i = found
-        scale = settings.atol + settings.rtol * jnp.abs(y)
+        scale = jnp.asarray(settings.atol) + settings.rtol * jnp.abs(y)
         return (i < _CORRECTIONS) & jnp.any(jnp.abs(change) > scale)
 
     def correct(found: tuple[jax.Array, jax.Array, jax.Array]) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 import odecal
 from odecal import Observable, Parameter, Solve, State, System, adjoints, solve_system
+from odecal._errors import SettingsError
 from odecal._values import Values
 
 SCALES = [1e-12, 1e-6, 1.0, 1e6]
@@ -139,3 +140,42 @@ def test_a_depot_that_is_filled_later_has_the_magnitude_of_its_doses(scale):
 
     expected = bateman(TS) + 1e-3 * bateman(TS + 5)
     np.testing.assert_allclose(found / scale, expected, rtol=1e-5, atol=1e-7)
+
+
+class Cooling(System):
+    """A body that cools; t0 is the first time."""
+
+    warm = State(initial=1.0)
+    k = Parameter(dist.LogNormal(-3.0, 0.3))
+
+    def vector_field(self, t, y, p):
+        return {"warm": -p.k * y.warm}
+
+    seen = Observable(lambda t, y, p: odecal.noise.Normal(y.warm, 0.1))
+
+
+UNIX = 1.7e9 + np.array([0.0, 10.0, 20.0, 500.0])
+
+
+@pytest.mark.parametrize(
+    "times", [UNIX, 1.7e9 + 128 * np.arange(3), 1e4 + np.array([0.0, 1.0, 1.001])]
+)
+def test_times_that_single_precision_cannot_tell_apart_are_refused(times):
+    single = Solve(dtype=jnp.float32, rtol=1e-5)
+    table = pd.DataFrame({"time": times, "seen": 0.5})
+    with pytest.raises(SettingsError, match=r"float32.*apart.*float64"):
+        odecal.compile(Cooling(), table, single)
+    with pytest.raises(SettingsError, match=r"float32.*apart.*float64"):
+        odecal.simulate(Cooling(), times, solve=single)
+    # The remedies of the message.
+    for settings, shift in ((single, times[0]), (Solve(), 0.0)):
+        model = odecal.compile(Cooling(), table.assign(time=times - shift), settings)
+        with model.precision():
+            found = model.predict({"k": jnp.asarray(0.01)}).trajectory.y.warm
+        np.testing.assert_allclose(found, np.exp(-0.01 * (times - times[0])), rtol=1e-4)
+
+
+def test_ordinary_times_are_told_apart_in_single_precision():
+    times = np.round(np.arange(0, 2000, 1 / 60), 4)
+    table = pd.DataFrame({"time": times, "seen": 0.5})
+    odecal.compile(Cooling(), table, Solve(dtype=jnp.float32, rtol=1e-5))
