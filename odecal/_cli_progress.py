@@ -37,16 +37,18 @@ class StoppableProgress(Progress):
         self._stop.does(what[:1].lower() + what[1:])
         self._shown.say(what)
 
-    def start(self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0) -> None:
+    def start(
+        self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0, headline: str = ""
+    ) -> None:
         """Announce a run of chains. See the base class."""
         self._stop.does("sampling", sampling=True)
-        self._shown.start(num_chains, num_warmup, num_samples, done)
+        self._shown.start(num_chains, num_warmup, num_samples, done, headline)
 
-    def update(self, done: int, stats: Mapping[str, Any]) -> None:
+    def update(self, done: int, stats: Mapping[str, Any], standing: str = "") -> None:
         """Report a block of draws, after which a run may end.
 
         Raises:
             KeyboardInterrupt: if a signal has asked for that.
         """
-        self._shown.update(done, stats)
+        self._shown.update(done, stats, standing)
         self._stop.check()

@@ -1,8 +1,11 @@
 """Progress, as it is read where there is no terminal."""
 
+import inspect
+
 import numpy as np
 
-from odecal._progress import PlainProgress, RichProgress, shown_progress
+from odecal._cli_progress import StoppableProgress
+from odecal._progress import PlainProgress, Progress, RichProgress, shown_progress
 from odecal.samplers import Run, TemperedSMC
 
 
@@ -70,3 +73,10 @@ def test_a_method_may_say_where_it_stands_in_its_own_words(capsys):
         bars.update(600, stats, sampler.standing(stats))
         assert warmup.finished
         assert sampling.completed == 100
+
+
+@pytest.mark.parametrize("method", ["say", "start", "update"])
+def test_what_shows_progress_is_told_the_same_everywhere(method):
+    expected = inspect.signature(getattr(Progress, method))
+    for cls in (RichProgress, PlainProgress, StoppableProgress):
+        assert inspect.signature(getattr(cls, method)) == expected
