@@ -165,5 +165,6 @@ def _check_together(people: People) -> None:
         raise ObservationError(
             f"Row {row + 1} of the table goes back to {people.called(people.who[row])}, after rows "
             f"of {people.called(people.who[row - 1])}. Expected the rows of each together. If it "
-            "is the same one, sort the table by individual and time; if not, give it another label."
+            "is the same one, sort the table by individual alone, keeping the order of its rows: "
+            'table.sort_values("ID", kind="stable"). If not, give it another label.'
         )
