@@ -77,7 +77,7 @@ def _with_numbers(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
     """The table, in which text of numbers alone is numbers, but in labels."""
     found = {}
     for name in table.columns:
-        if table[name].dtype == object and name not in layout.labels and name.upper() != "ID":
+        if table[name].dtype.kind == "O" and name not in layout.labels and name.upper() != "ID":
             try:
                 found[name] = numbers(table[name], name)
             except ObservationError:

@@ -246,11 +246,18 @@ def _quoted(group: Columns) -> str:
 
 
 def check_ignored(names: Iterable[str], layout: Layout) -> None:
-    """Refuse to leave out what is not there: it is a slip of the pen."""
+    """Refuse to leave out what is not there, or what the system reads: it is a slip of the pen."""
     names = list(names)
     absent = [name for name in layout.asked if name not in names]
     if absent:
         raise ObservationError(
             f"ignore names `{absent[0]}`, which the table does not have. Expected some of its "
             f"columns. Got these: {listed(names)}." + suggestion(absent[0], names) + " Correct it."
+        )
+    needed = [name for name in layout.asked if name in layout.claimed and name in names]
+    if needed:
+        raise ObservationError(
+            f"ignore names `{needed[0]}`, which {layout.declaration.name} reads as {layout.kinds}. "
+            "Expected columns that it does not read. To do without it, leave the part out, such as "
+            f"{layout.declaration.name}({needed[0]}=None), or drop the column."
         )

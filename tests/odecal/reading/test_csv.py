@@ -16,6 +16,7 @@ from odecal import (
     State,
     System,
     noise,
+    simulate,
 )
 from odecal._reading import read_experiment
 from odecal._reading._sheet import read_sheet
@@ -283,6 +284,21 @@ def test_one_column_to_leave_out_may_stand_by_itself(tmp_path):
         ObservationError, match=r"time=\.\.\.\) expects the name.*Got 0.*time=\"0\""
     ):
         Observations(text, time=0)
+
+
+def test_what_the_system_reads_is_not_left_out(tmp_path):
+    text = "time,level,count,WT\n0,1,2,70\n"
+    refuse(tmp_path, text, r"ignore names `level`, which Two reads as", Two, ignore=["WT", "level"])
+    left = read(tmp_path, text, lambda: Two(level=None), ignore=["WT", "level"]).series
+    assert set(left) == {"count"}
+
+
+def test_a_design_keeps_its_labels_and_numbers(tmp_path):
+    path = write(tmp_path, "ID,time,level\n001,0,1\n001,1.50,1.0\n002,1.5,1\n")
+    filled = simulate(Plots(), design=path, seed=0)
+    assert filled["ID"].tolist() == ["001", "001", "002"]
+    assert filled["time"].tolist() == [0.0, 1.5, 1.5]
+    assert filled["level"].dtype == float
 
 
 def test_a_sheet_keeps_what_stands_in_it(tmp_path):
