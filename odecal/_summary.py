@@ -200,8 +200,8 @@ def _modes(posterior: "xr.DataTree") -> list[str]:
         weighed = (
             ". Populations of particles weigh them from the prior on, whatever that says."
             if _tempered(posterior)
-            else ", and chains start in each. Chains do not weigh modes that they do not cross: for "
-            "that take odecal.samplers.TemperedSMC() (--sampler tempered-smc)."
+            else ", and chains start in each. Chains do not weigh modes that they do not cross: "
+            "for that take odecal.samplers.TemperedSMC() (--sampler tempered-smc)."
         )
         sentences.append(text + weighed)
     return sentences
