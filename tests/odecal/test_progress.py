@@ -3,6 +3,7 @@
 import inspect
 
 import numpy as np
+import pytest
 
 from odecal._cli_progress import StoppableProgress
 from odecal._progress import PlainProgress, Progress, RichProgress, shown_progress
