@@ -21,6 +21,7 @@ from odecal.adjoints._lanes import AbstractLanes, Field
 from odecal.adjoints._problem import Problem, require_times_alone
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
+from odecal.adjoints._steep import with_limits
 from odecal.adjoints._tangents import sizes_of, with_tangents
 
 
@@ -154,8 +155,10 @@ class _WithSensitivities(AbstractLanes):
             def slopes(y: jax.Array, between: Any, inexact: Any) -> jax.Array:
                 return self.slopes(members, t, y, between, inexact)
 
+            safe = with_limits(slopes, z[:, 0], between, inexact)
+
             def along(s: jax.Array, m: Any, a: Any) -> tuple[jax.Array, jax.Array]:
-                return jax.jvp(slopes, (z[:, 0], between, inexact), (s, m, a))
+                return jax.jvp(safe, (z[:, 0], between, inexact), (s, m, a))
 
             lanes = jax.vmap(along, in_axes=(1, 1, 0), out_axes=(None, 1))
             value, change = lanes(z[:, 1:], moved, tangents)
@@ -187,8 +190,10 @@ class _WithSensitivities(AbstractLanes):
         def moved(y: jax.Array, schedule: Schedule, inexact: Any) -> jax.Array:
             return move(y, schedule, eqx.combine(inexact, rest))
 
+        safe = with_limits(moved, z[:, 0], own.schedule, inexact)
+
         def along(s: jax.Array, m: Schedule, a: Any) -> tuple[jax.Array, jax.Array]:
-            return jax.jvp(moved, (z[:, 0], own.schedule, inexact), (s, m, a))
+            return jax.jvp(safe, (z[:, 0], own.schedule, inexact), (s, m, a))
 
         lanes = jax.vmap(along, in_axes=(1, 1, 0), out_axes=(None, 1))
         value, change = lanes(z[:, 1:], own.moved, own.tangents)

@@ -187,7 +187,7 @@ def _modes(posterior: "xr.DataTree") -> list[str]:
     failed = int(group["failed_candidates"])
     was = "was" if failed == 1 else "were"
     text += (
-        f"; {_count(failed, 'prior draw')} could not be solved, and {was} replaced"
+        f"; {_count(failed, 'prior draw')} had no finite density or gradient, and {was} replaced"
         if failed
         else ""
     )

@@ -116,7 +116,8 @@ class AbstractSampler(eqx.Module):
     A subclass gives [`kernel`][odecal.samplers.AbstractSampler.kernel] and little else: how chains
     are spread over devices, how progress is shown and how draws are kept is not its business.
     Every draw has at least the statistics `lp`, `diverging`, `acceptance_rate`, `n_steps` and
-    `failed_solves`.
+    `failed_solves`; and `failed_gradients`, where it can tell, of transitions that ended at a
+    gradient that is no number.
 
     Attributes:
         ensemble: whether its kernel moves all chains together, and each depends on the others: what
@@ -174,6 +175,11 @@ class AbstractSampler(eqx.Module):
         """
         del stats
         return ""
+
+
+def no_gradient(logdensity: jax.Array, gradient: jax.Array) -> jax.Array:
+    """Whether a log density is finite, and its gradient, of shape (dim,), is not."""
+    return jnp.isfinite(logdensity) & ~jnp.all(jnp.isfinite(gradient), axis=-1)
 
 
 def check_between(

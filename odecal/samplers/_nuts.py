@@ -5,7 +5,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Target, check_between
+from odecal.samplers._base import (
+    AbstractSampler,
+    Draw,
+    Kernel,
+    Run,
+    Target,
+    check_between,
+    no_gradient,
+)
 from odecal.samplers._metrics import AbstractMetric, default_metric
 from odecal.samplers._warmup import Warming, WindowedWarmup
 
@@ -63,6 +71,7 @@ class NUTS(AbstractSampler):
                 "tree_depth": info.num_trajectory_expansions,
                 "diverging": info.is_divergent,
                 "failed_solves": _failed(info),
+                "failed_gradients": _failed_gradients(info),
             }
             tuned = warmup.update(
                 tuned, chain.position, chain.logdensity_grad, info.acceptance_rate, index
@@ -78,6 +87,15 @@ def _failed(info: Any) -> jax.Array:
     A failed solve has log density −inf, which ends the trajectory; so there is at most one, at one
     of its ends.
     """
-    ends = (info.trajectory_leftmost_state, info.trajectory_rightmost_state)
-    failed = [jnp.isneginf(end.logdensity) for end in ends]
+    failed = [jnp.isneginf(end.logdensity) for end in _ends(info)]
     return (info.is_divergent & (failed[0] | failed[1])).astype(jnp.int32)
+
+
+def _failed_gradients(info: Any) -> jax.Array:
+    """How many gradients of a finite log density were no numbers: as above, 1 or 0."""
+    failed = [no_gradient(end.logdensity, end.logdensity_grad) for end in _ends(info)]
+    return (info.is_divergent & (failed[0] | failed[1])).astype(jnp.int32)
+
+
+def _ends(info: Any) -> tuple[Any, Any]:
+    return info.trajectory_leftmost_state, info.trajectory_rightmost_state

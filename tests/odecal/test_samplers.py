@@ -257,6 +257,26 @@ def test_divergences_of_another_kind_are_not_failed_solves(cls):
     assert chains.warmup_stats["failed_solves"].sum() == 0
 
 
+def test_gradients_that_are_no_numbers_are_counted_by_themselves():
+    """Beyond 1 the density is finite, and its gradient NaN."""
+
+    @jax.custom_jvp
+    def lost(x):
+        return 0.0 * x[0]
+
+    @lost.defjvp
+    def _(primals, tangents):
+        (x,), (s,) = primals, tangents
+        return lost(x), jnp.where(x[0] > 1.0, jnp.nan, 0.0) * s[0]
+
+    with jax.enable_x64(True):
+        chains = run(samplers.NUTS(), lambda x: gaussian(x) + lost(x), 3, 2, 60, 60)
+    stats = chains.stats
+    assert stats["failed_gradients"].sum() > 5
+    assert stats["failed_solves"].sum() == 0
+    assert stats["diverging"][stats["failed_gradients"] > 0].all()
+
+
 @every_sampler
 def test_a_run_goes_on_from_any_snapshot_bit_by_bit(cls, monkeypatch):
     """Cut in warm-up and in sampling, and however the draws are cut into blocks."""

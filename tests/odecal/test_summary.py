@@ -136,7 +136,7 @@ def test_lost_climbs_are_usual_for_populations(lost, usual):
     text = said(population(warm_start=climbed(lost, failed=2)))
     assert f"{lost} did not arrive" in text
     assert ("as is usual for populations" in text) == usual
-    assert "; 2 prior draws could not be solved, and were replaced." in text
+    assert "; 2 prior draws had no finite density or gradient, and were replaced." in text
     alone = population(warm_start=climbed(lost))
     del alone["population_predictive"]
     assert "usual" not in said(alone)
