@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from odecal._errors import SettingsError
 from odecal.samplers._base import as_diagonal, as_matrix
 
-# The variance that estimates are drawn towards, Stan's.
+# The part of the variances of before that estimates are drawn towards: Stan's, where these are 1.
 _SMALL = 1e-3
 # To no less than this part of them all variances fall in a window.
 _LEAST = 1e-4
@@ -60,10 +60,10 @@ class AbstractMetric(eqx.Module):
 
 
 class DiagonalMetric(AbstractMetric):
-    """The variances of a window, drawn a little towards a small constant, as Stan does.
+    """The variances of a window, drawn a little towards small ones, as Stan does.
 
-    For n draws, n/(n + 5) of the variance and 5/(n + 5) of 0.001, or of the variance before where
-    that is smaller.
+    For n draws, n/(n + 5) of the variance and 5/(n + 5) of 0.001 times that of before, at first the
+    guess: Stan takes 0.001, whatever the unit.
     """
 
     def estimator(self, dim: int, longest: int) -> Estimator:
@@ -73,10 +73,10 @@ class DiagonalMetric(AbstractMetric):
 
 
 class DenseMetric(AbstractMetric):
-    """The covariance of a window, drawn a little towards a small multiple of the identity.
+    """The covariance of a window, drawn a little towards small variances, as Stan does.
 
-    For n draws, n/(n + 5) of the covariance and 5/(n + 5) of 0.001 times the identity, as Stan
-    does; or of the variance before where that is smaller.
+    For n draws, n/(n + 5) of the covariance and 5/(n + 5) of 0.001 times the variances of before,
+    at first the guess: Stan takes 0.001, whatever the unit.
     """
 
     def estimator(self, dim: int, longest: int) -> Estimator:
@@ -198,7 +198,7 @@ def _welford(dim: int, diagonal: bool) -> Estimator:
     """BlackJAX's running estimate, diagonal or dense, drawn a little towards small variances."""
 
     def drawn(n: jax.Array, covariance: jax.Array, before: jax.Array) -> jax.Array:
-        small = jnp.minimum(_SMALL, as_diagonal(before) if not diagonal else before)
+        small = _SMALL * as_diagonal(before)
         part = 5 / (n + 5)
         return (1 - part) * covariance + part * (small if diagonal else jnp.diag(small))
 

@@ -1,5 +1,6 @@
 """The no-U-turn sampler of NumPyro."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -56,16 +57,20 @@ class NumPyroNUTS(AbstractSampler):
 
         dense = isinstance(self.metric or (target.dim <= 50 and DenseMetric()), DenseMetric)
 
-        def potential_fn(position: jax.Array) -> jax.Array:
-            return -target.logdensity_fn(position)
+        # NumPyro draws every metric towards the identity: so in units of the guessed scales.
+        def potential(scale: jax.Array) -> Callable[[jax.Array], jax.Array]:
+            return lambda z: -target.logdensity_fn(scale * z)
 
-        def set_up(here: Any, covariance: jax.Array, key: jax.Array) -> tuple[Any, Any]:
-            init_kernel, sample_kernel = hmc(potential_fn, algo="NUTS")
+        def set_up(
+            here: Any, covariance: jax.Array, scale: jax.Array, key: jax.Array
+        ) -> tuple[Any, Any]:
+            init_kernel, sample_kernel = hmc(potential(scale), algo="NUTS")
+            matrix = as_matrix(covariance) / (scale[:, None] * scale)
             state = init_kernel(
                 here,
                 run.num_warmup,
                 step_size=0.8 / target.dim**0.25,
-                inverse_mass_matrix=(as_matrix if dense else as_diagonal)(covariance),
+                inverse_mass_matrix=matrix if dense else jnp.ones_like(scale),
                 dense_mass=dense,
                 target_accept_prob=self.target_acceptance_rate,
                 max_tree_depth=self.max_tree_depth,
@@ -74,8 +79,10 @@ class NumPyroNUTS(AbstractSampler):
             return state, sample_kernel
 
         def init(key: jax.Array, start: Start) -> _State:
-            here = ParamInfo(start.position, -start.logdensity, -start.gradient)
-            return _State(set_up(here, start.covariance, key)[0], start.covariance)
+            scale = jnp.sqrt(as_diagonal(start.covariance))
+            here = ParamInfo(start.position / scale, -start.logdensity, -start.gradient * scale)
+            chain, _ = set_up(here, start.covariance, scale, key)
+            return _State(chain, start.covariance, scale)
 
         def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
             del index  # the state counts for itself
@@ -83,10 +90,12 @@ class NumPyroNUTS(AbstractSampler):
             old = state.chain._replace(rng_key=key)
             # The kernel keeps arrays of its set-up, which belong to one trace: set up in this one.
             here = ParamInfo(old.z, old.potential_energy, old.z_grad)
-            _, sample_kernel = set_up(here, state.covariance, key_set_up)
+            _, sample_kernel = set_up(here, state.covariance, state.scale, key_set_up)
             new = sample_kernel(old)
             failed = jax.lax.cond(
-                new.diverging, lambda: self._failed(old, potential_fn), lambda: jnp.int32(0)
+                new.diverging,
+                lambda: self._failed(old, potential(state.scale)),
+                lambda: jnp.int32(0),
             )
             stats = {
                 "lp": -new.potential_energy,
@@ -98,10 +107,11 @@ class NumPyroNUTS(AbstractSampler):
                 "diverging": new.diverging,
                 "failed_solves": failed,
             }
-            return _State(new, state.covariance), Draw(new.z, stats)
+            return state._replace(chain=new), Draw(state.scale * new.z, stats)
 
         def learnt(state: _State) -> dict[str, jax.Array]:
-            return {"inverse_mass_matrix": state.chain.adapt_state.inverse_mass_matrix}
+            matrix, scale = state.chain.adapt_state.inverse_mass_matrix, state.scale
+            return {"inverse_mass_matrix": scale * matrix * (scale[:, None] if dense else scale)}
 
         return Kernel(init, step, learnt)
 
@@ -139,6 +149,7 @@ class NumPyroNUTS(AbstractSampler):
 class _State(NamedTuple):
     chain: Any
     covariance: jax.Array
+    scale: jax.Array
 
 
 def _depth(num_steps: jax.Array) -> jax.Array:

@@ -1,17 +1,19 @@
 """Pathfinder alone: a Gaussian approximation along an optimiser's path."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._rounding import Rounding
 
 
 class Pathfinder(AbstractSampler):
     """Draws from the Gaussian that Pathfinder of BlackJAX finds. An approximation, marked as such.
 
-    From each chain's start an optimiser (L-BFGS) climbs; of the Gaussians that its steps imply, the
+    From each chain's start an optimiser (L-BFGS) climbs, in coordinates in which the guess of the
+    covariance is round; of the Gaussians that its steps imply, the
     one with the largest evidence lower bound is drawn from. There is no warm-up and no correction:
     `sample_stats` has `log_approximation`, the log density of the approximation, by which
     `lp − log_approximation` are importance weights; their Pareto k̂ is in the summary.
@@ -42,19 +44,22 @@ class Pathfinder(AbstractSampler):
 
         del run
 
-        def init(key: jax.Array, start: Start) -> Any:
+        def init(key: jax.Array, start: Start) -> _State:
+            rounding = Rounding.of(start.covariance[None])
             found, _ = pathfinder.approximate(
                 key,
-                target.logdensity_fn,
-                start.position,
+                lambda z: target.logdensity_fn(start.position + rounding.unround(z)),
+                jnp.zeros_like(start.position),
                 self.num_elbo_draws,
                 maxiter=self.max_steps,
             )
-            return found
+            return _State(found, start.position, rounding)
 
-        def step(key: jax.Array, state: Any, index: jax.Array) -> tuple[Any, Draw]:
+        def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
             del index
-            position, log_approximation = pathfinder.sample(key, state)
+            z, log_approximation = pathfinder.sample(key, state.found)
+            position = state.origin + state.rounding.unround(z)
+            log_approximation -= jnp.log(jnp.diag(state.rounding.factor)).sum()
             density = target.logdensity_fn(position)
             stats = {
                 "lp": density,
@@ -66,4 +71,10 @@ class Pathfinder(AbstractSampler):
             }
             return state, Draw(position, stats)
 
-        return Kernel(init, step, lambda state: {"evidence_lower_bound": state.elbo})
+        return Kernel(init, step, lambda state: {"evidence_lower_bound": state.found.elbo})
+
+
+class _State(NamedTuple):
+    found: Any
+    origin: jax.Array
+    rounding: Rounding

@@ -202,6 +202,54 @@ def test_a_shrunk_metric_is_nearly_diagonal_for_few_draws_and_dense_for_many():
     assert correlations[1] == pytest.approx(0.6, abs=0.05)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+@pytest.mark.parametrize("metric", METRICS[:3], ids=lambda m: type(m).__name__)
+def test_a_metric_of_draws_of_another_scale_is_of_that_scale(metric, scale):
+    draws = np.random.default_rng(0).multivariate_normal(MEAN, COVARIANCE, 25)
+
+    def estimate(scale):
+        estimator = metric.estimator(3, 100)
+        state = estimator.init(jnp.asarray(scale**2 * np.eye(3)))
+        for x in draws:
+            state = estimator.update(state, jnp.asarray(scale * x), jnp.zeros(3))
+        return np.asarray(estimator.final(state).inverse_mass_matrix)
+
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(estimate(scale), scale**2 * estimate(1.0), rtol=1e-9)
+
+
+_OWN_UNITS = (samplers.NumPyroNUTS, samplers.Pathfinder)  # which change coordinates themselves
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        pytest.param(cls, id=name, marks=() if cls in _OWN_UNITS else pytest.mark.slow)
+        for name, cls in SAMPLERS.items()
+        if cls is not samplers.TemperedSMC  # which starts from the prior
+    ],
+)
+def test_a_sampler_does_the_same_in_other_units(cls):
+    """Powers of two, so that rounding is the same, of 1e-9, 1 and 1e9."""
+    scales, size = 2.0 ** np.array([-30, 0, 30]), samplers.Run(least_chains(cls), 60, 20)
+
+    def draws(scales):
+        made = [float(x) for x in scales]
+        with Compiler() as compiler:
+            chain = engine(cls(), lambda x: gaussian(x / jnp.array(made)), 3, size, compiler)
+            begin = starts(gaussian, 3, size.num_chains)
+            there = begin._replace(
+                position=begin.position * scales,
+                gradient=begin.gradient / scales,
+                covariance=begin.covariance * np.outer(scales, scales),
+            )
+            chains, _ = chain.go_on(chain.begin(there), Progress(), Journal())
+        return chains.positions / scales
+
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(draws(scales), draws(np.ones(3)), rtol=1e-6, atol=1e-6)
+
+
 @every_sampler
 def test_every_statistic_is_there(cls):
     num_chains = least_chains(cls)
