@@ -1,5 +1,6 @@
 """The journal of a run on disk, from which it goes on after being killed."""
 
+import os
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ _SCHEMA = "".join(
     for table, key in _TABLES.items()
 )
 _CORRUPT, _NO_DATABASE = 11, 26  # codes of SQLite
+_MOST_MISSING = 2**28
 
 
 def journal_path(path: Path) -> Path:
@@ -61,7 +63,12 @@ class FileJournal(Begun):
                 "calibrate writes. Move away what is there."
             )
         with self._told():
-            self._database = _connected(path)
+            try:
+                self._database = _connected(path)
+            except sqlite3.DatabaseError as error:
+                if not (_is_damage(error) and _filled_up(path)):
+                    raise
+                self._database = _connected(path)
         try:
             self._open()
         except BaseException:
@@ -71,8 +78,6 @@ class FileJournal(Begun):
     def _open(self) -> None:
         """Make the tables, or see what is in them."""
         with self._told():
-            self._database.execute("BEGIN EXCLUSIVE")
-            self._database.execute("COMMIT")
             there = _tables(self._database)
             if not there:
                 self._database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
@@ -185,7 +190,7 @@ class FileJournal(Begun):
         except UnicodeDecodeError:  # of the text of an error
             raise _beyond_repair(self.path, "its tables have no names") from None
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (_CORRUPT, _NO_DATABASE):
+            if _is_damage(error):
                 raise _beyond_repair(self.path, str(error)) from None
             if "locked" in str(error):
                 raise OutputError(
@@ -201,14 +206,42 @@ class FileJournal(Begun):
 def _connected(path: Path) -> sqlite3.Connection:
     """A database that trusts nothing in its file, for this process alone."""
     database = sqlite3.connect(path, isolation_level=None, timeout=0.5)
-    for setting in (
-        "trusted_schema = OFF",
-        "cell_size_check = ON",
-        "locking_mode = EXCLUSIVE",
-        "synchronous = FULL",
-    ):
-        database.execute(f"PRAGMA {setting}")
+    try:
+        for command in (
+            "PRAGMA trusted_schema = OFF",
+            "PRAGMA cell_size_check = ON",
+            "PRAGMA locking_mode = EXCLUSIVE",
+            "BEGIN EXCLUSIVE",
+            "COMMIT",
+            "PRAGMA synchronous = FULL",
+        ):
+            database.execute(command)
+    except BaseException:
+        database.close()
+        raise
     return database
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (_CORRUPT, _NO_DATABASE)
+
+
+def _filled_up(path: Path) -> bool:
+    """Whether a database had been cut short, and has its length again, zeros in place of its end.
+
+    SQLite reads none of a database that is shorter than it says.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(32)
+    if len(head) < 32 or not head.startswith(b"SQLite format 3\0"):
+        return False
+    page, count = int.from_bytes(head[16:18]), int.from_bytes(head[28:])
+    missing = count * (page if page > 1 else 2**16) - size
+    if not 0 < missing < _MOST_MISSING:
+        return False
+    os.truncate(path, size + missing)
+    return True
 
 
 def _tables(database: sqlite3.Connection) -> set[tuple[str, ...]]:

@@ -259,6 +259,15 @@ def test_a_journal_loses_no_more_than_what_is_damaged(journal, tmp_path, command
     assert (snapshot.done if snapshot else 0) == done
 
 
+def test_of_a_journal_that_was_cut_what_is_left_goes_on(journal, tmp_path):
+    path = tmp_path / "x.nc.partial"
+    path.write_bytes(journal[0][:-6000])
+    plan, start, _, told = read_journal(path)
+    assert plan == journal[1].plan
+    np.testing.assert_array_equal(start.modes, journal[1].warm_start.modes)
+    assert told
+
+
 @pytest.mark.parametrize(
     "command",
     [
