@@ -11,7 +11,7 @@ from odecal._driving import Dosing
 from odecal._experiment import MOST_BEFORE, Doses, Experiment, Samples
 from odecal.interpolation import AbstractInterpolation
 
-# How many doses before a steady state are reckoned with where lag or duration are not known.
+# How many doses before a steady state are reckoned with for what is not known of lag and duration.
 _MOST_UNKNOWN = 8
 
 
@@ -106,7 +106,7 @@ def _reach(doses: Doses, declaration: Declaration) -> int:
     """How many of the doses before a steady state may arrive, or end, after the dose itself.
 
     Those given n intervals before it, n = 1, 2, ..., as long as n intervals are not more than the
-    lag and the infusion. Of what is a function of parameters only so many are reckoned with.
+    lag and the infusion. For what is a function of parameters some are reckoned with.
     """
     dosing = [
         state.dosing
@@ -116,23 +116,28 @@ def _reach(doses: Doses, declaration: Declaration) -> int:
     reach = 0
     for i in np.flatnonzero((doses.steady > 0) & (doses.interval > 0)):
         of = dosing[int(doses.element[i])]
-        spans = [of.lag, _lasts(of, doses.amount[i], doses.rate[i], doses.duration[i])]
-        if any(callable(span) for span in spans):
-            reach = max(reach, _MOST_UNKNOWN)
-        known = sum(float(span) for span in spans if not callable(span))
-        reach = max(reach, min(int(known / doses.interval[i] * (1 + 1e-9)), MOST_BEFORE))
+        known, sure = _span(of, doses.amount[i], doses.rate[i], doses.duration[i])
+        intervals = min(known / doses.interval[i] * (1 + 1e-9), MOST_BEFORE)
+        reach = max(reach, int(intervals) + (0 if sure else _MOST_UNKNOWN))
     return reach
 
 
-def _lasts(of: Dosing, amount: float, rate: float, duration: float) -> Any:
-    """How long a dose lasts, or the function of parameters that says so."""
-    if rate == -2:
-        return of.duration
-    if rate == 0:
-        return duration
-    rate = of.rate if rate == -1 else rate
-    unknown = next((part for part in (rate, of.bioavailability) if callable(part)), None)
-    return unknown or amount * of.bioavailability / rate
+def _span(of: Dosing, amount: float, rate: float, duration: float) -> tuple[float, bool]:
+    """What is known of how long after a dose it ends, and whether that is all of it.
+
+    Of functions of parameters nothing is known; but where only a part arrives, all might.
+    """
+    spans = [of.lag]
+    sure = not callable(of.bioavailability) or rate in (0, -2)
+    if rate == -2 or duration > 0:
+        spans.append(of.duration if rate == -2 else duration)
+    elif rate != 0:
+        rate, part = (of.rate if rate == -1 else rate), of.bioavailability
+        known = not callable(rate) and rate > 0
+        sure &= known
+        spans.append(amount * (1.0 if callable(part) else part) / rate if known else 0.0)
+    known = sum(float(span) for span in spans if not callable(span))
+    return known, sure and not any(callable(span) for span in spans)
 
 
 def _padded_doses(doses: Doses | None, count: int) -> dict[str, np.ndarray]:
