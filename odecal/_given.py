@@ -81,7 +81,7 @@ def arrays_of(
         {name: (np.asarray(t, dtype), np.asarray(x, dtype)) for name, (t, x) in inputs.items()},
         None,
         limits_of(experiment, declaration, rtol, dtype) if inputs else None,
-        np.full(count, _least_size(experiment), dtype),
+        _least_size(experiment).astype(dtype),
     )
 
 
@@ -179,12 +179,21 @@ def _padded_samples(
     return np.stack(times), np.stack(coefficients)
 
 
-def _least_size(experiment: Experiment) -> float:
-    """The least magnitude of an observable's data, or of an input; infinity where nothing is."""
-    every = [s.values for s in experiment.series.values()]
-    every += [s.values for s in experiment.inputs.values()]
-    largest = [np.max(np.abs(x[np.isfinite(x)]), initial=0.0) for x in every]
-    return float(min((size for size in largest if size > 0), default=np.inf))
+def _least_size(experiment: Experiment) -> np.ndarray:
+    """The least magnitude of an observable's data, or of an input, of each individual.
+
+    It is infinity where nothing but zeros is known.
+    """
+    count = len(experiment.individuals)
+    least = np.full(count, np.inf)
+    rows = [(s.individual, s.values) for s in experiment.series.values()]
+    rows += [(s.individual, s.values) for s in experiment.inputs.values()]
+    for individual, values in rows:
+        size = np.where(np.isfinite(values), np.abs(values), 0.0).reshape(len(values), -1)
+        largest = np.zeros(count)
+        np.maximum.at(largest, individual, size.max(axis=1, initial=0.0))
+        least = np.minimum(least, np.where(largest > 0, largest, np.inf))
+    return least
 
 
 def limits_of(

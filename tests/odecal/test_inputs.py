@@ -179,11 +179,11 @@ READINGS = np.array([25.0, 700.0, 3605.0, 3650.0, 3800.0, 7200.0])
     ("system", "kind"), [(Filters, "linear"), (Smoothly, "hermite"), (Held, "constant")]
 )
 def test_whatever_an_input_is_like_beside_others_it_is_seen(system, kind):
-    values, _ = solved(system(), crowd(INPUTS, READINGS), Solve(atol=1e-17))
+    values, _ = solved(system(), crowd(INPUTS, READINGS))
     for i, (name, samples) in enumerate(INPUTS.items()):
         expected, _ = value_and_slope(samples, READINGS, kind)
         found = values[6 * i : 6 * i + 6]
-        error = np.abs(found - expected) / (np.abs(expected) + 1e-3 * np.abs(expected).max())
+        error = np.abs(found - expected) / (np.abs(expected) + 0.05 * np.abs(expected).max())
         assert np.all(error < 2e-5), (name, found, expected)
 
 
@@ -215,3 +215,18 @@ def test_a_number_of_steps_that_cannot_be_enough_is_refused():
         odecal.compile(Filters(), crowd(noisy, READINGS), Solve(max_steps=100))
     assert "max_steps=None" in str(refused.value)
     solved(Filters(), crowd(noisy, READINGS), Solve(max_steps=None))
+
+
+class Stepped(Two):
+    other = Input("J", interpolation=Constant())
+
+
+@pytest.mark.parametrize("adjoint", [None, adjoints.Gauss()], ids=["ExplicitForward", "Gauss"])
+def test_a_spike_is_seen_between_the_stops_of_another_input(adjoint):
+    steps = [(0.0, 0.0), (500.0, 1e-3), (3602.5, 2e-3), (3700.0, 0.0)]
+    second = pd.DataFrame(steps, columns=["time", "J"])
+    table = pd.concat([table_of(SPIKE, WHEN), second]).sort_values("time", kind="stable")
+    values, slopes = solved(Stepped(), table.reset_index(drop=True), Solve(adjoint=adjoint))
+    parts = value_and_slope(SPIKE, WHEN), value_and_slope(steps, WHEN, "constant")
+    np.testing.assert_allclose(values, parts[0][0] + parts[1][0], rtol=1e-5)
+    np.testing.assert_allclose(slopes, parts[0][1] + parts[1][1], rtol=1e-3)
