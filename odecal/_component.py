@@ -69,6 +69,8 @@ def _is_number(x: Any) -> bool:
         array = np.asarray(x)
     except (TypeError, ValueError):
         return False
+    if np.ma.is_masked(x):
+        return False
     return array.dtype.kind in "iuf" and bool(np.all(np.isfinite(array)))
 
 

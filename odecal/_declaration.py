@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from odecal._aligned import aligned
 from odecal._component import Component, _is_number, _is_prior
 from odecal._components import Constant, Derived, Observable, Parameter, State
 from odecal._driving import Event, Input
@@ -165,8 +166,14 @@ class Declaration:
         return Values({name: p[initial_name(name)] for name in self.states}, "state")
 
     def _array(self, name: str, value: Any) -> np.ndarray:
-        array = np.asarray(value, dtype=float)
         shape = self.shape(name)
+        given = aligned(f"{self.name}.{name}", value, self.components[name].dims, self.coords)
+        array = np.asarray(given, dtype=float)
+        if given.dtype.kind in "iu" and (array.astype(object) != given.astype(object)).any():
+            raise DeclarationError(
+                f"The value of {self.name}.{name} is no number in double precision: from 2^53 on "
+                f"whole numbers are rounded. Expected one that is. Got {given!s}. Give a float."
+            )
         if array.shape not in ((), shape):
             raise DeclarationError(
                 f"The value of {self.name}.{name} has the wrong shape. Expected {shape} "

@@ -249,13 +249,21 @@ def _check_attributes(cls: type[System]) -> None:
 def _check_coords(system: str, coords: Any) -> None:
     """Refuse labels that are none."""
     good = isinstance(coords, Mapping) and all(
-        not isinstance(labels, str) and np.ndim(labels) == 1 for labels in coords.values()
+        isinstance(dim, str) and dim and not isinstance(labels, str) and np.ndim(labels) == 1
+        for dim, labels in coords.items()
     )
     if not good:
         raise DeclarationError(
             f"coords of {system} expects the labels of each dim in a row, such as "
             f'{{"age": ["child", "adult"]}}. Got {_shown(coords)}.'
         )
+    for dim, labels in coords.items():
+        texts = [str(label) for label in labels]
+        if not texts or len(set(texts)) < len(texts):
+            raise DeclarationError(
+                f"coords of {system} expects labels of `{dim}` that differ as text, at least one. "
+                f"Got {listed(texts)}. Rename or add some."
+            )
 
 
 def _check_dims(
@@ -304,7 +312,8 @@ def _replaced(system: str, key: str, component: Component, value: Any) -> Compon
     if isinstance(value, type(component)):
         return value
     about = {"unit": component.unit, "dims": component.dims, "description": component.description}
-    initial = _is_number(value) or _is_prior(value) or callable(value)
+    function = callable(value) and not isinstance(value, type)
+    initial = _is_number(value) or _is_prior(value) or function
     if isinstance(component, State) and (initial or isinstance(value, Varying)):
         return State(value, **about, dosing=component.dosing)
     if isinstance(component, (Parameter, Constant, Varying)):

@@ -65,7 +65,7 @@ def as_group(group: Any) -> tuple[str, ...]:
     if (
         not isinstance(columns, (tuple, list))
         or not columns
-        or not all(isinstance(column, str) for column in columns)
+        or not all(isinstance(column, str) and column for column in columns)
         or len(set(columns)) < len(columns)
     ):
         raise DeclarationError(

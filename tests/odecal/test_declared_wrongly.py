@@ -1,10 +1,14 @@
 """Names, attributes and shapes that random declarations found to pass unseen."""
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
+import xarray as xr
 
 from odecal import (
+    Constant,
     DeclarationError,
     Derived,
     Dosing,
@@ -88,3 +92,34 @@ def test_what_a_function_raises_is_told_with_what_to_do():
 
     refuse(r"Made\.seen failed: KeyError\. Expected a function.*Correct it", seen=Observable(seen))
     make(seen=Observable(lambda t, y, p: noise.Normal(y.x, 1.0)))
+
+
+def test_labelled_values_go_to_their_labels():
+    known = {"coords": {"d": ["a", "b"], "e": [0, 1, 2]}}
+    series = pd.Series([1.0, 2.0], index=["b", "a"])
+    array = xr.DataArray(
+        np.arange(6.0).reshape(3, 2), {"e": [2, 1, 0], "d": ["b", "a"]}, ("e", "d")
+    )
+    for value in (series, series.to_xarray().rename(index="d")):
+        made = make(c=Constant(value, dims="d"), **known)()
+        assert made.declaration.known["c"].tolist() == [2.0, 1.0]
+    for value in (array, array.T.to_pandas()):
+        made = make(c=Constant(value, dims=("d", "e")), **known)()
+        assert made.declaration.known["c"].tolist() == [[5.0, 3.0, 1.0], [4.0, 2.0, 0.0]]
+    made = make(c=Constant(pd.Series([1.0, 2.0]), dims="d"), **known)()
+    assert made.declaration.known["c"].tolist() == [1.0, 2.0]
+    refuse("labels of `d`.*differ", c=Constant(series.rename({"a": "x"}), dims="d"), **known)
+    refuse("has the dims e, d", c=Constant(array, dims="d"), **known)
+
+
+def test_values_that_would_be_changed():
+    refuse(r"from 2\^53 on", c=Constant(2**53 + 1))
+    with pytest.raises(DeclarationError, match="expects a finite number"):
+        Constant(np.ma.masked_array([1.0, 2.0], [True, False]))
+
+
+@pytest.mark.parametrize(
+    "coords", [{"d": ["a", "a"]}, {"d": [1, "1"]}, {"d": []}, {1: ["a"]}, {"": "a"}]
+)
+def test_labels_that_are_none(coords):
+    refuse("coords of Made expects", coords=coords)
