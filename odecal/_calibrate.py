@@ -255,7 +255,7 @@ def _saved(
     try:
         journal.record_plan(plan_to_bytes(plan))
         tree = _finish(plan, journal, began, progress)
-        with kept(journal):
+        with kept(journal, saving=True):
             save(tree, path)
         journal.remove()
     finally:

@@ -93,11 +93,13 @@ def _free(folder: Path) -> Path:
 
 
 @contextmanager
-def kept(journal: Begun) -> Iterator[None]:
+def kept(journal: Begun, saving: bool = False) -> Iterator[None]:
     """Say, where something fails, where what has been drawn is kept.
 
     Args:
         journal: of the run.
+        saving: whether the result is being saved, rather than made: a mistake that is found while
+            it is made is not mended by going on.
 
     Raises:
         OdecalError: the one that was raised, which then says so; `SamplingError` for another.
@@ -107,7 +109,7 @@ def kept(journal: Begun) -> Iterator[None]:
     except JournalError:  # says so itself
         raise
     except OdecalError as error:
-        where = journal.kept()
+        where = journal.kept() if saving else ""
         if not where:
             raise
         raise type(error)(f"{error} {where}") from error
