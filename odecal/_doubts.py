@@ -33,7 +33,13 @@ def agreement(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
     unknown = _unknown(table, chains == 1)
     doubts = [*_still(posterior), *unknown, *_few(table), *_cut_short(posterior)]
     worst = float(table["r_hat"].max())
-    if worst >= _HIGHEST_R_HAT:
+    if worst >= _HIGHEST_R_HAT and tempered(posterior):
+        said = (
+            f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): the populations do not agree "
+            "yet. Take more particles: TemperedSMC(num_particles=4000) "
+            "(--set num_particles=4000)."
+        )
+    elif worst >= _HIGHEST_R_HAT:
         said = (
             f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): the chains do not agree yet. "
             "Run longer; if that does not help, look for several modes."
@@ -57,13 +63,20 @@ def agreement(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
     return [said, *doubts, sizes]
 
 
+def tempered(posterior: "xr.DataTree") -> bool:
+    """Whether the sampler went from the prior to the posterior, and tells the evidence."""
+    return "adaptation" in posterior.children and "log_evidence" in posterior["adaptation"]
+
+
 def _diverged(posterior: "xr.DataTree") -> bool:
     stats = posterior["sample_stats"]
     return bool(np.asarray(stats["diverging"]).any() or np.asarray(stats["failed_solves"]).any())
 
 
 def _apart(posterior: "xr.DataTree") -> bool:
-    """Whether chains start around several modes."""
+    """Whether chains start around several modes, which they may not weigh; or not at all."""
+    if tempered(posterior):
+        return bool((posterior["adaptation"]["inverse_temperature"] < 1.0).any())
     if "warm_start" not in posterior.children:
         return False
     return len(np.unique(posterior["warm_start"]["chain_mode"].values)) > 1

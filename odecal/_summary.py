@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._doubts import agreement
+from odecal._doubts import agreement, tempered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,17 +199,12 @@ def _modes(posterior: "xr.DataTree") -> list[str]:
         text = f"Modes are close in mass (about {parts}, by Laplace's approximation)"
         weighed = (
             ". Populations of particles weigh them from the prior on, whatever that says."
-            if _tempered(posterior)
+            if tempered(posterior)
             else ", and chains start in each. Chains do not weigh modes that they do not cross: "
             "for that take odecal.samplers.TemperedSMC() (--sampler tempered-smc)."
         )
         sentences.append(text + weighed)
     return sentences
-
-
-def _tempered(posterior: "xr.DataTree") -> bool:
-    """Whether the sampler went from the prior to the posterior, and tells the evidence."""
-    return "adaptation" in posterior.children and "log_evidence" in posterior["adaptation"]
 
 
 def _count(number: int, noun: str) -> str:
@@ -236,7 +231,7 @@ def _approximation(posterior: "xr.DataTree") -> list[str]:
 
 def _adapted(posterior: "xr.DataTree") -> list[str]:
     """The evidence, where the sampler gives it."""
-    if not _tempered(posterior):
+    if not tempered(posterior):
         return []
     group = posterior["adaptation"].to_dataset()
     arrived = float(group["inverse_temperature"].min())
