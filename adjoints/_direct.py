@@ -13,6 +13,10 @@ class Direct(DiffraxAdjoint):
     Exact for the discrete solve; serves reverse mode, forward mode and second derivatives. The
     loops are nested and checkpointed, so time and memory grow with the logarithm of `max_steps`;
     it is several times slower than other exact strategies, and the slowest to compile.
+
+    The steps of an explicit solver are chosen for the state alone: on a stiff system, at the edge of
+    its stability, this gradient may be off by any factor. There take an implicit solver, or
+    [`ExplicitReverse`][odecal.adjoints.ExplicitReverse].
     """
 
     properties: ClassVar[Properties | None] = Properties(

@@ -7,7 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._problem import Problem, solve, without_states
+from odecal.adjoints._explicit_forward import ExplicitForward
+from odecal.adjoints._explicit_solve import serves
+from odecal.adjoints._problem import Problem, keeps_times_alone, solve, without_states
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._sensitivities import AbstractSensitivities
 from odecal.adjoints._stretches import by_stretches
@@ -22,9 +24,10 @@ class Forward(AbstractSensitivities):
     for the discrete solve. Time O(k) solves, less what the tangents share; memory O(k) times the
     saved states, whatever the number of steps. Serves every solver, and second derivatives.
 
-    What is not being differentiated (constants, fixed parameters) costs no tangent. For explicit
-    solvers [`ExplicitForward`][odecal.adjoints.ExplicitForward] does the same, faster; for many
-    parameters take [`RecursiveCheckpoint`][odecal.adjoints.RecursiveCheckpoint].
+    What is not being differentiated (constants, fixed parameters) costs no tangent. With explicit
+    solvers, and states kept at given times, this is
+    [`ExplicitForward`][odecal.adjoints.ExplicitForward]. For many parameters take
+    [`RecursiveCheckpoint`][odecal.adjoints.RecursiveCheckpoint].
     """
 
     properties: ClassVar[Properties | None] = Properties(
@@ -48,6 +51,9 @@ class Forward(AbstractSensitivities):
         self, problem: Problem, moving: Any, fixed: Any
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve with one tangent a moving number."""
+        # An explicit method's steps, chosen for the state alone, may let tangents explode.
+        if serves(problem.solver) and keeps_times_alone(problem.terms, problem.saveat):
+            return ExplicitForward().jacobian(problem, moving, fixed)
         x, unravel = ravel_pytree(moving)
 
         def ys_of(x: jax.Array) -> tuple[Any, Any]:

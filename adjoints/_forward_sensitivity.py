@@ -7,6 +7,8 @@ import equinox as eqx
 import jax
 from jax.flatten_util import ravel_pytree
 from odecal.adjoints._base import AbstractAdjoint
+from odecal.adjoints._explicit_forward import ExplicitForward
+from odecal.adjoints._explicit_solve import serves
 from odecal.adjoints._problem import Problem, require_times_alone, solve
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
@@ -61,6 +63,9 @@ class ForwardSensitivity(AbstractSensitivities):
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve the state and all sensitivities."""
         require_times_alone(self, problem.terms, problem.saveat)
+        # An explicit method's steps, chosen for the state alone, may let tangents explode.
+        if not self.in_error_norm and serves(problem.solver):
+            return ExplicitForward().jacobian(problem, moving, fixed)
         _, _, flat, unravel, inexact, rest, y0_tangents, args_tangents = seeds(moving, fixed)
 
         def field(t: Any, z: Any, given: Any) -> Any:

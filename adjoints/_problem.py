@@ -63,7 +63,7 @@ def require_times_alone(adjoint: Any, terms: Any, saveat: diffrax.SaveAt) -> Non
     Raises:
         ValueError: for other terms, and other things to be kept.
     """
-    if not (isinstance(terms, diffrax.ODETerm) and _keeps_times_alone(saveat)):
+    if not keeps_times_alone(terms, saveat):
         raise ValueError(
             f"{type(adjoint).__name__} solves one diffrax.ODETerm and keeps states at given "
             f"times, SaveAt(ts=...). Got {type(terms).__name__} and {saveat}. Use "
@@ -71,7 +71,10 @@ def require_times_alone(adjoint: Any, terms: Any, saveat: diffrax.SaveAt) -> Non
         )
 
 
-def _keeps_times_alone(saveat: diffrax.SaveAt) -> bool:
+def keeps_times_alone(terms: Any, saveat: diffrax.SaveAt) -> bool:
+    """Whether there is one ordinary differential equation, kept at given times."""
+    if not isinstance(terms, diffrax.ODETerm):
+        return False
     sub = saveat.subs
     plain = isinstance(sub, diffrax.SubSaveAt) and sub.ts is not None
     if saveat.dense or not plain or sub.t0 or sub.t1 or sub.steps:

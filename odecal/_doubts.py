@@ -79,7 +79,7 @@ def _apart(posterior: "xr.DataTree") -> bool:
         return bool((posterior["adaptation"]["inverse_temperature"] < 1.0).any())
     if "warm_start" not in posterior.children:
         return False
-    return len(np.unique(posterior["warm_start"]["chain_mode"].values)) > 1
+    return len(np.unique(posterior["warm_start"].to_dataset()["chain_mode"].values)) > 1
 
 
 def _still(posterior: "xr.DataTree") -> list[str]:
@@ -97,7 +97,7 @@ def _still(posterior: "xr.DataTree") -> list[str]:
         )
     if "unconstrained_posterior" not in posterior.children:
         return found
-    position = posterior["unconstrained_posterior"]["position"]
+    position = posterior["unconstrained_posterior"].to_dataset()["position"]
     values = np.asarray(position.transpose("chain", "draw", "unconstrained"))
     fixed = (values == values[:1, :1]).all(axis=(0, 1))
     if fixed.any() and moved.any():

@@ -235,13 +235,13 @@ class Held(NamedTuple):
     Args:
         inner: the estimate itself.
         last: the position before, of shape (dim,); not numbers at first.
-        count: the draws of the window.
+        drawn: the draws of the window.
         moves: how many of them moved.
     """
 
     inner: Any
     last: jax.Array
-    count: jax.Array
+    drawn: jax.Array
     moves: jax.Array
 
     @property
@@ -267,14 +267,14 @@ def held(estimator: Estimator) -> Estimator:
         moved = jnp.any(position != state.last) & jnp.all(jnp.isfinite(state.last))
         inner = estimator.update(state.inner, position, gradient)
         moves = state.moves + moved.astype(jnp.int32)
-        return Held(inner, position, state.count + 1, moves)
+        return Held(inner, position, state.drawn + 1, moves)
 
     def final(state: Held) -> Held:
         before = state.inverse_mass_matrix
         inner = estimator.final(state.inner)
-        part = jnp.minimum(1.0, 4 * state.moves / jnp.maximum(state.count, 1))
+        part = jnp.minimum(1.0, 4 * state.moves / jnp.maximum(state.drawn, 1))
         matrix = _mixed(before, inner.inverse_mass_matrix, part)
-        none = jnp.zeros_like(state.count)
+        none = jnp.zeros_like(state.drawn)
         inner = inner._replace(inverse_mass_matrix=matrix)
         return Held(inner, state.last, none, none)
 

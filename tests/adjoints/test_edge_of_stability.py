@@ -82,6 +82,8 @@ def rates(number):
     [
         (adjoints.ExplicitForward(), None, 1e-6),
         (adjoints.ExplicitForward(), diffrax.Dopri8(), 1e6),
+        (adjoints.Forward(), None, 1.0),
+        (adjoints.ForwardSensitivity(), None, 1.0),
         (adjoints.ExplicitReverse(), None, 1e-6),
         (adjoints.ExplicitReverse(), diffrax.Dopri8(), 1e6),
     ],
