@@ -26,6 +26,7 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, range)
 _LIBRARIES = ("site-packages", "dist-packages")
 _STANDARD = str(Path(ast.__file__).parent)
 Names = Mapping[str, Any]
+_DEEPEST = 60
 # Of a class of the user's: where its table lies is not what it is.
 _NOT_ITS_OWN = ("data", "_components")
 
@@ -45,6 +46,7 @@ class Reach:
         self._hash = hashlib.sha256()
         self._seen: dict[int, Any] = {}  # kept alive, so that no two have one id
         self._files: dict[str, str] = {}
+        self._depth = 0
         self._visit(type(system))
         self._visit(dict(system.declaration.components))
         self._visit({dim: np.asarray(x) for dim, x in system.coords.items()})
@@ -64,7 +66,17 @@ class Reach:
         if id(thing) in self._seen:
             return self._note("again")
         self._seen[id(thing)] = thing
-        if isinstance(thing, (np.ndarray, np.generic, jax.Array)):
+        if self._depth > _DEEPEST:
+            return self._note("deep")
+        self._depth += 1
+        try:
+            return self._take(thing)
+        finally:
+            self._depth -= 1
+
+    def _take(self, thing: Any) -> None:
+        """Take in what is no plain value and was not there before."""
+        if hasattr(type(thing), "__array__"):  # a pandas.Series, too
             return self._array(np.asarray(thing))
         if isinstance(thing, Mapping):
             return self._each("mapping", (x for pair in thing.items() for x in pair))
@@ -148,7 +160,7 @@ class Reach:
             if name in space:
                 self._note(name)
                 self._visit(space[name])
-            elif name in sys.modules and _is_users(vars(sys.modules[name])):
+            elif _is_users(_home(sys.modules.get(name))):
                 self._visit(sys.modules[name])  # imported inside
         return None
 
@@ -183,7 +195,8 @@ def _home(thing: Any) -> Names:
     for value in vars(thing).values():  # of a method: other modules can have taken its name
         if isinstance(value, types.FunctionType) and value.__module__ == thing.__module__:
             return value.__globals__
-    return vars(sys.modules[thing.__module__]) if thing.__module__ in sys.modules else {}
+    module = sys.modules.get(thing.__module__)
+    return vars(module) if isinstance(module, types.ModuleType) else {}
 
 
 def _user_file(space: Names) -> str:
@@ -217,8 +230,7 @@ def _imported(text: bytes, space: Names) -> Iterable[Names]:
             name = ".".join([*above, *([node.module] if node.module else [])])
             names = [name, *(f"{name}.{alias.name}" for alias in node.names)]
         for name in names:
-            if (found := sys.modules.get(name)) is not None:
-                yield vars(found)
+            yield _home(sys.modules.get(name))
 
 
 def _source(thing: Any) -> str:

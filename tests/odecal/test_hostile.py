@@ -307,6 +307,44 @@ def test_a_file_changed_elsewhere_goes_on_with_the_system_given(tank):
     assert plan_from_bytes(data, Path("x.nc"), system).model.system is system
 
 
+ODD = TANK.replace(
+    "from helper import flow",
+    """
+import functools, re, threading
+import pandas as pd
+
+TABLE = pd.Series([1.0, 2.0])
+REST = [re.compile("x"), threading.Lock(), {}, {1, 2}]
+REST.append(REST)
+inner = REST
+for _ in range(3000):
+    inner.append([])
+    inner = inner[-1]
+
+@functools.lru_cache
+def scale(x):
+    return TABLE.iloc[0] * len(REST)
+
+def flow(k, y):
+    return -k * y * scale(1)
+""",
+)
+
+
+def test_a_system_may_use_anything(tmp_path, monkeypatch):
+    from odecal._cli_find import find_system
+    from odecal._reach import Reach
+
+    def digest_of(text):
+        (tmp_path / "odd.py").write_text(text)
+        return Reach(find_system(f"{tmp_path / 'odd.py'}:Tank")).digest
+
+    monkeypatch.setitem(sys.modules, "k", None)  # as Python marks what may not be imported
+    assert digest_of(ODD) == digest_of(ODD)
+    assert digest_of(ODD) != digest_of(ODD.replace("[1.0, 2.0]", "[1.0, 3.0]"))
+    assert digest_of(ODD) != digest_of(ODD.replace("{1, 2}", "{1, 3}"))
+
+
 def test_overrides_that_tables_do_not_tell_apart_are_other_systems(honest):
     import numpyro.distributions as dist
 
