@@ -14,8 +14,8 @@ class Direct(DiffraxAdjoint):
     loops are nested and checkpointed, so time and memory grow with the logarithm of `max_steps`;
     it is several times slower than other exact strategies, and the slowest to compile.
 
-    The steps of an explicit solver are chosen for the state alone: on a stiff system, at the edge of
-    its stability, this gradient may be off by any factor. There take an implicit solver, or
+    The steps of an explicit solver are chosen for the state alone: on a stiff system, at the edge
+    of its stability, this gradient may be off by any factor. There take an implicit solver, or
     [`ExplicitReverse`][odecal.adjoints.ExplicitReverse].
     """
 

@@ -14,8 +14,8 @@ class RecursiveCheckpoint(DiffraxAdjoint):
     (with the default number of checkpoints), whatever the number of parameters: the choice for
     many parameters or states. No forward mode, hence no Hessian by `jax.hessian` of itself.
 
-    The steps of an explicit solver are chosen for the state alone: on a stiff system, at the edge of
-    its stability, this gradient may be off by any factor. There take an implicit solver, or
+    The steps of an explicit solver are chosen for the state alone: on a stiff system, at the edge
+    of its stability, this gradient may be off by any factor. There take an implicit solver, or
     [`ExplicitReverse`][odecal.adjoints.ExplicitReverse].
 
     Source: Stumm and Walther (2010), https://doi.org/10.1137/080718036.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # A summary with more rows tells those of groups together.
 _MANY_ROWS = 40
+# A solve of more steps by an explicit solver makes one think of stiffness.
+_MANY_STEPS = 1000
 
 
 def summary(posterior: "xr.DataTree") -> "pd.DataFrame":
@@ -290,9 +292,24 @@ def _steps(posterior: "xr.DataTree") -> str:
     """How many steps solves took, in words: of many individuals, all together."""
     steps = np.asarray(posterior["sample_stats"]["solver_steps"])
     _, number = _individuals(posterior)
+    middle = np.median(steps)
     if number == 1:
-        return f"A solve took {np.median(steps):.0f} steps (at most {steps.max()})."
+        return (
+            f"A solve took {middle:.0f} steps (at most {steps.max()}).{_stiff(posterior, middle)}"
+        )
     return (
-        f"The solves of {number} individuals took {np.median(steps):.0f} steps together "
-        f"(at most {steps.max()})."
+        f"The solves of {number} individuals took {middle:.0f} steps together "
+        f"(at most {steps.max()}).{_stiff(posterior, middle / number)}"
+    )
+
+
+def _stiff(posterior: "xr.DataTree", steps: float) -> str:
+    """What many steps by an explicit solver may mean."""
+    name = str(posterior.attrs.get("solver", "")).partition("(")[0]
+    if steps < _MANY_STEPS or name not in {"Tsit5", "Dopri5", "Dopri8", "Bosh3"}:
+        return ""
+    return (
+        f" That is many for {name}: unless the states oscillate as often the system is stiff, and "
+        "an implicit solver takes fewer: odecal.Solve(solver=diffrax.Kvaerno5(root_finder="
+        "optimistix.Newton(rtol=1e-8, atol=1e-10)))."
     )

@@ -251,3 +251,13 @@ def test_what_is_not_a_number_is_not_folded_away():
     tree["posterior"]["clearance"].values[0, 0, 3] = np.nan
     _, groups = folded(tree, summary(tree))
     assert np.isnan(groups.loc["clearance", "largest r_hat"])
+
+
+@pytest.mark.parametrize(
+    ("solver", "steps", "told"),
+    [("Tsit5()", 4000, True), ("Tsit5()", 400, False), ("Kvaerno5(scan_kind=None)", 4000, False)],
+)
+def test_many_steps_of_an_explicit_solver_are_a_sign_of_stiffness(solver, steps, told):
+    tree = sampled(solver_steps=put(slice(None), steps))
+    tree.attrs["solver"] = solver
+    assert ("Kvaerno5(root_finder=" in said(tree)) == told
