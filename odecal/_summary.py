@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _MANY_ROWS = 40
 # A solve of more steps by an explicit solver makes one think of stiffness.
 _MANY_STEPS = 1000
+# A standard deviation of the log evidence between populations that is too large to trust them.
+_NATS_APART = 0.5
 
 
 def summary(posterior: "xr.DataTree") -> "pd.DataFrame":
@@ -244,7 +246,14 @@ def _adapted(posterior: "xr.DataTree") -> list[str]:
         ]
     values = group["log_evidence"].values
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return [f"The log evidence is {values.mean():.2f} (standard error {error:.2f})."]
+    found = [f"The log evidence is {values.mean():.2f} (standard error {error:.2f})."]
+    if len(values) > 1 and values.std(ddof=1) > _NATS_APART:
+        found.append(
+            f"It differs by {values.std(ddof=1):.1f} nats between populations: particles moved too "
+            "little, and means may be off by more than their standard errors. Where there is one "
+            "mode, compare with odecal.samplers.NUTS()."
+        )
+    return found
 
 
 def _failures(posterior: "xr.DataTree") -> list[str]:

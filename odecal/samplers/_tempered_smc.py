@@ -18,8 +18,8 @@ _COMPONENTS, _FEW, _COMPONENTS_OF_MANY = 8, 8, 4
 _ACCEPTANCE = 0.25
 # How far particles are to move at a stage, in standard deviations squared, and what part of them;
 # and the same at the last stage, whose particles are the draws.
-_FAR, _MOST = 1.0, 0.8
-_FAR_LAST, _MOST_LAST = 4.0, 0.9
+_FAR, _MOST = 2.0, 0.9
+_FAR_LAST, _MOST_LAST = 12.0, 0.95
 
 
 class TemperedSMC(AbstractSampler):
@@ -34,7 +34,8 @@ class TemperedSMC(AbstractSampler):
     A move is either a draw from the mixture, which can go from one mode to another, or a random
     walk with the covariance of a component that is drawn from those to which the particle may
     belong; both are accepted by Metropolis and Hastings's rule. Moves are repeated until most
-    particles have gone a standard deviation, in the last stage two. No gradient is taken.
+    particles have gone more than a standard deviation, in the last stage more than three.
+    No gradient is taken.
 
     A chain is an independent population, so that R-hat compares populations; a stage is a
     transition of warm-up, of which those left over cost nothing. Draws keep the order of their
@@ -128,7 +129,7 @@ class _Sweeps(NamedTuple):
     scale: jax.Array
     jumps: jax.Array
     rate: jax.Array
-    count: jax.Array
+    done: jax.Array
     failed: jax.Array
 
 
@@ -204,7 +205,7 @@ class _Tempering:
             moved.jumps,
             state.stage + 1,
             moved.rate,
-            moved.count,
+            moved.done,
             moved.failed,
         )
 
@@ -232,10 +233,10 @@ class _Tempering:
         limit = jnp.where(last, 4, 1) * self.settings.max_moves
 
         def going(now: _Sweeps) -> jax.Array:
-            return (jnp.mean(jnp.minimum(now.gone / far, 1.0)) < most) & (now.count < limit)
+            return (jnp.mean(jnp.minimum(now.gone / far, 1.0)) < most) & (now.done < limit)
 
         def sweep(now: _Sweeps) -> _Sweeps:
-            return self._sweep(jax.random.fold_in(key, now.count), mixture, beta, now)
+            return self._sweep(jax.random.fold_in(key, now.done), mixture, beta, now)
 
         parts, none = mixture.parts(particles.position), jnp.zeros((), jnp.int32)
         gone = jnp.zeros_like(particles.prior)
@@ -276,7 +277,7 @@ class _Tempering:
             jnp.clip(now.scale * jnp.exp(walks - _ACCEPTANCE), 1e-4, 10.0),
             0.5 * (now.jumps + jumps),
             jnp.mean(chance),
-            now.count + 1,
+            now.done + 1,
             now.failed + _count(jnp.isneginf(proposed.posterior)),
         )
 
