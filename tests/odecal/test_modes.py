@@ -4,6 +4,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+import xarray as xr
 
 import odecal
 from odecal import Observable, Parameter, State, System
@@ -95,6 +96,10 @@ def test_tempering_weighs_modes_that_are_alike():
     assert "Populations of particles weigh them" in text
     assert "the chains agree" in text
     assert "take odecal.samplers.TemperedSMC()" not in text
+    evidence = xr.DataArray(np.arange(4.0), dims="chain")
+    posterior["adaptation"] = posterior["adaptation"].assign(log_evidence=evidence)
+    text = " ".join(verdict(posterior, found))
+    assert "differs by 1.3 nats between populations" in text
 
 
 def test_tempering_that_has_not_arrived_is_no_posterior():
