@@ -29,22 +29,14 @@ def agreement(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
     """
     if not len(table):
         return ["No chain moved: every draw of a chain is the same. Nothing is known from them."]
-    chains = posterior["sample_stats"].sizes["chain"]
-    unknown = _unknown(table, chains == 1)
-    doubts = [*_still(posterior), *unknown, *_few(table), *_cut_short(posterior)]
+    single = posterior["sample_stats"].sizes["chain"] == 1
     worst = float(table["r_hat"].max())
-    if worst >= _HIGHEST_R_HAT and tempered(posterior):
-        said = (
-            f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): the populations do not agree "
-            "yet. Take more particles: TemperedSMC(num_particles=4000) "
-            "(--set num_particles=4000)."
-        )
-    elif worst >= _HIGHEST_R_HAT:
-        said = (
-            f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): the chains do not agree yet. "
-            "Run longer; if that does not help, look for several modes."
-        )
-    elif chains == 1:
+    # Of chains in different modes more draws say nothing more.
+    few = [] if worst >= _HIGHEST_R_HAT and _apart(posterior) else _few(table)
+    doubts = [*_still(posterior), *_unknown(table, single), *few, *_cut_short(posterior)]
+    if worst >= _HIGHEST_R_HAT:
+        said = f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): {_disagreement(posterior)}"
+    elif single:
         said = (
             "There is a single chain: whether another would agree is not known. Run several "
             "(num_chains=4)."
@@ -52,7 +44,7 @@ def agreement(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
     elif not np.isfinite(worst):
         said = "R-hat cannot be told from these draws: run several chains, and longer."
     elif doubts or _diverged(posterior) or _apart(posterior):
-        said = "R-hat is below 1.01 where it is known, which settles nothing before what follows."
+        said = "R-hat is below 1.01 where it is known, but there is reason to doubt the draws:"
     else:
         said = "R-hat is below 1.01 throughout: the chains agree."
     bulk, tail = table["ess_bulk"], table["ess_tail"]
@@ -61,6 +53,18 @@ def agreement(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
         f"{bulk.min():.0f}, the smallest of the tails {tail.min():.0f}."
     )
     return [said, *doubts, sizes]
+
+
+def _disagreement(posterior: "xr.DataTree") -> str:
+    """That R-hat is high, and what to do, in words."""
+    if tempered(posterior):
+        return (
+            "the populations do not agree yet. Take more particles: "
+            "TemperedSMC(num_particles=4000) (--set num_particles=4000)."
+        )
+    if _apart(posterior):
+        return "the chains are in several modes, and do not weigh them however long they run."
+    return "the chains do not agree yet. Run longer; if that does not help, look for several modes."
 
 
 def tempered(posterior: "xr.DataTree") -> bool:

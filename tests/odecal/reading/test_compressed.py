@@ -34,8 +34,8 @@ def flipped(content, at):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("t.csv.gz", gzip.compress(CSV)),
-        ("t.CSV.GZ", gzip.compress(CSV)),
+        ("t.csv.gz", gzip.compress(CSV, mtime=0)),
+        ("t.CSV.GZ", gzip.compress(CSV, mtime=0)),
         ("t.csv.bz2", bz2.compress(CSV)),
         ("t.csv.xz", lzma.compress(CSV)),
         ("t.zip", zipped(t_dot_csv=CSV)),
@@ -50,21 +50,21 @@ def test_what_is_compressed_is_read(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv.gz", gzip.compress(LONG)[:500], "cannot be unpacked"),
+        ("t.csv.gz", gzip.compress(LONG, mtime=0)[:500], "cannot be unpacked"),
         ("t.csv.bz2", bz2.compress(LONG)[:500], "cannot be unpacked"),
         ("t.csv.xz", lzma.compress(LONG)[:500], "cannot be unpacked"),
         ("t.zip", zipped(t_dot_csv=LONG)[:500], "cannot be unpacked"),
-        ("t.csv.gz", flipped(gzip.compress(LONG), 300), "cannot be unpacked"),
-        ("t.csv.gz", flipped(gzip.compress(LONG), -6), "cannot be unpacked"),
+        ("t.csv.gz", flipped(gzip.compress(LONG, mtime=0), 300), "cannot be unpacked"),
+        ("t.csv.gz", flipped(gzip.compress(LONG, mtime=0), -6), "cannot be unpacked"),
         ("t.zip", flipped(zipped(t_dot_csv=LONG), 300), "cannot be unpacked"),
         *[(f"t{s}", b"no such thing", "misnamed") for s in (".gz", ".bz2", ".xz", ".zip")],
         ("t.csv.gz", CSV, r"misnamed.*end in \.csv"),
-        ("t.csv", gzip.compress(CSV), r"compressed \(gzip\).*\.csv\.gz"),
+        ("t.csv", gzip.compress(CSV, mtime=0), r"compressed \(gzip\).*\.csv\.gz"),
         ("t.csv.bz2", lzma.compress(CSV), "misnamed"),
         ("t.zip", zipped(a_dot_csv=CSV, b_dot_csv=CSV), r"2 files \(a\.csv, b\.csv\)"),
         ("t.zip", zipped(), r"0 files"),
         ("t.xlsx", zipped(a=b""), "workbook"),
-        ("t.tar.gz", gzip.compress(CSV), "Unpack it first"),
+        ("t.tar.gz", gzip.compress(CSV, mtime=0), "Unpack it first"),
         ("t.csv.zst", b"x", "Unpack it first"),
     ],
 )
@@ -77,6 +77,6 @@ def test_what_is_broken_is_told_once(tmp_path, name, content, message):
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(_compressed, "_MOST_BYTES", 2**20)
-    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"time\n" + b"0" * 2**22))
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"time\n" + b"0" * 2**22, mtime=0))
     with pytest.raises(odecal.ObservationError, match="unpacks to more than"):
         read_sheet(tmp_path / "t.csv.gz")
