@@ -9,8 +9,8 @@ import numpy as np
 
 from odecal._climb import Climb, Climber
 from odecal._curvature import Shape, measured, probed
-from odecal._errors import SamplingError
-from odecal._flat import flatten
+from odecal._errors import SamplingError, listed
+from odecal._flat import FlatModel, flatten
 from odecal._model import Model
 from odecal._programs import Compiler
 from odecal._streams import Words, words_of
@@ -118,6 +118,7 @@ class StartFinder:
 
     def __init__(self, flat: Target, compiler: Compiler, hierarchical: bool = False) -> None:
         self._dim = flat.dim
+        self._names = flat.names if isinstance(flat, FlatModel) else ()
         self._steps = _HIERARCHY_STEPS if hierarchical else _MAX_STEPS
         self._climber = Climber(flat, compiler, _NUM_CLIMBS)
 
@@ -176,18 +177,20 @@ class StartFinder:
     def _finite(self, candidates: np.ndarray) -> tuple[np.ndarray, int]:
         """The candidates that can be climbed from, and how many were looked at."""
         solved, finite = np.zeros(0, bool), np.zeros(0, bool)
+        without = np.zeros(self._dim, bool)
         while len(solved) < len(candidates) and finite.sum() < _NUM_CLIMBS:
             density, gradient = self.evaluate(candidates[len(solved) : len(solved) + _LOOK])
             solved = np.append(solved, np.isfinite(density))
+            without |= (np.isfinite(density)[:, None] & ~np.isfinite(gradient)).any(axis=0)
             finite = np.append(finite, np.isfinite(density) & np.isfinite(gradient).all(axis=1))
         if solved.any() and not finite.any():
             raise SamplingError(
                 f"The log density is finite at {solved.sum()} of {len(solved)} draws from the "
-                "prior, and its gradient at none of them. Something has no derivative there: a "
-                "root, a power or a quotient of what is 0, perhaps, for which "
-                "jnp.maximum(y.c, 1e-12) ** p.h can stand instead of y.c ** p.h. Or, if another "
-                "adjoint than the default was asked for, it cannot differentiate this solve: take "
-                "Solve(adjoint=None), or compare: odecal.compare_adjoints."
+                f"prior, and its gradient at none of them{self._of_which(without)}. Something has "
+                "no derivative there: a root, a power or a quotient of what is 0, perhaps, for "
+                "which jnp.maximum(y.c, 1e-12) ** p.h can stand instead of y.c ** p.h. Or, if "
+                "another adjoint than the default was asked for, it cannot differentiate this "
+                "solve: take Solve(adjoint=None), or compare: odecal.compare_adjoints."
             )
         if not finite.any():
             raise SamplingError(
@@ -197,6 +200,11 @@ class StartFinder:
                 "solver for stiff systems (diffrax.Kvaerno5()), or check the noise model."
             )
         return np.flatnonzero(finite), len(solved)
+
+    def _of_which(self, without: np.ndarray) -> str:
+        """By which parameters a gradient is not to be had, in words."""
+        named = [f"`{n}`" for n, lost in zip(self._names, without, strict=False) if lost]
+        return f": it is no number for {listed(named[:5])}" if named else ""
 
     def _modes(
         self, climbs: Climb, scale: np.ndarray, random: np.random.Generator

@@ -18,6 +18,8 @@ _MANY_ROWS = 40
 _MANY_STEPS = 1000
 # A standard deviation of the log evidence between populations that is too large to trust them.
 _NATS_APART = 0.5
+# Tempering has been tried in so many dimensions.
+_TEMPERED = 20
 
 
 def summary(posterior: "xr.DataTree") -> "pd.DataFrame":
@@ -287,7 +289,9 @@ def _advice(posterior: "xr.DataTree", diverged: int, failed: int, without: int) 
             "write what has no derivative so that it has one: a root, a power or a quotient of "
             "something that is 0, such as jnp.maximum(y.c, 1e-12) ** p.h for y.c ** p.h"
         )
-    advice = "raise target_acceptance_rate"
+    advice = "raise target_acceptance_rate, to 0.99 if need be"
+    if "population_predictive" not in posterior.children and _few_dimensions(posterior):
+        advice += ", or take odecal.samplers.TemperedSMC() (--sampler tempered-smc)"
     if failed:
         advice += ", or reconsider the priors where the system cannot be solved"
     # Where every centring is chosen from the data already, the table has no other.
@@ -295,6 +299,13 @@ def _advice(posterior: "xr.DataTree", diverged: int, failed: int, without: int) 
     if "population_predictive" in posterior.children and not chosen:
         advice += ", or choose the centring from the data: odecal.centring.Informed()"
     return advice
+
+
+def _few_dimensions(posterior: "xr.DataTree") -> bool:
+    """Whether tempering, which takes no gradient, is a way to try."""
+    if "unconstrained_posterior" not in posterior.children:
+        return False
+    return posterior["unconstrained_posterior"].sizes["unconstrained"] <= _TEMPERED
 
 
 def _steps(posterior: "xr.DataTree") -> str:

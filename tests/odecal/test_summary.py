@@ -150,14 +150,14 @@ def test_divergences_of_a_population_may_come_from_its_centring():
     assert advice in text
     alone = diverged(population())
     del alone["population_predictive"]
-    assert "raise target_acceptance_rate." in said(alone)
+    assert "raise target_acceptance_rate, to 0.99 if need be." in said(alone)
     assert "centring" not in said(population())
 
 
 def test_a_centring_that_was_chosen_is_not_advised():
     tree = diverged(population())
     tree.attrs["system_table"] = "  varying  clearance  log ~ Normal(0, 1) over subject, informed"
-    assert "raise target_acceptance_rate." in said(tree)
+    assert "raise target_acceptance_rate, to 0.99 if need be." in said(tree)
     tree.attrs["system_table"] += "\n  varying  volume  log ~ Normal(0, 1) over site, non-centred"
     assert "odecal.centring.Informed()" in said(tree)
 
