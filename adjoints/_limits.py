@@ -96,6 +96,12 @@ class Limited(diffrax.AbstractAdaptiveStepSizeController[Any, Any]):
         )
         # A step that was cut short says little about the length of the next.
         length = jnp.asarray(end - start)
+        # Between limits that the clock hardly tells apart, at either side of a jump, there is no
+        # shorter step; what it is off by is what rounding moves the jump by.
+        least = 8 * jnp.finfo(length.dtype).eps * jnp.maximum(jnp.abs(t0), jnp.abs(t1))
+        shortest = (t1 - t0 <= least) & (t1 < t0 + wanted)
+        start = jnp.where(shortest, t1, start)
+        keep = keep | shortest
         cut = keep & (t1 < t0 + wanted)
         length = jnp.where(cut, jnp.maximum(length, wanted), length)
         last = len(self.limits) - 1

@@ -28,10 +28,12 @@ class Drive:
     Args:
         declaration: the system.
         kinds: what the doses of an experiment are like.
+        span: how long the experiment is.
     """
 
     declaration: Declaration
     kinds: Kinds = field(default_factory=Kinds)
+    span: float = 0.0
 
     @property
     def jumps(self) -> bool:

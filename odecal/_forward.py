@@ -94,9 +94,8 @@ class Forward:
         """How doses and inputs act."""
         experiment = self.experiment
         span = float(np.max(experiment.moments.ts) - np.min(experiment.t0))
-        return Drive(
-            self.system.declaration, kinds_of(experiment.doses, span, self.system.declaration)
-        )
+        declaration = self.system.declaration
+        return Drive(declaration, kinds_of(experiment.doses, span, declaration), span)
 
     @cached_property
     def given(self) -> Given:

@@ -13,9 +13,10 @@ from odecal._declaration import Declaration
 from odecal._drive import Drive
 from odecal._given import Given
 from odecal._magnitudes import absolute_tolerance
-from odecal._reads import reads
+from odecal._reads import read_by, reads
 from odecal._settings import Solve
 from odecal._steady import steady_states
+from odecal._switches import TIME, Fixed, merged, switch_times
 from odecal._values import Values
 from odecal.adjoints import Jumps, Problem
 
@@ -91,9 +92,14 @@ def solve_system(
     own = given
     if given is not None and not drive.kinds.steady:  # nothing else looks at the limits
         own = given._replace(limits=None)
-    args = (_still_where_unused(field, jumps, (start, y0), p, own), own)
+    moves, switches = _looked_through(system, (pack, unpack), (start, y0), p, drive.span)
+    if jumps is not None:
+        moves = reads(lambda p: _all_that_moves(field, jumps, (start, y0), p, own), p)
+    args = (_still_where_unused(p, moves), own)
     # Every array comes through the inputs: what a rule of its own closes over, loops cannot map.
     limits = None if given is None else given.limits
+    if switches is not None:
+        limits = switches if limits is None else merged(jnp.append(limits, switches))
     inputs = ((y0, args), (start, times, limits), jumps)
     if settings.forward_mode:  # no custom rule of reverse mode may stand in its way
         ys, (num_steps, failed) = solve(inputs)
@@ -146,27 +152,39 @@ def _solved(
     )
 
 
-def _still_where_unused(
-    field: Callable[..., jax.Array],
-    jumps: Jumps | None,
-    start: tuple[jax.Array, jax.Array],
+def _looked_through(
+    system: "System",
+    packed: tuple[Callable[..., jax.Array], Callable[..., Values]],
+    begin: tuple[jax.Array, jax.Array],
     p: Values,
-    given: Any,
-) -> Values:
+    span: float,
+) -> tuple[list[bool], jax.Array | None]:
+    """What the vector field depends on of p, and the times at which it switches."""
+    pack, unpack = packed
+    inputs = dict.fromkeys(system.declaration.inputs, begin[0])
+
+    def field(t: jax.Array, y: jax.Array, inputs: Any, p: Values) -> jax.Array:
+        return pack(system.vector_field(t, unpack(y), Values({**p, **inputs}, "parameter")))
+
+    program = jax.make_jaxpr(field)(*begin, inputs, p)
+    read, leaves = read_by(program.jaxpr), jax.tree.leaves(p)
+    if not read[0]:
+        return read[len(read) - len(leaves) :], None
+    fixed = [Fixed(lambda x=x: x) for x in leaves]
+    values = [TIME, *[None] * (1 + len(inputs)), *fixed]
+    return read[len(read) - len(leaves) :], switch_times(program, values, begin[0], span)
+
+
+def _still_where_unused(p: Values, moves: list[bool]) -> Values:
     """p, in which only what moves the solve is differentiated.
 
     The scale of a noise or an initial value has no part in the vector field: no strategy is to
     spend a tangent, or a cotangent, on it.
     """
-    t, y = start
-    if jumps is None:
-        read = reads(lambda p: field(t, y, p, given), p)
-    else:
-        read = reads(lambda p: _all_that_moves(field, jumps, start, p, given), p)
     leaves, structure = jax.tree.flatten(p)
     kept = [
         leaf if used else jax.lax.stop_gradient(leaf)
-        for leaf, used in zip(leaves, read, strict=True)
+        for leaf, used in zip(leaves, moves, strict=True)
     ]
     return jax.tree.unflatten(structure, kept)
 

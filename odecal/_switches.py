@@ -1,0 +1,313 @@
+"""Times at which a vector field switches, as far as its program tells: where it looks at the clock.
+
+What a vector field compares the time with is looked for in its traced program: `t > 5`,
+`jnp.interp(t, hours, values)`, `t % 24 < 2`. Between its stages a step sees nothing of a pulse, so
+none may pass such a time.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# What compares, and what bends where two things are equal.
+_COMPARED = {"gt", "lt", "ge", "le", "eq", "ne"}
+_SHAPED = {"broadcast_in_dim", "squeeze", "reshape", "convert_element_type", "copy", "slice"}
+# What only calls another program.
+_CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat"}
+# The most times of one thing that recurs, and the most forms that one value is followed in.
+_MOST, _FORMS = 4096, 8
+
+
+class Clock(NamedTuple):
+    """What moves with the time: s·t + o, or, if it recurs, (s·t + o) mod period + shift.
+
+    Args:
+        slope: s.
+        offset: o.
+        period: None where it does not recur.
+        shift: what is added to what recurs.
+        steps: whether it is instead what s·t + o is rounded down to, in multiples of the period.
+    """
+
+    slope: Any
+    offset: Any
+    period: Any = None
+    shift: Any = 0.0
+    steps: bool = False
+
+
+class Fixed(NamedTuple):
+    """What does not depend on the time or the state; computed where it is needed."""
+
+    value: Callable[[], Any]
+
+
+TIME = (Clock(1.0, 0.0),)
+Value = tuple[Clock, ...] | Fixed | None
+
+
+def switch_times(
+    program: Any, inputs: Sequence[Value], start: jax.Array, span: float
+) -> jax.Array | None:
+    """The times at which the program of a vector field switches.
+
+    Args:
+        program: the closed program.
+        inputs: what each of its inputs is: `TIME`, `Fixed`, or None for what is not known.
+        start: the initial time; nothing that recurs is told before.
+        span: for how long what recurs is told.
+
+    Returns:
+        The times, rising, each once, of shape (n,), infinity for what never comes; None for none.
+    """
+    found: list[Any] = []
+    _followed(program.jaxpr, program.consts, inputs, _Found(found, start, span))
+    if not found:
+        return None
+    times = jnp.concatenate([jnp.ravel(jnp.asarray(x, start.dtype)) for x in found])
+    return merged(jax.lax.stop_gradient(times))
+
+
+def merged(times: jax.Array) -> jax.Array:
+    """Times in order, and each only once."""
+    times = jnp.sort(jnp.where(jnp.isnan(times), jnp.inf, times))
+    again = times[1:] <= times[:-1]
+    return jnp.sort(jnp.where(jnp.append(False, again), jnp.inf, times))
+
+
+class _Found(NamedTuple):
+    """Where times are collected.
+
+    Args:
+        times: arrays of them.
+        start: as for `switch_times`.
+        span: likewise.
+    """
+
+    times: list[Any]
+    start: jax.Array
+    span: float
+
+    def note(self, times: Any, sharp: bool) -> None:
+        """Note times; of a jump the last before it and the first after it, by rounding."""
+        times = jnp.asarray(times, self.start.dtype)
+        apart = 2 * jnp.finfo(times.dtype).eps * jnp.abs(times)
+        self.times.extend([times - apart, times + apart] if sharp else [times])
+
+    def where_equal(self, clock: Clock, level: Any, sharp: bool) -> None:
+        """Note when a clock is at a level, where there is a jump or else a kink."""
+        slope, offset, period, shift, steps = clock
+        if period is None:
+            self.note(jnp.divide(level - offset, slope), sharp)
+            return
+        if not all(isinstance(x, (int, float, np.ndarray)) for x in (slope, period)):
+            return  # how often is not known before the solve
+        slope, period = np.asarray(slope, float), np.asarray(period, float)
+        if slope.size != 1 or period.size != 1 or slope == 0 or period == 0:
+            return
+        every = float(abs(period.item() / slope.item()))
+        count = int(self.span / every) + 2
+        if count > _MOST:
+            return
+        phases = [0.0 * offset] if steps else [level - shift, 0.0 * (level - shift)]
+        for phase in phases:  # when it is at the level, and when it begins anew
+            first = jnp.ravel((phase - offset) / slope.item())
+            first = first + every * jnp.ceil((self.start - first) / every)
+            self.note(first + every * jnp.arange(count)[:, None], sharp)
+
+
+def _followed(jaxpr: Any, consts: Any, inputs: Sequence[Value], found: _Found) -> list[Value]:
+    """What the results of a program are, noting on the way when clocks are compared."""
+    known: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
+    known |= {var: _fixed(x) for var, x in zip(jaxpr.constvars, consts, strict=True)}
+
+    def read(atom: Any) -> Value:
+        return _fixed(atom.val) if hasattr(atom, "val") else known.get(atom)
+
+    for eqn in jaxpr.eqns:
+        values = [read(atom) for atom in eqn.invars]
+        if any(isinstance(x, tuple) and not isinstance(x, Fixed) for x in values):
+            results = _of_clocks(eqn, values, found)
+        elif values and all(isinstance(x, Fixed) for x in values):
+            results = _of_fixed(eqn, values)
+        else:
+            results = [None] * len(eqn.outvars)
+        known.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _fixed(x: Any) -> Fixed:
+    return Fixed(lambda: x)
+
+
+def _of_fixed(eqn: Any, values: list[Any]) -> list[Value]:
+    """What follows from fixed values alone, computed at most once."""
+    kept: list[Any] = []
+
+    def all_of_them() -> list[Any]:
+        if not kept:
+            kept.extend(_computed(eqn, [x.value() for x in values]))
+        return kept
+
+    return [Fixed(lambda i=i: all_of_them()[i]) for i in range(len(eqn.outvars))]
+
+
+def _computed(eqn: Any, inputs: list[Any]) -> list[Any]:
+    """The results of one operation; numbers that are known while tracing stay so."""
+    traced = any(isinstance(x, jax.core.Tracer) for x in inputs)
+    if not traced and eqn.primitive.name == "convert_element_type":
+        return [np.asarray(inputs[0]).astype(eqn.params["new_dtype"])]
+    bound = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = bound if isinstance(bound, tuple) else ([], bound)
+    with nullcontext() if traced else jax.ensure_compile_time_eval():
+        found = eqn.primitive.bind(*functions, *inputs, **params)
+    return found if eqn.primitive.multiple_results else [found]
+
+
+def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
+    """What follows from clocks, and perhaps from what is fixed or not known."""
+    name, params = eqn.primitive.name, eqn.params
+    nothing: list[Value] = [None] * len(eqn.outvars)
+    if name == "SearchSorted" or params.get("name") == "searchsorted":
+        _compared(values[1], values[0], found, sharp=False)
+        return nothing
+    if name in _CALLS:
+        inner = params.get("jaxpr", params.get("call_jaxpr"))
+        closed = hasattr(inner, "consts")
+        of = (inner.jaxpr, inner.consts) if closed else (inner, ())
+        return nothing if inner is None else _followed(*of, values, found)
+    if name == "cond":
+        for branch in params["branches"]:
+            _followed(branch.jaxpr, branch.consts, values[1:], found)
+        return nothing
+    if name in _COMPARED or name in ("max", "min"):
+        _compared(values[0], values[1], found, sharp=name in _COMPARED)
+    if name == "clamp":
+        _compared(values[1], values[0], found, sharp=False)
+        _compared(values[1], values[2], found, sharp=False)
+    if name in ("abs", "sign"):
+        _compared(values[0], _fixed(0.0), found, sharp=name == "sign")
+    return [_moved(name, params, values, found)] if len(nothing) == 1 else nothing
+
+
+def _compared(one: Value, other: Value, found: _Found, sharp: bool) -> None:
+    """Note when two values are the same."""
+    if isinstance(one, Fixed):
+        one, other = other, one
+    if one is None or other is None or isinstance(one, Fixed):
+        return
+    for clock in one:
+        if isinstance(other, Fixed):
+            found.where_equal(clock, other.value(), sharp)
+            continue
+        for second in other:
+            if clock.period is None and second.period is None:
+                slope, offset = clock.slope - second.slope, clock.offset - second.offset
+                found.where_equal(Clock(slope, offset), 0.0, sharp)
+
+
+def _moved(name: str, params: Any, values: list[Any], found: _Found) -> Value:
+    """What becomes of a clock."""
+    if name == "convert_element_type" and not _floats(params):
+        stepped = all(c.steps for c in values[0])
+        return values[0] if stepped else _recurring(values[0], _fixed(1.0), True, found)
+    if name in _SHAPED:
+        return values[0]
+    if name in ("select_n", "max", "min", "clamp"):
+        several = values[1:] if name == "select_n" else values
+        forms = [c for x in several if x is not None and not isinstance(x, Fixed) for c in x]
+        return tuple(forms[:_FORMS]) or None
+    if name == "neg":
+        return _scaled(values[0], -1.0)
+    if name == "abs":
+        return (*values[0], *_scaled(values[0], -1.0))[:_FORMS]
+    if name in ("floor", "ceil", "round", "rem"):
+        period = values[1] if name == "rem" else _fixed(1.0)
+        return _recurring(values[0], period, name != "rem", found)
+    if name in ("add", "sub", "mul", "div"):
+        return _combined(name, values[0], values[1])
+    return None
+
+
+def _floats(params: Any) -> bool:
+    return bool(jnp.issubdtype(params["new_dtype"], jnp.floating))
+
+
+def _scaled(clocks: Any, by: Any) -> Any:
+    """Clocks times a factor."""
+    return tuple(
+        Clock(
+            c.slope * by,
+            c.offset * by,
+            None if c.period is None else c.period * by,
+            c.shift * by,
+            c.steps,
+        )
+        for c in clocks
+    )
+
+
+def _recurring(clocks: Value, period: Value, steps: bool, found: _Found) -> Value:
+    """A clock that begins anew, or steps, whenever a period is over."""
+    if clocks is None or isinstance(clocks, Fixed) or not isinstance(period, Fixed):
+        return None
+    length = _concrete(period.value())
+    if length is None or any(c.period is not None for c in clocks):
+        return None
+    new = tuple(Clock(_plain(c.slope), c.offset, abs(length), 0.0, steps) for c in clocks)
+    for clock in new:
+        found.where_equal(clock, 0.0, sharp=True)
+    return new
+
+
+def _combined(name: str, one: Value, other: Value) -> Value:
+    """A sum, a difference, a product or a quotient."""
+    if isinstance(one, Fixed) and name in ("add", "mul"):
+        one, other = other, one
+    if one is None or other is None:
+        return None
+    if isinstance(one, Fixed):  # minus a clock; what is divided by one is followed no further
+        return _combined("add", _scaled(other, -1.0), one) if name == "sub" else None
+    if not isinstance(other, Fixed):
+        return _difference(one, other) if name == "sub" else None
+    x = _plain(other.value())
+    if name == "mul":
+        return _scaled(one, x)
+    if name == "div":
+        return _scaled(one, 1.0 / x)
+    x = x if name == "add" else -x
+    return tuple(
+        c._replace(offset=c.offset + x) if c.period is None else c._replace(shift=c.shift + x)
+        for c in one
+    )
+
+
+def _difference(one: Any, other: Any) -> Value:
+    """A clock minus what it is rounded down to is one that recurs; minus a clock, another."""
+    first, second = one[0], other[0]
+    if first.period is not None:
+        return None
+    if second.period is None:
+        return (Clock(first.slope - second.slope, first.offset - second.offset),)
+    slopes = [_concrete(c.slope) for c in (first, second)]
+    if not second.steps or None in slopes or not np.isclose(*slopes):
+        return None
+    shift = first.offset - second.offset - second.shift
+    return (Clock(second.slope, second.offset, second.period, shift),)
+
+
+def _plain(x: Any) -> Any:
+    """A concrete number as one of Python's; anything else as it is."""
+    number = _concrete(x)
+    return x if number is None else number
+
+
+def _concrete(x: Any) -> float | None:
+    """A number that is known while tracing."""
+    if isinstance(x, jax.core.Tracer) or np.size(x) != 1:
+        return None
+    return float(np.asarray(x).item())
