@@ -16,7 +16,7 @@ from odecal._magnitudes import absolute_tolerance
 from odecal._reads import read_by, reads
 from odecal._settings import Solve
 from odecal._steady import steady_states
-from odecal._switches import TIME, Fixed, merged, switch_times
+from odecal._switches import TIME, fixed, merged, switch_times
 from odecal._values import Values
 from odecal.adjoints import Jumps, Problem
 
@@ -170,8 +170,7 @@ def _looked_through(
     read, leaves = read_by(program.jaxpr), jax.tree.leaves(p)
     if not read[0]:
         return read[len(read) - len(leaves) :], None
-    fixed = [Fixed(lambda x=x: x) for x in leaves]
-    values = [TIME, *[None] * (1 + len(inputs)), *fixed]
+    values = [TIME, *[None] * (1 + len(inputs)), *map(fixed, leaves)]
     return read[len(read) - len(leaves) :], switch_times(program, values, begin[0], span)
 
 

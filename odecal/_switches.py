@@ -7,6 +7,8 @@ none may pass such a time.
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -40,7 +42,8 @@ class Clock(NamedTuple):
     steps: bool = False
 
 
-class Fixed(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Fixed:
     """What does not depend on the time or the state; computed where it is needed."""
 
     value: Callable[[], Any]
@@ -123,14 +126,14 @@ class _Found(NamedTuple):
 def _followed(jaxpr: Any, consts: Any, inputs: Sequence[Value], found: _Found) -> list[Value]:
     """What the results of a program are, noting on the way when clocks are compared."""
     known: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
-    known |= {var: _fixed(x) for var, x in zip(jaxpr.constvars, consts, strict=True)}
+    known |= {var: fixed(x) for var, x in zip(jaxpr.constvars, consts, strict=True)}
 
     def read(atom: Any) -> Value:
-        return _fixed(atom.val) if hasattr(atom, "val") else known.get(atom)
+        return fixed(atom.val) if hasattr(atom, "val") else known.get(atom)
 
     for eqn in jaxpr.eqns:
         values = [read(atom) for atom in eqn.invars]
-        if any(isinstance(x, tuple) and not isinstance(x, Fixed) for x in values):
+        if any(isinstance(x, tuple) for x in values):
             results = _of_clocks(eqn, values, found)
         elif values and all(isinstance(x, Fixed) for x in values):
             results = _of_fixed(eqn, values)
@@ -140,7 +143,8 @@ def _followed(jaxpr: Any, consts: Any, inputs: Sequence[Value], found: _Found) -
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _fixed(x: Any) -> Fixed:
+def fixed(x: Any) -> Fixed:
+    """A value that is there."""
     return Fixed(lambda: x)
 
 
@@ -153,7 +157,11 @@ def _of_fixed(eqn: Any, values: list[Any]) -> list[Value]:
             kept.extend(_computed(eqn, [x.value() for x in values]))
         return kept
 
-    return [Fixed(lambda i=i: all_of_them()[i]) for i in range(len(eqn.outvars))]
+    return [Fixed(partial(_one_of, all_of_them, i)) for i in range(len(eqn.outvars))]
+
+
+def _one_of(results: Callable[[], list[Any]], i: int) -> Any:
+    return results()[i]
 
 
 def _computed(eqn: Any, inputs: list[Any]) -> list[Any]:
@@ -177,9 +185,11 @@ def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
         return nothing
     if name in _CALLS:
         inner = params.get("jaxpr", params.get("call_jaxpr"))
+        if inner is None:
+            return nothing
         closed = hasattr(inner, "consts")
-        of = (inner.jaxpr, inner.consts) if closed else (inner, ())
-        return nothing if inner is None else _followed(*of, values, found)
+        program, consts = (inner.jaxpr, inner.consts) if closed else (inner, ())
+        return _followed(program, consts, values, found)
     if name == "cond":
         for branch in params["branches"]:
             _followed(branch.jaxpr, branch.consts, values[1:], found)
@@ -190,7 +200,7 @@ def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
         _compared(values[1], values[0], found, sharp=False)
         _compared(values[1], values[2], found, sharp=False)
     if name in ("abs", "sign"):
-        _compared(values[0], _fixed(0.0), found, sharp=name == "sign")
+        _compared(values[0], fixed(0.0), found, sharp=name == "sign")
     return [_moved(name, params, values, found)] if len(nothing) == 1 else nothing
 
 
@@ -214,7 +224,7 @@ def _moved(name: str, params: Any, values: list[Any], found: _Found) -> Value:
     """What becomes of a clock."""
     if name == "convert_element_type" and not _floats(params):
         stepped = all(c.steps for c in values[0])
-        return values[0] if stepped else _recurring(values[0], _fixed(1.0), True, found)
+        return values[0] if stepped else _recurring(values[0], fixed(1.0), True, found)
     if name in _SHAPED:
         return values[0]
     if name in ("select_n", "max", "min", "clamp"):
@@ -226,7 +236,7 @@ def _moved(name: str, params: Any, values: list[Any], found: _Found) -> Value:
     if name == "abs":
         return (*values[0], *_scaled(values[0], -1.0))[:_FORMS]
     if name in ("floor", "ceil", "round", "rem"):
-        period = values[1] if name == "rem" else _fixed(1.0)
+        period = values[1] if name == "rem" else fixed(1.0)
         return _recurring(values[0], period, name != "rem", found)
     if name in ("add", "sub", "mul", "div"):
         return _combined(name, values[0], values[1])
@@ -293,8 +303,8 @@ def _difference(one: Any, other: Any) -> Value:
         return None
     if second.period is None:
         return (Clock(first.slope - second.slope, first.offset - second.offset),)
-    slopes = [_concrete(c.slope) for c in (first, second)]
-    if not second.steps or None in slopes or not np.isclose(*slopes):
+    fast, faster = _concrete(first.slope), _concrete(second.slope)
+    if not second.steps or fast is None or faster is None or not np.isclose(fast, faster):
         return None
     shift = first.offset - second.offset - second.shift
     return (Clock(second.slope, second.offset, second.period, shift),)
