@@ -41,7 +41,9 @@ class Forward(AbstractSensitivities):
     )
 
     def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
-        """Solve by `diffrax.diffeqsolve(..., adjoint=diffrax.ForwardMode())`."""
+        """Solve as `ExplicitForward` does, or else by Diffrax."""
+        if _by_explicit_loop(problem):
+            return ExplicitForward().solution(problem, y0__args)
         y0, args = y0__args
         if problem.jumps is not None:
             return by_stretches(_solve, problem, problem.jumps, y0, args)
@@ -51,8 +53,7 @@ class Forward(AbstractSensitivities):
         self, problem: Problem, moving: Any, fixed: Any
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve with one tangent a moving number."""
-        # An explicit method's steps, chosen for the state alone, may let tangents explode.
-        if serves(problem.solver) and keeps_times_alone(problem.terms, problem.saveat):
+        if _by_explicit_loop(problem):
             return ExplicitForward().jacobian(problem, moving, fixed)
         x, unravel = ravel_pytree(moving)
 
@@ -66,6 +67,11 @@ class Forward(AbstractSensitivities):
             jnp.eye(x.size, dtype=x.dtype)
         )
         return ys, jacobian, rest
+
+
+def _by_explicit_loop(problem: Problem) -> bool:
+    """Whether the loop of explicit methods serves, which lets no tangent explode."""
+    return serves(problem.solver) and keeps_times_alone(problem.terms, problem.saveat)
 
 
 def _solve(problem: Problem, y0: Any, args: Any) -> diffrax.Solution:

@@ -51,6 +51,8 @@ class ForwardSensitivity(AbstractSensitivities):
     def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
         """Solve the state alone."""
         require_times_alone(self, problem.terms, problem.saveat)
+        if self._by_explicit_loop(problem):
+            return ExplicitForward().solution(problem, y0__args)
         y0, args = y0__args
         return solve(problem, y0, args, diffrax.ForwardMode())
 
@@ -63,8 +65,7 @@ class ForwardSensitivity(AbstractSensitivities):
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve the state and all sensitivities."""
         require_times_alone(self, problem.terms, problem.saveat)
-        # An explicit method's steps, chosen for the state alone, may let tangents explode.
-        if not self.in_error_norm and serves(problem.solver):
+        if self._by_explicit_loop(problem):
             return ExplicitForward().jacobian(problem, moving, fixed)
         _, _, flat, unravel, inexact, rest, y0_tangents, args_tangents = seeds(moving, fixed)
 
@@ -90,6 +91,10 @@ class ForwardSensitivity(AbstractSensitivities):
         states = jax.vmap(unravel)(y)
         jacobian = jax.vmap(jax.vmap(unravel), in_axes=1)(s)
         return states, jacobian, eqx.tree_at(lambda found: found.ys, solution, None)
+
+    def _by_explicit_loop(self, problem: Problem) -> bool:
+        """Whether the loop of explicit methods serves, which lets no tangent explode."""
+        return not self.in_error_norm and serves(problem.solver)
 
     def _controller(self, problem: Problem) -> diffrax.AbstractStepSizeController:
         """The controller, which sees the state alone unless told otherwise."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _HIGHEST_R_HAT, _FEWEST_DRAWS = 1.01, 400
 # Names are told up to so many.
 _MANY_NAMES = 5
+# And cut after so many letters.
+_LONG = 40
 
 
 def agreement(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
@@ -165,6 +167,7 @@ def _setting(posterior: "xr.DataTree", name: str) -> int | None:
 
 
 def _named(names: "list[str] | np.ndarray") -> str:
-    told = ", ".join(f"`{name}`" for name in names[:_MANY_NAMES])
+    cut = [name if len(name) <= _LONG else f"{name[:_LONG]}…" for name in names[:_MANY_NAMES]]
+    told = ", ".join(f"`{name}`" for name in cut)
     more = len(names) - _MANY_NAMES
     return f"{told} and {more} more" if more > 0 else told

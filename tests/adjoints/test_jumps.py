@@ -192,4 +192,4 @@ def test_other_strategies_say_that_they_cannot_serve_crossings():
     jumps = Jumps(_no_schedule, _add, None, (Crossing(_height, _bounce),))
     problem = _problem(jumps, field=_falling)
     with pytest.raises(ValueError, match="ExplicitForward"):
-        adjoints.Forward().solve_with_jumps(problem, jnp.ones(2), jnp.ones(3))
+        adjoints.RecursiveCheckpoint().solve_with_jumps(problem, jnp.ones(2), jnp.ones(3))

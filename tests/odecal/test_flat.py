@@ -13,14 +13,14 @@ import odecal
 from odecal import adjoints
 from odecal._flat import flatten
 
-ADJOINTS = [adjoints.Forward(), adjoints.RecursiveCheckpoint(), diffrax.ForwardMode()]
+ADJOINTS = [adjoints.Direct(), adjoints.RecursiveCheckpoint(), diffrax.ForwardMode()]
 
 
 @pytest.mark.parametrize("adjoint", ADJOINTS, ids=lambda adjoint: type(adjoint).__name__)
 def test_value_and_gradient_are_those_of_the_model(adjoint):
     # All of these take Diffrax's steps; the default chooses its own first one.
     model = odecal.compile(
-        ExponentialDecay(), ExponentialDecay.data, solve=odecal.Solve(adjoint=adjoints.Forward())
+        ExponentialDecay(), ExponentialDecay.data, solve=odecal.Solve(adjoint=adjoints.Direct())
     )
     other = replace(model, solve=replace(model.solve, adjoint=adjoint))
     with model.precision():

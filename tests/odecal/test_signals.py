@@ -20,10 +20,19 @@ def folder(tmp_path):
     return tmp_path
 
 
+def heeding_interrupts(*arguments):
+    """A command of Python that stops on SIGINT, which what runs in the background ignores."""
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    return [sys.executable, "-c", code, *arguments]
+
+
 def signalled(folder, command, phase, signum, count=1):
     """Send a signal when a line of progress appears; the status and the last lines of errors."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "odecal", *command.split()],
+        heeding_interrupts("-m", "odecal", *command.split()),
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -91,7 +100,7 @@ def test_a_second_signal_while_sampling_ends_at_once(folder):
 
 def test_a_command_is_stopped_while_it_loads(folder):
     process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-m", "odecal", *LONG.split()],
+        heeding_interrupts("-X", "importtime", "-m", "odecal", *LONG.split()),
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
@@ -120,10 +129,10 @@ def test_a_signal_that_is_ignored_stays_so(folder):
 def test_handlers_are_put_back():
     from odecal._stop import Stop
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(signal.SIGTERM)
     with Stop():
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_second_interrupt_of_a_script_aborts_nothing():
@@ -136,7 +145,10 @@ def test_a_second_interrupt_of_a_script_aborts_nothing():
         "    time.sleep(20)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        heeding_interrupts("-c", code),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "compiling\n"
     process.send_signal(signal.SIGINT)
