@@ -24,7 +24,7 @@ def series_of(name: str, rows: Rows, t0: np.ndarray, observable: Any, people: Pe
     Raises:
         ObservationError: if there is none, or one is before the initial time.
     """
-    there = ~np.isnan(rows.lower).reshape(len(rows.times), -1).all(axis=1)
+    there = ~np.isnan(rows.lower).all(axis=tuple(range(1, rows.lower.ndim)))
     if not there.any():
         raise ObservationError(
             f"The column `{name}` holds no value. Expected at least one. Drop the observable from "

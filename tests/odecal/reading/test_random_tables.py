@@ -426,3 +426,7 @@ def test_dose_tables(table):
 @given(dose_tables())
 def test_many_dose_tables(table):
     assert_doses(table)
+
+
+def test_a_table_of_inputs_alone_holds_no_observation():
+    assert read("ID,time,level,other,WT,heat\n1,0,,,0,0\n", PLOTS) is None
