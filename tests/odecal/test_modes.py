@@ -71,7 +71,7 @@ def soil_carbon_data():
     rates = np.array([[-k1, alpha21 * k2], [alpha12 * k1, -k2]])
     values, vectors = np.linalg.eig(rates)
     start = np.linalg.solve(vectors, 7.7 * np.array([gamma, 1 - gamma]))
-    evolved = 7.7 - np.exp(times[:, None] * values) @ (start * vectors.sum(axis=0))
+    evolved = 7.7 - np.real(np.exp(times[:, None] * values) @ (start * vectors.sum(axis=0)))
     noise = 0.3 * np.random.default_rng(0).standard_normal(25)
     return pd.DataFrame({"time": times, "evolved": np.round(evolved + noise, 3)})
 
