@@ -157,4 +157,5 @@ def test_a_second_interrupt_of_a_script_aborts_nothing():
             break
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
+    # Ours, or Python's own where it was done waiting: both are 130 to a shell. An abort is −6.
+    assert process.wait() in (130, -signal.SIGINT)
