@@ -201,7 +201,7 @@ def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
         _compared(values[1], values[2], found, sharp=False)
     if name in ("abs", "sign"):
         _compared(values[0], fixed(0.0), found, sharp=name == "sign")
-    return [_moved(name, params, values, found)] if len(nothing) == 1 else nothing
+    return [_moved(eqn, values, found)] if len(nothing) == 1 else nothing
 
 
 def _compared(one: Value, other: Value, found: _Found, sharp: bool) -> None:
@@ -220,13 +220,14 @@ def _compared(one: Value, other: Value, found: _Found, sharp: bool) -> None:
                 found.where_equal(Clock(slope, offset), 0.0, sharp)
 
 
-def _moved(name: str, params: Any, values: list[Any], found: _Found) -> Value:
+def _moved(eqn: Any, values: list[Any], found: _Found) -> Value:
     """What becomes of a clock."""
-    if name == "convert_element_type" and not _floats(params):
+    name = eqn.primitive.name
+    if name == "convert_element_type" and not _floats(eqn.params):
         stepped = all(c.steps for c in values[0])
         return values[0] if stepped else _recurring(values[0], fixed(1.0), True, found)
     if name in _SHAPED:
-        return values[0]
+        return tuple(_shaped(eqn, clock) for clock in values[0])
     if name in ("select_n", "max", "min", "clamp"):
         several = values[1:] if name == "select_n" else values
         forms = [c for x in several if x is not None and not isinstance(x, Fixed) for c in x]
@@ -245,6 +246,19 @@ def _moved(name: str, params: Any, values: list[Any], found: _Found) -> Value:
 
 def _floats(params: Any) -> bool:
     return bool(jnp.issubdtype(params["new_dtype"], jnp.floating))
+
+
+def _shaped(eqn: Any, clock: Clock) -> Clock:
+    """A clock in another shape: what is an array in it is brought into that shape too."""
+
+    def shaped(x: Any) -> Any:
+        if not np.ndim(x):
+            return x
+        return _computed(eqn, [jnp.broadcast_to(x, eqn.invars[0].aval.shape)])[0]
+
+    return clock._replace(
+        slope=shaped(clock.slope), offset=shaped(clock.offset), shift=shaped(clock.shift)
+    )
 
 
 def _scaled(clocks: Any, by: Any) -> Any:

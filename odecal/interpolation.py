@@ -38,6 +38,8 @@ class AbstractInterpolation(abc.ABC):
     ) -> np.ndarray:
         """The samples that no step of a solve may pass, by number: all of them unless told better.
 
+        None where it jumps: there a solve begins anew.
+
         Args:
             individual: whose each sample is, of shape (n,); not decreasing.
             times: of shape (n,); rising within an individual.
@@ -45,7 +47,7 @@ class AbstractInterpolation(abc.ABC):
             rtol: the relative tolerance of the solve.
         """
         del individual, values, rtol
-        return np.arange(len(times))
+        return np.arange(0 if self.jumps else len(times))
 
     @abc.abstractmethod
     def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
@@ -123,13 +125,6 @@ class Constant(AbstractInterpolation):
 
     jumps: ClassVar[bool] = True
 
-    def turns(
-        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
-    ) -> np.ndarray:
-        """None: a solve begins anew where it jumps."""
-        del individual, values, rtol
-        return np.arange(len(times))[:0]
-
     def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
         """The value at a time; at that of a sample, the new one."""
         i = jnp.clip(jnp.searchsorted(times, t, side="right") - 1, 0, len(times) - 1)
@@ -144,13 +139,6 @@ class Backward(AbstractInterpolation):
     """
 
     jumps: ClassVar[bool] = True
-
-    def turns(
-        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
-    ) -> np.ndarray:
-        """None: a solve begins anew where it jumps."""
-        del individual, values, rtol
-        return np.arange(len(times))[:0]
 
     def needed(self, values: np.ndarray) -> np.ndarray:
         """Those that differ from the one after."""

@@ -75,6 +75,18 @@ CASES = {
         ),
         [(100, 103, 5, 5), *RECTANGLE],
     ),
+    "a grid": (  # of starts and lengths
+        driven(
+            lambda t, p: jnp.sum(
+                jnp.where(
+                    (t - jnp.array([100.0, 3601.0]))[:, None] % 1e9 < jnp.array([2.0, 3.0, 5.0]),
+                    jnp.where((t - jnp.array([100.0, 3601.0]))[:, None] > 0, 1.0, 0.0),
+                    0.0,
+                )
+            )
+        ),
+        [(s, s + n, 1, 1) for s in (100, 3601) for n in (2, 3, 5)],
+    ),
     "a parameter": (
         driven(lambda t, p: pulse(t, p.onset, p.onset + 10), onset=Constant(3601.0)),
         RECTANGLE,
