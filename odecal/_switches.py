@@ -181,7 +181,8 @@ def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
     name, params = eqn.primitive.name, eqn.params
     nothing: list[Value] = [None] * len(eqn.outvars)
     if name == "SearchSorted" or params.get("name") == "searchsorted":
-        _compared(values[1], values[0], found, sharp=False)
+        if isinstance(values[0], Fixed) and eqn.invars[0].aval.ndim == 1:
+            _compared(values[1], _column(eqn, values[0]), found, sharp=False)
         return nothing
     if name in _CALLS:
         inner = params.get("jaxpr", params.get("call_jaxpr"))
@@ -202,6 +203,11 @@ def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
     if name in ("abs", "sign"):
         _compared(values[0], fixed(0.0), found, sharp=name == "sign")
     return [_moved(eqn, values, found)] if len(nothing) == 1 else nothing
+
+
+def _column(eqn: Any, among: Fixed) -> Fixed:
+    """What is searched in, against everything that is searched for."""
+    return Fixed(lambda: jnp.reshape(among.value(), (-1, *(1,) * eqn.invars[1].aval.ndim)))
 
 
 def _compared(one: Value, other: Value, found: _Found, sharp: bool) -> None:

@@ -49,6 +49,10 @@ def pulse(t, begin, end):
 
 CASES = {
     "interpolated": (driven(lambda t, p: jnp.interp(t, HOURS, LEVEL)), TRAPEZIUM),
+    "interpolated at two times": (
+        driven(lambda t, p: jnp.sum(jnp.interp(t + jnp.array([0.0, 1000.0]), HOURS, LEVEL))),
+        [*TRAPEZIUM, *((a - 1000, b - 1000, u, v) for a, b, u, v in TRAPEZIUM)],
+    ),
     "interpolated by Diffrax": (driven(lambda t, p: LINES.evaluate(t)), TRAPEZIUM),
     "constants": (
         driven(
