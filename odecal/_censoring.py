@@ -17,8 +17,8 @@ from jax.custom_derivatives import SymbolicZero
 from jax.nn import log1mexp, log_sigmoid, sigmoid
 from jax.scipy.special import log_ndtr
 
-from odecal._densities import excess, stirling
 from odecal._errors import ObservationError
+from odecal.noise._log_densities import excess, stirling
 
 Array = Any
 Tails = tuple[jax.Array, jax.Array]

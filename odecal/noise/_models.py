@@ -13,7 +13,11 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from numpyro.distributions.util import promote_shapes
 
-from odecal._densities import negative_binomial_log_prob, poisson_log_prob, student_t_log_prob
+from odecal.noise._log_densities import (
+    negative_binomial_log_prob,
+    poisson_log_prob,
+    student_t_log_prob,
+)
 
 __all__ = [
     "AdditiveProportional",
