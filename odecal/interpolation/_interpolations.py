@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._turns import pieces_of, turns
+from odecal.interpolation._turns import pieces_of, turns
 
 __all__ = ["AbstractInterpolation", "Backward", "Constant", "Hermite", "Linear"]
 
