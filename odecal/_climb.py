@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix
 
-from odecal._programs import Compiler, each, padded, spread, usable_devices
+from odecal._jax.programs import Compiler, each, padded, spread, usable_devices
 from odecal.samplers import Target
 from odecal.samplers._base import covariance_shape
 

@@ -13,12 +13,12 @@ from odecal._compile import as_system, compile  # noqa: A004
 from odecal._errors import SettingsError
 from odecal._flat import flatten
 from odecal._gradients import Clock, Compiled, again, compiled, gradient_of, logdensity_of
+from odecal._jax.keys import key_of, streams
+from odecal._jax.programs import Compiler
 from odecal._model import Model
-from odecal._programs import Compiler
 from odecal._provenance import environment_attrs, merge, solve_attrs, system_attrs
 from odecal._settings import Solve
 from odecal._start import NUM_CANDIDATES, StartFinder
-from odecal._streams import key_of, streams
 from odecal.adjoints import (
     AbstractAdjoint,
     Backsolve,

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._declaration import Declaration
+from odecal._jax.dependence import reads
 from odecal._population import Persons
-from odecal._reads import reads
 from odecal._values import Values
 
 

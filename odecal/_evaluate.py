@@ -11,9 +11,9 @@ import numpy as np
 from odecal._experiment import Moments, moments_of
 from odecal._flat import FlatModel
 from odecal._forward import Place
+from odecal._jax.keys import Words, example_words, key_of, named, numbered
+from odecal._jax.programs import Compiler, each, padded, spread, usable_devices
 from odecal._model import Model
-from odecal._programs import Compiler, each, padded, spread, usable_devices
-from odecal._streams import Words, example_words, key_of, named, numbered
 
 # Draws of one call of the program, at most, and about how many numbers it may give in all.
 _CHUNK, _CHUNK_SIZE = 512, 2**23

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from jax.flatten_util import ravel_pytree
 
+from odecal._jax.trace import trace_scalar
 from odecal._model import Model
-from odecal._trace import trace_scalar
 from odecal.samplers import Target
 
 

@@ -16,8 +16,8 @@ from odecal._coordinates import Coordinates
 from odecal._declaration import Declaration, Site
 from odecal._errors import ObservationError
 from odecal._experiment import Grouping, Individuals
-from odecal._reads import reads
-from odecal._streams import named
+from odecal._jax.dependence import reads
+from odecal._jax.keys import named
 from odecal._user_code import real, user_code
 from odecal._values import Values
 from odecal._varying import Correlation, Pooling, Varying

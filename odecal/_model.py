@@ -19,13 +19,13 @@ from odecal._derived import derived_values, own_derived
 from odecal._drive import Drive
 from odecal._experiment import Experiment, Moments, moments_of
 from odecal._forward import Forward, Prediction
-from odecal._guarded import guarded
 from odecal._hierarchy import Hierarchy
+from odecal._jax.keys import named
+from odecal._jax.runtime_errors import no_runtime_errors
+from odecal._jax.safe_gradient import guarded
 from odecal._labelled import coords_of, dims_of, time_dims_of
 from odecal._population import Persons, persons_of
-from odecal._quiet import no_runtime_errors
 from odecal._settings import Solve
-from odecal._streams import named
 from odecal._values import Values
 from odecal.centring import AbstractCentring
 

@@ -9,7 +9,7 @@ import numpy as np
 from odecal._declaration import Declaration, initial_name
 from odecal._drive import Drive
 from odecal._given import Given
-from odecal._programs import each
+from odecal._jax.programs import each
 from odecal._settings import Solve
 from odecal._solve import Trajectory, solve_system
 from odecal._values import Values

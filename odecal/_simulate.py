@@ -12,12 +12,12 @@ from odecal._check_times import check_times
 from odecal._compile import as_system
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._experiment import Experiment, Series
+from odecal._jax.keys import named
 from odecal._model import Model
 from odecal._reading import Observations, interval_starts
 from odecal._settings import Solve
 from odecal._simulate_design import simulate_design
 from odecal._simulate_values import drawn_values
-from odecal._streams import named
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,6 +9,7 @@ import numpy as np
 
 from odecal._check_times import check_times
 from odecal._errors import ObservationError, SamplingError, listed
+from odecal._jax.keys import named
 from odecal._model import Model
 from odecal._reading import Observations, read_experiment
 from odecal._reading._layout import Layout, ignored_columns, layout_of
@@ -17,7 +18,6 @@ from odecal._reading._sheet import numbers, read_sheet
 from odecal._settings import Solve
 from odecal._simulate_cells import fill_pharmacometric, fill_tidy
 from odecal._simulate_values import drawn_values
-from odecal._streams import named
 
 if TYPE_CHECKING:
     import pandas as pd

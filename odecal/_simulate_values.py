@@ -11,8 +11,8 @@ import numpyro.distributions as dist
 from odecal._blocks import Block, Unfolded
 from odecal._component import _is_number
 from odecal._errors import DeclarationError, listed, suggestion
+from odecal._jax.keys import named
 from odecal._model import Model
-from odecal._streams import named
 from odecal._varying import Correlation, Pooling
 
 

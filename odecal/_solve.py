@@ -12,8 +12,8 @@ import numpy as np
 from odecal._declaration import Declaration
 from odecal._drive import Drive
 from odecal._given import Given
+from odecal._jax.dependence import read_by, reads
 from odecal._magnitudes import absolute_tolerance
-from odecal._reads import read_by, reads
 from odecal._settings import Solve
 from odecal._steady import steady_states
 from odecal._switches import TIME, fixed, merged, switch_times

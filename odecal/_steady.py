@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
 
+from odecal._jax.dependence import reads
 from odecal._magnitudes import absolute_tolerance
-from odecal._reads import reads
 from odecal._settings import Solve
 from odecal._values import Values
 from odecal.adjoints import ExplicitForward, Forward, Jumps, Problem, Schedule

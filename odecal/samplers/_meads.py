@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from odecal._errors import SettingsError
-from odecal._streams import numbered
+from odecal._jax.keys import numbered
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
 from odecal.samplers._rounding import Rounding
 

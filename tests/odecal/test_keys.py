@@ -17,9 +17,9 @@ from odecal import Observable, Parameter, State, System, _evaluate, _pipeline, s
 from odecal._engine import Engine, Journal
 from odecal._evaluate import Evaluator
 from odecal._flat import flatten
-from odecal._programs import Compiler
+from odecal._jax.keys import streams
+from odecal._jax.programs import Compiler
 from odecal._progress import Progress
-from odecal._streams import streams
 
 _TRIED = count()
 

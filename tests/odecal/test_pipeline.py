@@ -6,7 +6,7 @@ import pytest
 from odecal.systems import ExponentialDecay
 
 import odecal
-from odecal._programs import Compiler, each, padded, spread
+from odecal._jax.programs import Compiler, each, padded, spread
 from odecal._summary import summary, verdict
 
 

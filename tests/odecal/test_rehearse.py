@@ -10,11 +10,11 @@ from odecal import Observable, Parameter, State, System
 from odecal._engine import Engine
 from odecal._evaluate import Evaluator
 from odecal._flat import flatten
+from odecal._jax.keys import streams
+from odecal._jax.programs import Program
 from odecal._names import check_dims
 from odecal._pipeline import Plan, time_grid
-from odecal._programs import Program
 from odecal._rehearse import rehearse
-from odecal._streams import streams
 from odecal.samplers import MEADS, NUTS, Run
 
 

@@ -12,10 +12,10 @@ import xarray as xr
 from odecal import samplers
 from odecal._engine import Engine, Journal
 from odecal._errors import SettingsError
-from odecal._programs import Compiler
+from odecal._jax.keys import streams
+from odecal._jax.programs import Compiler
+from odecal._jax.trace import trace_scalar
 from odecal._progress import Progress
-from odecal._streams import streams
-from odecal._trace import trace_scalar
 from odecal.samplers._warmup import WindowedWarmup
 
 SAMPLERS = {

@@ -138,7 +138,7 @@ def test_handlers_are_put_back():
 def test_a_second_interrupt_of_a_script_aborts_nothing():
     """While something compiles, for which Python waits when it ends."""
     code = (
-        "import time\nfrom odecal._programs import Compiler\n"
+        "import time\nfrom odecal._jax.programs import Compiler\n"
         "class Slow:\n    def compile(self): print('compiling', flush=True); time.sleep(20)\n"
         "with Compiler() as c:\n"
         "    c._futures.append(c._threads.submit(c._compile, Slow()))\n"

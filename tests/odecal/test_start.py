@@ -9,9 +9,9 @@ from scipy import stats
 
 import odecal
 from odecal._flat import flatten
-from odecal._programs import Compiler
+from odecal._jax.keys import streams, words_of
+from odecal._jax.programs import Compiler
 from odecal._start import NUM_CANDIDATES, StartFinder, prior_scale
-from odecal._streams import streams, words_of
 from odecal.samplers import Target
 
 # The best and the second mode of the Hudson Bay posterior.

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from odecal._streams import key_of, streams, words_of
+from odecal._jax.keys import key_of, streams, words_of
 
 SEEDS = [0, 1, 2**32, 2**63 - 1]
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from odecal._trace import trace
+from odecal._jax.trace import trace
 
 
 class Program:
@@ -60,7 +60,7 @@ class Compiler:
         """Trace a program now, and compile it in the background.
 
         Args:
-            function: from `jax.jit`, or [`spread`][odecal._programs.spread].
+            function: from `jax.jit`, or [`spread`][odecal._jax.programs.spread].
             examples: its arguments, or their shapes.
 
         Returns:
