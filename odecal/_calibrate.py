@@ -12,7 +12,7 @@ import numpy as np
 
 from odecal._compile import as_system, compile  # noqa: A004
 from odecal._errors import DeclarationError, ObservationError, OutputError, SettingsError
-from odecal._settings import Solve
+from odecal._system.solve import Solve
 from odecal.samplers import NUTS, AbstractSampler, LowRankMetric, Run
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from odecal._model import Model
     from odecal._pipeline import Begun, Plan
     from odecal._progress import Progress
-    from odecal._system import System
+    from odecal._system.system import System
 
 # The target acceptance rate where there is a hierarchy.
 _CAREFUL = 0.95

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from odecal._cli_find import find_system, shipped_systems
 from odecal._cli_show import say, show_comparison, show_summary, show_systems
 from odecal._stop import Stop
+from odecal._system.find import find_system, shipped_systems
 
 app = typer.Typer(
     name="odecal",

@@ -17,8 +17,8 @@ from odecal._jax.keys import key_of, streams
 from odecal._jax.programs import Compiler
 from odecal._model import Model
 from odecal._provenance import environment_attrs, merge, solve_attrs, system_attrs
-from odecal._settings import Solve
 from odecal._start import NUM_CANDIDATES, StartFinder
+from odecal._system.solve import Solve
 from odecal.adjoints import (
     AbstractAdjoint,
     Backsolve,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from odecal._progress import Progress
-    from odecal._system import System
+    from odecal._system.system import System
 
 # The reference is solved this much tighter than the tightest tolerances compared.
 _TIGHTER = 1e-3

@@ -11,11 +11,11 @@ from odecal._errors import ObservationError, SettingsError
 from odecal._experiment import Series
 from odecal._model import Model
 from odecal._reading import read_experiment
-from odecal._settings import Solve
+from odecal._system.solve import Solve
 from odecal.adjoints import ExplicitForward
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 # Supports that depend on parameters are tried at this many prior draws.
 _NUM_DRAWS = 16
@@ -92,7 +92,7 @@ def _check_steps(model: Model) -> None:
 def as_system(system: Any) -> "System":
     """Take a system, or a class of one, or say what was expected."""
     from odecal._errors import DeclarationError
-    from odecal._system import System
+    from odecal._system.system import System
 
     if isinstance(system, type) and issubclass(system, System):
         return system()

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._declaration import Declaration
 from odecal._jax.dependence import reads
 from odecal._population import Persons
-from odecal._values import Values
+from odecal._system.declaration import Declaration
+from odecal._system.values import Values
 
 
 def own_derived(

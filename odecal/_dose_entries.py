@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import stop_gradient
 
-from odecal._declaration import Declaration
-from odecal._driving import Dosing
 from odecal._given import Given, Kinds
 from odecal._steady import Cycle, SteadyStates
-from odecal._values import Values
+from odecal._system.declaration import Declaration
+from odecal._system.inputs import Dosing
+from odecal._system.values import Values
 
 
 class Entry(NamedTuple):

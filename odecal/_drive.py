@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from odecal._declaration import Declaration
 from odecal._dose_entries import Entry, dose_entries
-from odecal._driving import Event
 from odecal._given import Given, Kinds
 from odecal._steady import SteadyStates
-from odecal._values import Values
+from odecal._system.declaration import Declaration
+from odecal._system.inputs import Event
+from odecal._system.values import Values
 from odecal.adjoints import Crossing, Jumps, Schedule
 
 # Between a packed state, of shape (element,), and the states by name.

@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._blocks import Unfolded
 from odecal._drive import Drive
 from odecal._experiment import Experiment, Moments
 from odecal._given import Given, arrays_of, kinds_of
 from odecal._laws import AtTimes
 from odecal._population import Persons, solve_each
-from odecal._settings import Solve
 from odecal._solve import Trajectory, solve_system
-from odecal._values import Values
+from odecal._system.random_effects import Unfolded
+from odecal._system.solve import Solve
+from odecal._system.values import Values
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 
 class Place(NamedTuple):

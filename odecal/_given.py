@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odecal._declaration import Declaration
-from odecal._driving import Dosing
 from odecal._experiment import MOST_BEFORE, Doses, Experiment, Samples
+from odecal._system.declaration import Declaration
+from odecal._system.inputs import Dosing
 from odecal.interpolation import AbstractInterpolation
 
 # How many doses before a steady state are reckoned with for what is not known of lag and duration.

@@ -12,7 +12,7 @@ import numpy as np
 from odecal._flat import unraveller
 from odecal._jax.trace import value_and_gradient
 from odecal._model import Model
-from odecal._settings import Solve
+from odecal._system.solve import Solve
 from odecal.adjoints import AbstractAdjoint
 
 # Of a position, of shape (dim,), and a factor of the tolerances: the log density and its gradient.

@@ -31,7 +31,7 @@ CONSTANTS: dict[str, Any] = {"diffrax:use_stepsize_tol": diffrax.Kvaerno5().root
 def _bases() -> tuple[type, ...]:
     """What a class must derive from; our own classes of these kinds are loaded with it."""
     from odecal import adjoints, centring, samplers
-    from odecal._settings import Solve
+    from odecal._system.solve import Solve
 
     for package in (adjoints, samplers):
         for name in package.__all__:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from odecal._experiment import Experiment
-from odecal._hierarchy import Hierarchy
+from odecal._system.hierarchy import Hierarchy
 
 
 def time_dims_of(experiment: Experiment) -> dict[str, str]:

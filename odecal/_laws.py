@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
 from odecal._censoring import interval_log_prob
-from odecal._values import Values
+from odecal._system.values import Values
 
 Law = Callable[..., dist.Distribution]
 

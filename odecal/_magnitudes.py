@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from odecal._given import Given
-from odecal._settings import Solve
+from odecal._system.solve import Solve
 
 # The tolerance of a state of magnitude one or more; and from where on a magnitude counts as that.
 _USUAL, _ORDINARY = 1e-8, 1e-2

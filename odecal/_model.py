@@ -13,24 +13,24 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from odecal._blocks import Unfolded
-from odecal._declaration import Site
 from odecal._derived import derived_values, own_derived
 from odecal._drive import Drive
 from odecal._experiment import Experiment, Moments, moments_of
 from odecal._forward import Forward, Prediction
-from odecal._hierarchy import Hierarchy
 from odecal._jax.keys import named
 from odecal._jax.runtime_errors import no_runtime_errors
 from odecal._jax.safe_gradient import guarded
 from odecal._labelled import coords_of, dims_of, time_dims_of
 from odecal._population import Persons, persons_of
-from odecal._settings import Solve
-from odecal._values import Values
+from odecal._system.declaration import Site
+from odecal._system.hierarchy import Hierarchy
+from odecal._system.random_effects import Unfolded
+from odecal._system.solve import Solve
+from odecal._system.values import Values
 from odecal.centring import AbstractCentring
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 # The names of the two facts about a solve that the model records beside its sites.
 SOLVER_STEPS = "solver_steps"
@@ -66,7 +66,7 @@ class Model:
     __name__ = "model"
 
     def __repr__(self) -> str:
-        from odecal._describe import describe_model
+        from odecal._system.describe import describe_model
 
         return describe_model(self)
 

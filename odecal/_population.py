@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._declaration import Declaration, initial_name
 from odecal._drive import Drive
 from odecal._given import Given
 from odecal._jax.programs import each
-from odecal._settings import Solve
 from odecal._solve import Trajectory, solve_system
-from odecal._values import Values
+from odecal._system.declaration import Declaration, initial_name
+from odecal._system.solve import Solve
+from odecal._system.values import Values
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 
 class Persons(NamedTuple):

@@ -8,13 +8,13 @@ import numpy as np
 import xarray as xr
 
 from odecal._checkpoint import checkpoint_arrays
-from odecal._components import Constant
-from odecal._declaration import Declaration
 from odecal._evaluate import Evaluation
 from odecal._model import Model
 from odecal._pipeline import Result
 from odecal._provenance import environment_attrs, merge, sampler_attrs, solve_attrs, system_attrs
 from odecal._record import plan_to_bytes
+from odecal._system.components import Constant
+from odecal._system.declaration import Declaration
 
 Variables = dict[str, xr.DataArray]
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 
-from odecal._settings import Solve
+from odecal._system.solve import Solve
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
     from odecal.samplers import AbstractSampler
 
 # What is recorded where the absolute tolerance is chosen for each state.
@@ -110,7 +110,7 @@ def _shown(module: Any) -> str:
 
 def _source(cls: type) -> str:
     """The source of a system's class and of those that it extends, or a note that it is lost."""
-    from odecal._system import System
+    from odecal._system.system import System
 
     parts = []
     for base in cls.__mro__:

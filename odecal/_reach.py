@@ -20,7 +20,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range)
 _LIBRARIES = ("site-packages", "dist-packages")

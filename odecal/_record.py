@@ -9,11 +9,11 @@ from odecal._experiment_arrays import experiment_from_arrays, experiment_to_arra
 from odecal._packed import pack, unpack
 from odecal._plain import from_plain, to_plain
 from odecal._recorded_system import Tell, reference, same_system
-from odecal._settings import Solve
+from odecal._system.solve import Solve
 
 if TYPE_CHECKING:
     from odecal._pipeline import Plan
-    from odecal._system import System
+    from odecal._system.system import System
 
 _VERSION = 3
 

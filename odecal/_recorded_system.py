@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from odecal._errors import OutputError
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 _LARGEST = 2**26
 Tell = Callable[[str], None]
@@ -75,7 +75,7 @@ _HINT = "Give the system as it was: odecal.resume(path, system), or --system on 
 
 def _find(name: str, recorded: Mapping[str, Any], where: Path, tell: Tell) -> "System":
     """A shipped system, or that of the recorded file."""
-    from odecal._cli_find import shipped_system
+    from odecal._system.find import shipped_system
 
     if str(recorded["module"]).startswith("odecal.systems."):
         found = shipped_system(name)
@@ -88,8 +88,8 @@ def _find(name: str, recorded: Mapping[str, Any], where: Path, tell: Tell) -> "S
 def _of_file(name: str, recorded: Mapping[str, Any], where: Path, tell: Tell) -> "System":
     """The system of a file, which is run only if it and what it imports are as recorded."""
     from odecal._errors import OdecalError
-    from odecal._system import System
-    from odecal._user_file import run_file
+    from odecal._system.system import System
+    from odecal._system.user_file import run_file
 
     path = Path(str(recorded["file"]))
     texts = {file: _text(Path(file)) for file in recorded["files"]}

@@ -15,15 +15,15 @@ from odecal._experiment import Experiment, Series
 from odecal._jax.keys import named
 from odecal._model import Model
 from odecal._reading import Observations, interval_starts
-from odecal._settings import Solve
 from odecal._simulate_design import simulate_design
 from odecal._simulate_values import drawn_values
+from odecal._system.solve import Solve
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from odecal._system import System
+    from odecal._system.system import System
 
 
 @overload

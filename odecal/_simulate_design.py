@@ -15,14 +15,14 @@ from odecal._reading import Observations, read_experiment
 from odecal._reading._layout import Layout, ignored_columns, layout_of
 from odecal._reading._pharmacometric import is_pharmacometric
 from odecal._reading._sheet import numbers, read_sheet
-from odecal._settings import Solve
 from odecal._simulate_cells import fill_pharmacometric, fill_tidy
 from odecal._simulate_values import drawn_values
+from odecal._system.solve import Solve
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from odecal._system import System
+    from odecal._system.system import System
 
 # What stands where a value will be drawn, until it is. No row is refused for it.
 _ANY = 1.0

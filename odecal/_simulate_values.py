@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._blocks import Block, Unfolded
-from odecal._component import _is_number
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._jax.keys import named
 from odecal._model import Model
-from odecal._varying import Correlation, Pooling
+from odecal._system.base import _is_number
+from odecal._system.random_effects import Block, Unfolded
+from odecal._system.varying import Correlation, Pooling
 
 
 def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> Unfolded:

@@ -9,19 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._declaration import Declaration
 from odecal._drive import Drive
 from odecal._given import Given
 from odecal._jax.dependence import read_by, reads
 from odecal._magnitudes import absolute_tolerance
-from odecal._settings import Solve
 from odecal._steady import steady_states
 from odecal._switches import TIME, fixed, merged, switch_times
-from odecal._values import Values
+from odecal._system.declaration import Declaration
+from odecal._system.solve import Solve
+from odecal._system.values import Values
 from odecal.adjoints import Jumps, Problem
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 
 class Trajectory(NamedTuple):

@@ -11,8 +11,8 @@ from jax.lax import stop_gradient
 
 from odecal._jax.dependence import reads
 from odecal._magnitudes import absolute_tolerance
-from odecal._settings import Solve
-from odecal._values import Values
+from odecal._system.solve import Solve
+from odecal._system.values import Values
 from odecal.adjoints import ExplicitForward, Forward, Jumps, Problem, Schedule
 
 # Cycles that are gone through first, and corrections by Newton's method after them, at most.

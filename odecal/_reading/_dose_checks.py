@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from odecal._declaration import Declaration
 from odecal._errors import ObservationError
 from odecal._experiment import MOST_BEFORE
 from odecal._reading._dose_records import DoseRecords, element_names
 from odecal._reading._individuals import People
 from odecal._reading._layout import elements
+from odecal._system.declaration import Declaration
 
 
 def check_records(records: DoseRecords, declaration: Declaration, where: str) -> None:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._declaration import Declaration
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._reading._dose_checks import check_records
 from odecal._reading._dose_records import DoseRecords, element_names
@@ -14,6 +13,7 @@ from odecal._reading._labels import row_keys
 from odecal._reading._layout import Layout, elements
 from odecal._reading._numbers import numbers, times_of
 from odecal._reading._sheet import read_sheet
+from odecal._system.declaration import Declaration
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,16 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from odecal._components import State
-from odecal._declaration import Declaration
-from odecal._driving import Input
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._experiment import Columns
 from odecal._reading._csv import is_unnamed
-from odecal._varying import Covariate, Varying, as_group
+from odecal._system.components import State
+from odecal._system.declaration import Declaration
+from odecal._system.inputs import Input
+from odecal._system.varying import Covariate, Varying, as_group
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from odecal._reading._sheet import read_sheet
 from odecal._reading._tables import read_tidy
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._declaration import Declaration
 from odecal._errors import ObservationError, listed
 from odecal._reading._dose_records import DoseRecords, element_names
 from odecal._reading._dose_tables import element_of
 from odecal._reading._individuals import People
 from odecal._reading._sheet import loose_numbers, numbers
+from odecal._system.declaration import Declaration
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._declaration import Declaration
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._reading._censored_cells import Bounds, censored, limit, read_bounds
 from odecal._reading._individuals import People
@@ -18,6 +17,7 @@ from odecal._reading._pharmacometric_events import (
 )
 from odecal._reading._readings import Rows
 from odecal._reading._sheet import loose_numbers, numbers
+from odecal._system.declaration import Declaration
 
 if TYPE_CHECKING:
     import pandas as pd

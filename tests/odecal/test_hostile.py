@@ -247,7 +247,7 @@ HELPER = "import constants\n\ndef flow(k, y):\n    return -k * y * constants.FAC
 @pytest.fixture
 def tank(tmp_path):
     """The plan of a run of a user's system in three files, and their folder."""
-    from odecal._cli_find import find_system
+    from odecal._system.find import find_system
 
     (tmp_path / "tank.py").write_text(TANK)
     (tmp_path / "helper.py").write_text(HELPER)
@@ -285,7 +285,7 @@ def test_the_file_that_is_run_is_told(tank):
     ],
 )
 def test_a_system_whose_helpers_have_changed_is_not_run_and_not_taken(tank, name, old, new):
-    from odecal._cli_find import find_system
+    from odecal._system.find import find_system
 
     data, folder = tank
     path = folder / name
@@ -297,7 +297,7 @@ def test_a_system_whose_helpers_have_changed_is_not_run_and_not_taken(tank, name
 
 
 def test_a_file_changed_elsewhere_goes_on_with_the_system_given(tank):
-    from odecal._cli_find import find_system
+    from odecal._system.find import find_system
 
     data, folder = tank
     path = folder / "tank.py"
@@ -332,8 +332,8 @@ def flow(k, y):
 
 
 def test_a_system_may_use_anything(tmp_path, monkeypatch):
-    from odecal._cli_find import find_system
     from odecal._reach import Reach
+    from odecal._system.find import find_system
 
     def digest_of(text):
         (tmp_path / "odd.py").write_text(text)

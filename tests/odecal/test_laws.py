@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from odecal._laws import AtTimes
-from odecal._values import Values
+from odecal._system.values import Values
 
 T = np.array([0.0, 0.5, 2.0, 3.0])
 Y = np.array([1.0, 0.7, 0.2, 0.4])

@@ -11,7 +11,7 @@ import pytest
 import odecal
 from odecal import Observable, Parameter, Solve, State, System, adjoints, solve_system
 from odecal._errors import SettingsError
-from odecal._values import Values
+from odecal._system.values import Values
 
 SCALES = [1e-12, 1e-6, 1.0, 1e6]
 TS = np.array([0.5, 2.0, 10.0, 30.0])

@@ -5,7 +5,7 @@ import pytest
 
 import odecal
 from odecal import Constant, DeclarationError, Derived, Observable, Parameter, State, System
-from odecal._declaration import initial_name
+from odecal._system.declaration import initial_name
 
 
 class Decay(System):
@@ -133,7 +133,9 @@ def test_subclass_calls_the_vector_field_of_its_base():
     system = WithDose()
     y = {"amount": 2.0, "lost": 0.0}
     p = {"rate": 0.5, "dose": 10.0}
-    rates = system.vector_field(0.0, odecal._values.Values(y), odecal._values.Values(p))
+    rates = system.vector_field(
+        0.0, odecal._system.values.Values(y), odecal._system.values.Values(p)
+    )
     assert rates == {"amount": 9.0, "lost": 1.0}
 
 

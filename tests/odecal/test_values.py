@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from odecal._values import Values
+from odecal._system.values import Values
 
 
 @pytest.fixture

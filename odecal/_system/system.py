@@ -8,13 +8,13 @@ from unicodedata import normalize
 
 import numpy as np
 
-from odecal._component import Component, _is_number, _is_prior, _shown
-from odecal._components import Constant, Observable, Parameter, State
-from odecal._declaration import Declaration, initial_name
 from odecal._errors import DeclarationError, listed, suggestion
-from odecal._settings import Solve
-from odecal._values import Values
-from odecal._varying import Varying, as_group
+from odecal._system.base import Component, _is_number, _is_prior, _shown
+from odecal._system.components import Constant, Observable, Parameter, State
+from odecal._system.declaration import Declaration, initial_name
+from odecal._system.solve import Solve
+from odecal._system.values import Values
+from odecal._system.varying import Varying, as_group
 
 # Names that results and compiled models use for their own dimensions and sites.
 _RESERVED = (
@@ -100,7 +100,7 @@ class System:
         coords: Mapping[str, Sequence[Any]] | None = None,
         **overrides: Any,
     ) -> None:
-        from odecal._check import check_system
+        from odecal._system.checks import check_system
 
         components = _override(type(self).__name__, self._components, overrides)
         _check_coords(type(self).__name__, coords or {})
@@ -148,7 +148,7 @@ class System:
         )
 
     def __repr__(self) -> str:
-        from odecal._describe import describe
+        from odecal._system.describe import describe
 
         return describe(self)
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from odecal._component import _is_number
-from odecal._declaration import Declaration
 from odecal._errors import DeclarationError, listed, suggestion
-from odecal._varying import Correlation, Pooling
+from odecal._system.base import _is_number
+from odecal._system.declaration import Declaration
+from odecal._system.varying import Correlation, Pooling
 
 
 def check_groups(declaration: Declaration) -> None:

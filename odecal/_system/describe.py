@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._component import Component, _is_prior
-from odecal._components import Constant, Derived, Observable, Parameter, State
-from odecal._declaration import initial_name
-from odecal._driving import Event, Input
-from odecal._varying import Correlation, Covariate, Pooling, Varying
+from odecal._system.base import Component, _is_prior
+from odecal._system.components import Constant, Derived, Observable, Parameter, State
+from odecal._system.declaration import initial_name
+from odecal._system.inputs import Event, Input
+from odecal._system.varying import Correlation, Covariate, Pooling, Varying
 
 if TYPE_CHECKING:
     from odecal._model import Model
-    from odecal._system import System
+    from odecal._system.system import System
 
 # The kinds of parts, in the order of the table, as they are called there.
 _KINDS = {

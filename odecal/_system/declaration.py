@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._aligned import aligned
-from odecal._component import Component, _is_number, _is_prior
-from odecal._components import Constant, Derived, Observable, Parameter, State
-from odecal._driving import Event, Input
 from odecal._errors import DeclarationError, listed
-from odecal._user_code import real, user_code
-from odecal._values import Values
-from odecal._varying import Covariate, Varying
+from odecal._system.align import aligned
+from odecal._system.base import Component, _is_number, _is_prior
+from odecal._system.components import Constant, Derived, Observable, Parameter, State
+from odecal._system.inputs import Event, Input
+from odecal._system.user_code import real, user_code
+from odecal._system.values import Values
+from odecal._system.varying import Covariate, Varying
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._blocks import Block, Quantity, Unfolded
-from odecal._component import _is_prior
-from odecal._coordinates import Coordinates
-from odecal._declaration import Declaration, Site
 from odecal._errors import ObservationError
 from odecal._experiment import Grouping, Individuals
 from odecal._jax.dependence import reads
 from odecal._jax.keys import named
-from odecal._user_code import real, user_code
-from odecal._values import Values
-from odecal._varying import Correlation, Pooling, Varying
+from odecal._system.base import _is_prior
+from odecal._system.declaration import Declaration, Site
+from odecal._system.random_effects import Block, Quantity, Unfolded
+from odecal._system.reparam import Coordinates
+from odecal._system.user_code import real, user_code
+from odecal._system.values import Values
+from odecal._system.varying import Correlation, Pooling, Varying
 from odecal.centring import AbstractCentring, NonCentred
 
 # What becomes of a site: its value, from its name and its law given what came before.

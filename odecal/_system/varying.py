@@ -8,7 +8,8 @@ import numpy as np
 
 from odecal import centring as centrings
 from odecal import links
-from odecal._component import (
+from odecal._errors import DeclarationError
+from odecal._system.base import (
     Component,
     _check_column,
     _is_number,
@@ -16,7 +17,6 @@ from odecal._component import (
     _positional,
     _shown,
 )
-from odecal._errors import DeclarationError
 
 _LINKS = {"log": links.Log(), "logit": links.Logit(), "identity": links.Identity()}
 

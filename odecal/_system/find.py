@@ -38,7 +38,7 @@ def find_system(name: str) -> Any:
         DeclarationError: if there is none, or its file cannot be run.
     """
     from odecal._errors import DeclarationError, listed, suggestion
-    from odecal._user_file import run_file
+    from odecal._system.user_file import run_file
 
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
@@ -60,8 +60,8 @@ def find_system(name: str) -> Any:
 def _system_of_file(path: Path, attribute: str) -> Any:
     """The system of one class of a user's file."""
     from odecal._errors import DeclarationError, listed, suggestion
-    from odecal._system import System
-    from odecal._user_file import run_file
+    from odecal._system.system import System
+    from odecal._system.user_file import run_file
 
     module = run_file(path)
     cls = getattr(module, attribute, None)
@@ -78,7 +78,7 @@ def _system_of_file(path: Path, attribute: str) -> Any:
 
 def _systems_in(module: Any) -> list[str]:
     """The names of the systems that a module itself declares."""
-    from odecal._system import System
+    from odecal._system.system import System
 
     return [
         name

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import jax
 
-from odecal._component import Component, _is_prior
 from odecal._experiment import Columns
-from odecal._varying import Pooling, Varying
+from odecal._system.base import Component, _is_prior
+from odecal._system.varying import Pooling, Varying
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._component import Component, _is_number, _is_prior, _positional, _shown
-from odecal._driving import Dosing
 from odecal._errors import DeclarationError
-from odecal._varying import Pooling, Variation, Varying, as_centring, as_group, as_link
+from odecal._system.base import Component, _is_number, _is_prior, _positional, _shown
+from odecal._system.inputs import Dosing
+from odecal._system.varying import Pooling, Variation, Varying, as_centring, as_group, as_link
 from odecal.centring import AbstractCentring
 
 

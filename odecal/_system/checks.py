@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._check_groups import check_groups
-from odecal._check_way import check_dosing, check_event, check_real, check_shape
-from odecal._declaration import Declaration
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._experiment import Grouping, Individuals
-from odecal._hierarchy import Hierarchy
-from odecal._user_code import user_code
-from odecal._values import Values
+from odecal._system.checks_groups import check_groups
+from odecal._system.checks_inputs import check_dosing, check_event, check_real, check_shape
+from odecal._system.declaration import Declaration
+from odecal._system.hierarchy import Hierarchy
+from odecal._system.user_code import user_code
+from odecal._system.values import Values
 
 if TYPE_CHECKING:
-    from odecal._system import System
+    from odecal._system.system import System
 
 
 def check_system(system: "System") -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from odecal._component import Component, _check_column, _is_number, _positional, _shown
 from odecal._errors import DeclarationError
+from odecal._system.base import Component, _check_column, _is_number, _positional, _shown
 from odecal.interpolation import AbstractInterpolation, Linear
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from odecal._declaration import Declaration
-from odecal._driving import Dosing, Event
 from odecal._errors import DeclarationError, listed, suggestion
-from odecal._user_code import user_code
-from odecal._values import Values
+from odecal._system.declaration import Declaration
+from odecal._system.inputs import Dosing, Event
+from odecal._system.user_code import user_code
+from odecal._system.values import Values
 
 
 def check_dosing(where: str, dosing: Dosing, p: Values) -> None:
