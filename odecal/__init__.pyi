@@ -9,6 +9,7 @@ from ._calibrate import extend as extend
 from ._calibrate import resume as resume
 from ._compare import compare_adjoints as compare_adjoints
 from ._compile import compile as compile  # noqa: A004
+from ._data.observations import Observations as Observations
 from ._errors import DeclarationError as DeclarationError
 from ._errors import ObservationError as ObservationError
 from ._errors import OdecalError as OdecalError
@@ -19,7 +20,6 @@ from ._forward import Prediction as Prediction
 from ._model import Model as Model
 from ._plot import plot_fit as plot_fit
 from ._plot_population import plot_vpc as plot_vpc
-from ._reading import Observations as Observations
 from ._save import load as load
 from ._save import save as save
 from ._simulate import simulate as simulate

@@ -259,7 +259,7 @@ def _observations(
     system: Any, data: Path | None, doses: Path | None, time: str | None, ignore: Any
 ) -> Any:
     from odecal._calibrate import shipped
-    from odecal._reading._observations import Observations
+    from odecal._data.observations import Observations
 
     source = shipped(system) if data is None else data
     return Observations(source, time=time, ignore=tuple(ignore or ()), doses=doses)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._check_times import check_times
+from odecal._data.experiment import Series
+from odecal._data.observations import read_experiment
+from odecal._data.time_precision import check_times
 from odecal._errors import ObservationError, SettingsError
-from odecal._experiment import Series
 from odecal._model import Model
-from odecal._reading import read_experiment
 from odecal._system.solve import Solve
 from odecal.adjoints import ExplicitForward
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._experiment import Moments, moments_of
+from odecal._data.experiment import Moments, moments_of
 from odecal._flat import FlatModel
 from odecal._forward import Place
 from odecal._jax.keys import Words, example_words, key_of, named, numbered

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from odecal._data.experiment import Experiment, Moments
 from odecal._drive import Drive
-from odecal._experiment import Experiment, Moments
 from odecal._given import Given, arrays_of, kinds_of
 from odecal._laws import AtTimes
 from odecal._population import Persons, solve_each

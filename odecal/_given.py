@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odecal._experiment import MOST_BEFORE, Doses, Experiment, Samples
+from odecal._data.experiment import MOST_BEFORE, Doses, Experiment, Samples
 from odecal._system.declaration import Declaration
 from odecal._system.inputs import Dosing
 from odecal.interpolation import AbstractInterpolation

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from odecal._experiment import Experiment
+from odecal._data.experiment import Experiment
 from odecal._system.hierarchy import Hierarchy
 
 

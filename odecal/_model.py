@@ -13,9 +13,9 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
+from odecal._data.experiment import Experiment, Moments, moments_of
 from odecal._derived import derived_values, own_derived
 from odecal._drive import Drive
-from odecal._experiment import Experiment, Moments, moments_of
 from odecal._forward import Forward, Prediction
 from odecal._jax.keys import named
 from odecal._jax.runtime_errors import no_runtime_errors

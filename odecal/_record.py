@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odecal._data.serialise import experiment_from_arrays, experiment_to_arrays
 from odecal._errors import OdecalError, OutputError
-from odecal._experiment_arrays import experiment_from_arrays, experiment_to_arrays
 from odecal._packed import pack, unpack
 from odecal._plain import from_plain, to_plain
 from odecal._recorded_system import Tell, reference, same_system

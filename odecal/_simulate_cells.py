@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._experiment import Series
-from odecal._reading._censored_cells import limit
-from odecal._reading._layout import Layout
-from odecal._reading._sheet import numbers
+from odecal._data.censored_cells import limit
+from odecal._data.columns import Layout
+from odecal._data.experiment import Series
+from odecal._data.sheet import numbers
 
 if TYPE_CHECKING:
     import pandas as pd

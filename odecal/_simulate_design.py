@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from odecal._check_times import check_times
+from odecal._data.columns import Layout, ignored_columns, layout_of
+from odecal._data.nonmem import is_pharmacometric
+from odecal._data.observations import Observations, read_experiment
+from odecal._data.sheet import numbers, read_sheet
+from odecal._data.time_precision import check_times
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._jax.keys import named
 from odecal._model import Model
-from odecal._reading import Observations, read_experiment
-from odecal._reading._layout import Layout, ignored_columns, layout_of
-from odecal._reading._pharmacometric import is_pharmacometric
-from odecal._reading._sheet import numbers, read_sheet
 from odecal._simulate_cells import fill_pharmacometric, fill_tidy
 from odecal._simulate_values import drawn_values
 from odecal._system.solve import Solve

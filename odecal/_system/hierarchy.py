@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from odecal._data.experiment import Grouping, Individuals
 from odecal._errors import ObservationError
-from odecal._experiment import Grouping, Individuals
 from odecal._jax.dependence import reads
 from odecal._jax.keys import named
 from odecal._system.base import _is_prior

@@ -9,7 +9,7 @@ import pytest
 from scipy.interpolate import PchipInterpolator, interp1d
 
 import odecal
-from odecal._experiment import Experiment, Individuals, Samples
+from odecal._data.experiment import Experiment, Individuals, Samples
 from odecal._given import _padded_samples
 from odecal.interpolation import Backward, Constant, Hermite, Linear
 

@@ -9,7 +9,7 @@ import scipy.stats
 
 import odecal
 from odecal import Observable, ObservationError, Parameter, Solve, State, System
-from odecal._reading._observations import read_experiment
+from odecal._data.observations import read_experiment
 
 TIGHT = Solve(rtol=1e-10, atol=1e-12)
 K, N = 0.7, 50.0

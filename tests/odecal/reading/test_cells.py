@@ -12,7 +12,7 @@ from simple_systems import Two, Vector, table
 from test_csv import Plots
 
 from odecal import ObservationError, Observations
-from odecal._reading import read_experiment
+from odecal._data.observations import read_experiment
 
 BIG = 2**53 + 1
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from odecal import Observable, ObservationError, State, System
-from odecal._reading._observations import read_experiment
+from odecal._data.observations import read_experiment
 
 INF = np.inf
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import odecal
-from odecal._reading import _compressed
-from odecal._reading._sheet import read_sheet
+from odecal._data import compressed as _compressed
+from odecal._data.sheet import read_sheet
 
 CSV = b"time,gauge\n1,0.62\n2,0.35\n"
 LONG = CSV + b"".join(b"%d,%f\n" % (i, i**0.5) for i in range(3, 3000))

@@ -18,8 +18,8 @@ from odecal import (
     noise,
     simulate,
 )
-from odecal._reading import read_experiment
-from odecal._reading._sheet import read_sheet
+from odecal._data.observations import read_experiment
+from odecal._data.sheet import read_sheet
 
 
 class Pelts(System):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from odecal import Dosing, Observable, ObservationError, Observations, Parameter, State, System
-from odecal._reading._observations import read_experiment
+from odecal._data.observations import read_experiment
 
 
 class Single(System):

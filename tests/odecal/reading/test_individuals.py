@@ -18,7 +18,7 @@ from odecal import (
     State,
     System,
 )
-from odecal._reading._observations import read_experiment
+from odecal._data.observations import read_experiment
 
 
 def varying(group):

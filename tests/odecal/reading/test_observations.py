@@ -8,7 +8,7 @@ from simple_systems import Two, Vector, table
 
 import odecal
 from odecal import ObservationError, Observations
-from odecal._reading._observations import read_experiment
+from odecal._data.observations import read_experiment
 
 
 @pytest.mark.parametrize(

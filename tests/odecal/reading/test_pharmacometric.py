@@ -19,7 +19,7 @@ from odecal import (
     State,
     System,
 )
-from odecal._reading._observations import read_experiment
+from odecal._data.observations import read_experiment
 
 INF = np.inf
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from odecal import Covariate, Input, Observable, Observations, OdecalError, State, System, noise
-from odecal._reading import read_experiment
+from odecal._data.observations import read_experiment
 
 FEW = settings(
     max_examples=100,

@@ -9,10 +9,10 @@ import xarray as xr
 from simple_systems import Two, Vector, table
 
 from odecal import Observable, ObservationError, State, System
-from odecal._reading._datasets import is_dataset, table_of
-from odecal._reading._layout import layout_of
-from odecal._reading._sheet import read_sheet
-from odecal._reading._tables import read_tidy
+from odecal._data.columns import layout_of
+from odecal._data.datasets import is_dataset, table_of
+from odecal._data.sheet import read_sheet
+from odecal._data.tidy import read_tidy
 
 
 def read(data, system=Two, time=None, usual_time=None, ignore=()):

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._errors import ObservationError, listed, suggestion
-from odecal._reading._censored_cells import Bounds, censored, limit, read_bounds
-from odecal._reading._individuals import People
-from odecal._reading._pharmacometric_events import (
+from odecal._data.censored_cells import Bounds, censored, limit, read_bounds
+from odecal._data.individuals import People
+from odecal._data.nonmem_events import (
     OBSERVATION,
     TABLE,
     places,
     refuse,
     zeros_for_empty,
 )
-from odecal._reading._readings import Rows
-from odecal._reading._sheet import loose_numbers, numbers
+from odecal._data.parsed import Rows
+from odecal._data.sheet import loose_numbers, numbers
+from odecal._errors import ObservationError, listed, suggestion
 from odecal._system.declaration import Declaration
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from odecal._data.columns import Layout
+from odecal._data.experiment import Samples
+from odecal._data.individuals import People
+from odecal._data.sheet import numbers
 from odecal._errors import ObservationError
-from odecal._experiment import Samples
-from odecal._reading._individuals import People
-from odecal._reading._layout import Layout
-from odecal._reading._sheet import numbers
 
 if TYPE_CHECKING:
     import pandas as pd

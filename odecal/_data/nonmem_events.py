@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from odecal._data.dose_records import DoseRecords, element_names
+from odecal._data.dose_tables import element_of
+from odecal._data.individuals import People
+from odecal._data.sheet import loose_numbers, numbers
 from odecal._errors import ObservationError, listed
-from odecal._reading._dose_records import DoseRecords, element_names
-from odecal._reading._dose_tables import element_of
-from odecal._reading._individuals import People
-from odecal._reading._sheet import loose_numbers, numbers
 from odecal._system.declaration import Declaration
 
 if TYPE_CHECKING:

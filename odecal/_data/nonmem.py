@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from odecal._data.columns import Layout, check_columns, check_ignored
+from odecal._data.dose_checks import check_records
+from odecal._data.individuals import People, read_people
+from odecal._data.labels import read_labels
+from odecal._data.nonmem_events import TABLE, read_kinds, read_records
+from odecal._data.nonmem_values import read_values
+from odecal._data.numbers import times_of
+from odecal._data.parsed import Readings, check_known_times, together
+from odecal._data.restarts import check_clock, restarted
 from odecal._errors import ObservationError, listed, suggestion
-from odecal._reading._dose_checks import check_records
-from odecal._reading._individuals import People, read_people
-from odecal._reading._labels import read_labels
-from odecal._reading._layout import Layout, check_columns, check_ignored
-from odecal._reading._numbers import times_of
-from odecal._reading._pharmacometric_events import TABLE, read_kinds, read_records
-from odecal._reading._pharmacometric_values import read_values
-from odecal._reading._readings import Readings, check_known_times, together
-from odecal._reading._restarts import check_clock, restarted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from odecal._data.columns import Layout
+from odecal._data.experiment import Columns, Grouping, Individuals
+from odecal._data.labels import Key, dim_of, labels_of, read_labels, row_keys
+from odecal._data.sheet import numbers
 from odecal._errors import ObservationError, listed
-from odecal._experiment import Columns, Grouping, Individuals
-from odecal._reading._labels import Key, dim_of, labels_of, read_labels, row_keys
-from odecal._reading._layout import Layout
-from odecal._reading._sheet import numbers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odecal._data.columns import Layout, elements
+from odecal._data.dose_checks import check_records
+from odecal._data.dose_records import DoseRecords, element_names
+from odecal._data.individuals import People
+from odecal._data.labels import row_keys
+from odecal._data.numbers import numbers, times_of
+from odecal._data.sheet import read_sheet
 from odecal._errors import ObservationError, listed, suggestion
-from odecal._reading._dose_checks import check_records
-from odecal._reading._dose_records import DoseRecords, element_names
-from odecal._reading._individuals import People
-from odecal._reading._labels import row_keys
-from odecal._reading._layout import Layout, elements
-from odecal._reading._numbers import numbers, times_of
-from odecal._reading._sheet import read_sheet
 from odecal._system.declaration import Declaration
 
 if TYPE_CHECKING:

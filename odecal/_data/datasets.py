@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odecal._data.columns import Layout, check_columns, check_ignored
+from odecal._data.sheet import loose_numbers
 from odecal._errors import ObservationError, listed, suggestion
-from odecal._reading._layout import Layout, check_columns, check_ignored
-from odecal._reading._sheet import loose_numbers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from odecal._data.columns import elements
+from odecal._data.experiment import Doses
 from odecal._errors import ObservationError
-from odecal._experiment import Doses
-from odecal._reading._layout import elements
 from odecal._system.declaration import Declaration
 
 # Times that differ by less, relatively, are the same: 3 · 0.7 is not quite 2.1.

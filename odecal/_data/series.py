@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from odecal._data.experiment import Series
+from odecal._data.individuals import People
+from odecal._data.parsed import Rows
 from odecal._errors import ObservationError
-from odecal._experiment import Series
-from odecal._reading._individuals import People
-from odecal._reading._readings import Rows
 
 
 def series_of(name: str, rows: Rows, t0: np.ndarray, observable: Any, people: People) -> Series:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from odecal._data.csv import is_unnamed
+from odecal._data.experiment import Columns
 from odecal._errors import ObservationError, listed, suggestion
-from odecal._experiment import Columns
-from odecal._reading._csv import is_unnamed
 from odecal._system.components import State
 from odecal._system.declaration import Declaration
 from odecal._system.inputs import Input

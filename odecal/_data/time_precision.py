@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from odecal._data.experiment import Experiment
 from odecal._errors import SettingsError
-from odecal._experiment import Experiment
 
 # How much of the time between two times rounding may take or add, and how many times of its own
 # between the first and the last it must leave to the steps.

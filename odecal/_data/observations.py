@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odecal._data.columns import Layout, as_columns, ignored_columns, layout_of
+from odecal._data.datasets import is_dataset, table_of
+from odecal._data.dose_checks import check_starts
+from odecal._data.dose_records import DoseRecords, written_out
+from odecal._data.dose_tables import TABLE, read_doses
+from odecal._data.experiment import Experiment, Series
+from odecal._data.individuals import names_of
+from odecal._data.input_samples import read_samples
+from odecal._data.nonmem import is_pharmacometric, read_pharmacometric
+from odecal._data.parsed import Readings
+from odecal._data.series import interval_starts as interval_starts
+from odecal._data.series import series_of
+from odecal._data.sheet import read_sheet
+from odecal._data.tidy import read_tidy
 from odecal._errors import ObservationError
-from odecal._experiment import Experiment, Series
-from odecal._reading._datasets import is_dataset, table_of
-from odecal._reading._dose_checks import check_starts
-from odecal._reading._dose_records import DoseRecords, written_out
-from odecal._reading._dose_tables import TABLE, read_doses
-from odecal._reading._individuals import names_of
-from odecal._reading._input_samples import read_samples
-from odecal._reading._layout import Layout, as_columns, ignored_columns, layout_of
-from odecal._reading._pharmacometric import is_pharmacometric, read_pharmacometric
-from odecal._reading._readings import Readings
-from odecal._reading._series import interval_starts as interval_starts
-from odecal._reading._series import series_of
-from odecal._reading._sheet import read_sheet
-from odecal._reading._tables import read_tidy
 
 if TYPE_CHECKING:
     from odecal._system.system import System

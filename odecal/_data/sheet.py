@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from odecal._data.csv import read_csv
+from odecal._data.numbers import loose_numbers as loose_numbers
+from odecal._data.numbers import numbers as numbers
+from odecal._data.numbers import row_number as row_number
 from odecal._errors import ObservationError
-from odecal._reading._csv import read_csv
-from odecal._reading._numbers import loose_numbers as loose_numbers
-from odecal._reading._numbers import numbers as numbers
-from odecal._reading._numbers import row_number as row_number
 
 if TYPE_CHECKING:
     import pandas as pd

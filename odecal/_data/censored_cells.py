@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from odecal._data.numbers import NUMBER, loose_numbers, row_number, told
 from odecal._errors import ObservationError
-from odecal._reading._numbers import NUMBER, loose_numbers, row_number, told
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from odecal._experiment import Doses, Experiment, Grouping, Individuals, Samples, Series
+from odecal._data.experiment import Doses, Experiment, Grouping, Individuals, Samples, Series
 
 
 def experiment_to_arrays(experiment: Experiment) -> dict[str, Any]:

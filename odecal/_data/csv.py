@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odecal._data.compressed import opened
 from odecal._errors import ObservationError, listed
-from odecal._reading._compressed import opened
 
 if TYPE_CHECKING:
     import pandas as pd

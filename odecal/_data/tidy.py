@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from odecal._data.censored_cells import Bounds, censored, limit, read_bounds
+from odecal._data.columns import Layout, time_column
+from odecal._data.individuals import read_people
+from odecal._data.numbers import times_of
+from odecal._data.parsed import Readings, Rows, check_times
 from odecal._errors import ObservationError
-from odecal._reading._censored_cells import Bounds, censored, limit, read_bounds
-from odecal._reading._individuals import read_people
-from odecal._reading._layout import Layout, time_column
-from odecal._reading._numbers import times_of
-from odecal._reading._readings import Readings, Rows, check_times
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from odecal._data.columns import elements
+from odecal._data.dose_records import DoseRecords, element_names
+from odecal._data.experiment import MOST_BEFORE
+from odecal._data.individuals import People
 from odecal._errors import ObservationError
-from odecal._experiment import MOST_BEFORE
-from odecal._reading._dose_records import DoseRecords, element_names
-from odecal._reading._individuals import People
-from odecal._reading._layout import elements
 from odecal._system.declaration import Declaration
 
 

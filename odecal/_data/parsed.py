@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from odecal._data.dose_records import DoseRecords
+from odecal._data.individuals import People
 from odecal._errors import ObservationError
-from odecal._reading._dose_records import DoseRecords
-from odecal._reading._individuals import People
 
 if TYPE_CHECKING:
     import pandas as pd

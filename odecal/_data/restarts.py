@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from odecal._data.columns import Layout
+from odecal._data.individuals import People
+from odecal._data.labels import row_keys
 from odecal._errors import ObservationError
-from odecal._reading._individuals import People
-from odecal._reading._labels import row_keys
-from odecal._reading._layout import Layout
 
 if TYPE_CHECKING:
     import pandas as pd
