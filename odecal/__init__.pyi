@@ -23,8 +23,8 @@ from ._plot_population import plot_vpc as plot_vpc
 from ._save import load as load
 from ._save import save as save
 from ._simulate import simulate as simulate
-from ._solve import Trajectory as Trajectory
-from ._solve import solve_system as solve_system
+from ._solve.trajectory import Trajectory as Trajectory
+from ._solve.trajectory import solve_system as solve_system
 from ._start import find_starts as find_starts
 from ._summary import summary as summary
 from ._system.components import Constant as Constant

@@ -11,11 +11,11 @@ import numpy as np
 import numpyro.distributions as dist
 
 from odecal._data.experiment import Experiment, Moments
-from odecal._drive import Drive
-from odecal._given import Given, arrays_of, kinds_of
 from odecal._laws import AtTimes
 from odecal._population import Persons, solve_each
-from odecal._solve import Trajectory, solve_system
+from odecal._solve.forcing import Drive
+from odecal._solve.forcing_data import Given, arrays_of, kinds_of
+from odecal._solve.trajectory import Trajectory, solve_system
 from odecal._system.random_effects import Unfolded
 from odecal._system.solve import Solve
 from odecal._system.values import Values

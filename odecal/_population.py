@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._drive import Drive
-from odecal._given import Given
 from odecal._jax.programs import each
-from odecal._solve import Trajectory, solve_system
+from odecal._solve.forcing import Drive
+from odecal._solve.forcing_data import Given
+from odecal._solve.trajectory import Trajectory, solve_system
 from odecal._system.declaration import Declaration, initial_name
 from odecal._system.solve import Solve
 from odecal._system.values import Values

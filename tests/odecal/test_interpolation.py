@@ -10,7 +10,7 @@ from scipy.interpolate import PchipInterpolator, interp1d
 
 import odecal
 from odecal._data.experiment import Experiment, Individuals, Samples
-from odecal._given import _padded_samples
+from odecal._solve.forcing_data import _padded_samples
 from odecal.interpolation import Backward, Constant, Hermite, Linear
 
 RNG = np.random.default_rng(0)

@@ -19,7 +19,7 @@ from odecal import (
     adjoints,
     solve_system,
 )
-from odecal._solve import packing
+from odecal._solve.trajectory import packing
 
 TIGHT = Solve(rtol=1e-10, atol=1e-12)
 GRID = {"row": ["a", "b"], "column": ["c", "d", "e"]}

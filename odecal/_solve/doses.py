@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import stop_gradient
 
-from odecal._given import Given, Kinds
-from odecal._steady import Cycle, SteadyStates
+from odecal._solve.forcing_data import Given, Kinds
+from odecal._solve.steady_state import Cycle, SteadyStates
 from odecal._system.declaration import Declaration
 from odecal._system.inputs import Dosing
 from odecal._system.values import Values

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
 
 from odecal._jax.dependence import reads
-from odecal._magnitudes import absolute_tolerance
+from odecal._solve.tolerances import absolute_tolerance
 from odecal._system.solve import Solve
 from odecal._system.values import Values
 from odecal.adjoints import ExplicitForward, Forward, Jumps, Problem, Schedule

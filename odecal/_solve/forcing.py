@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from odecal._dose_entries import Entry, dose_entries
-from odecal._given import Given, Kinds
-from odecal._steady import SteadyStates
+from odecal._solve.doses import Entry, dose_entries
+from odecal._solve.forcing_data import Given, Kinds
+from odecal._solve.steady_state import SteadyStates
 from odecal._system.declaration import Declaration
 from odecal._system.inputs import Event
 from odecal._system.values import Values

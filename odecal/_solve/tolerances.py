@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from odecal._given import Given
+from odecal._solve.forcing_data import Given
 from odecal._system.solve import Solve
 
 # The tolerance of a state of magnitude one or more; and from where on a magnitude counts as that.

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._drive import Drive
-from odecal._given import Given
 from odecal._jax.dependence import read_by, reads
-from odecal._magnitudes import absolute_tolerance
-from odecal._steady import steady_states
-from odecal._switches import TIME, fixed, merged, switch_times
+from odecal._solve.clock import TIME, fixed, merged, switch_times
+from odecal._solve.forcing import Drive
+from odecal._solve.forcing_data import Given
+from odecal._solve.steady_state import steady_states
+from odecal._solve.tolerances import absolute_tolerance
 from odecal._system.declaration import Declaration
 from odecal._system.solve import Solve
 from odecal._system.values import Values
