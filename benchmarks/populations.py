@@ -77,8 +77,8 @@ class Population(System):
 
 def gradient(table: pd.DataFrame) -> dict[str, float]:
     """Seconds of one gradient of odecal's log density, and the memory of its program."""
-    from odecal._flat import flatten
     from odecal._gradients import peak_memory
+    from odecal._model.flat import flatten
 
     model = odecal.compile(Population(), table)
     with model.precision():

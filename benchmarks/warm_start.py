@@ -23,7 +23,7 @@ jax.config.update("jax_num_cpu_devices", 1)
 import odecal  # noqa: E402
 from odecal import systems  # noqa: E402
 from odecal._climb import _climb  # noqa: E402
-from odecal._flat import flatten  # noqa: E402
+from odecal._model.flat import flatten  # noqa: E402
 
 HERE = Path(__file__).parent
 NUM_CLIMBS = 12

@@ -8,7 +8,6 @@ from ._calibrate import calibrate as calibrate
 from ._calibrate import extend as extend
 from ._calibrate import resume as resume
 from ._compare import compare_adjoints as compare_adjoints
-from ._compile import compile as compile  # noqa: A004
 from ._data.observations import Observations as Observations
 from ._errors import DeclarationError as DeclarationError
 from ._errors import ObservationError as ObservationError
@@ -16,8 +15,9 @@ from ._errors import OdecalError as OdecalError
 from ._errors import OutputError as OutputError
 from ._errors import SamplingError as SamplingError
 from ._errors import SettingsError as SettingsError
-from ._forward import Prediction as Prediction
-from ._model import Model as Model
+from ._model.compile import compile as compile  # noqa: A004
+from ._model.forward import Prediction as Prediction
+from ._model.model import Model as Model
 from ._plot import plot_fit as plot_fit
 from ._plot_population import plot_vpc as plot_vpc
 from ._save import load as load

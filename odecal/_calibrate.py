@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._compile import as_system, compile  # noqa: A004
 from odecal._errors import DeclarationError, ObservationError, OutputError, SettingsError
+from odecal._model.compile import as_system, compile  # noqa: A004
 from odecal._system.solve import Solve
 from odecal.samplers import NUTS, AbstractSampler, LowRankMetric, Run
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from odecal._journal import FileJournal
-    from odecal._model import Model
+    from odecal._model.model import Model
     from odecal._pipeline import Begun, Plan
     from odecal._progress import Progress
     from odecal._system.system import System

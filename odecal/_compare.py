@@ -9,13 +9,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from odecal._calibrate import shipped
-from odecal._compile import as_system, compile  # noqa: A004
 from odecal._errors import SettingsError
-from odecal._flat import flatten
 from odecal._gradients import Clock, Compiled, again, compiled, gradient_of, logdensity_of
 from odecal._jax.keys import key_of, streams
 from odecal._jax.programs import Compiler
-from odecal._model import Model
+from odecal._model.compile import as_system, compile  # noqa: A004
+from odecal._model.flat import flatten
+from odecal._model.model import Model
 from odecal._provenance import environment_attrs, merge, solve_attrs, system_attrs
 from odecal._start import NUM_CANDIDATES, StartFinder
 from odecal._system.solve import Solve

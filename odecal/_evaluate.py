@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._data.experiment import Moments, moments_of
-from odecal._flat import FlatModel
-from odecal._forward import Place
 from odecal._jax.keys import Words, example_words, key_of, named, numbered
 from odecal._jax.programs import Compiler, each, padded, spread, usable_devices
-from odecal._model import Model
+from odecal._model.flat import FlatModel
+from odecal._model.forward import Place
+from odecal._model.model import Model
 
 # Draws of one call of the program, at most, and about how many numbers it may give in all.
 _CHUNK, _CHUNK_SIZE = 512, 2**23

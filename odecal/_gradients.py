@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._flat import unraveller
 from odecal._jax.trace import value_and_gradient
-from odecal._model import Model
+from odecal._model.flat import unraveller
+from odecal._model.model import Model
 from odecal._system.solve import Solve
 from odecal.adjoints import AbstractAdjoint
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._engine import Engine, Journal
-from odecal._flat import FlatModel, flatten
 from odecal._jax.keys import key_of, streams
 from odecal._jax.programs import Compiler
-from odecal._model import Model
+from odecal._model.flat import FlatModel, flatten
+from odecal._model.model import Model
 from odecal._progress import Progress
 from odecal._start import NUM_CANDIDATES, StartFinder
 from odecal.centring import Informed, Partial

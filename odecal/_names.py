@@ -10,7 +10,7 @@ import numpy as np
 from odecal._errors import OutputError, listed
 
 if TYPE_CHECKING:
-    from odecal._model import Model
+    from odecal._model.model import Model
 
 # The longest name of netCDF, in bytes, and how a text is shown in a message.
 _LONGEST = 255

@@ -10,10 +10,10 @@ from jax.flatten_util import ravel_pytree
 
 from odecal._engine import Chains, Engine, Journal, Snapshot
 from odecal._evaluate import Evaluation, Evaluator
-from odecal._flat import flatten
 from odecal._jax.keys import example_words, key_of, streams
 from odecal._jax.programs import Compiler, Program
-from odecal._model import Model
+from odecal._model.flat import flatten
+from odecal._model.model import Model
 from odecal._start import NUM_CANDIDATES, StartFinder, WarmStart
 from odecal.samplers import AbstractSampler, Run
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from odecal._checkpoint import checkpoint_arrays
 from odecal._evaluate import Evaluation
-from odecal._model import Model
+from odecal._model.model import Model
 from odecal._pipeline import Result
 from odecal._provenance import environment_attrs, merge, sampler_attrs, solve_attrs, system_attrs
 from odecal._record import plan_to_bytes

@@ -93,7 +93,7 @@ def _plan(
 ) -> "Plan":
     """The plan of a header and arrays."""
     from odecal._calibrate import checked_run
-    from odecal._model import Model
+    from odecal._model.model import Model
     from odecal._pipeline import Plan
     from odecal.centring import AbstractCentring
     from odecal.samplers import AbstractSampler

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._compile import as_system
 from odecal._data.experiment import Experiment, Series
 from odecal._data.observations import Observations
 from odecal._data.series import interval_starts
 from odecal._data.time_precision import check_times
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._jax.keys import named
-from odecal._model import Model
+from odecal._model.compile import as_system
+from odecal._model.model import Model
 from odecal._simulate_design import simulate_design
 from odecal._simulate_values import drawn_values
 from odecal._system.solve import Solve

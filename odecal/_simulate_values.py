@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._jax.keys import named
-from odecal._model import Model
+from odecal._model.model import Model
 from odecal._system.base import _is_number
 from odecal._system.random_effects import Block, Unfolded
 from odecal._system.varying import Correlation, Pooling

@@ -10,10 +10,10 @@ import numpy as np
 from odecal._climb import Climb, Climber
 from odecal._curvature import Shape, measured, probed
 from odecal._errors import SamplingError, listed
-from odecal._flat import FlatModel, flatten
 from odecal._jax.keys import Words, words_of
 from odecal._jax.programs import Compiler
-from odecal._model import Model
+from odecal._model.flat import FlatModel, flatten
+from odecal._model.model import Model
 from odecal.samplers import Start, Target
 
 # Prior draws: of so many the scales are taken; so many are looked at, at once, until those with a

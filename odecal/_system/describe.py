@@ -11,7 +11,7 @@ from odecal._system.inputs import Event, Input
 from odecal._system.varying import Correlation, Covariate, Pooling, Varying
 
 if TYPE_CHECKING:
-    from odecal._model import Model
+    from odecal._model.model import Model
     from odecal._system.system import System
 
 # The kinds of parts, in the order of the table, as they are called there.

@@ -9,8 +9,8 @@ import scipy.special
 import scipy.stats
 
 from odecal import noise
-from odecal._censoring import interval_log_prob
 from odecal._errors import ObservationError
+from odecal._model.censoring import interval_log_prob
 
 INF = np.inf
 

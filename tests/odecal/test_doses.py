@@ -10,7 +10,7 @@ from odecal.adjoints import ExplicitForward, Forward, RecursiveCheckpoint
 
 import odecal
 from odecal import Covariate, Dosing, Observable, Parameter, Solve, State, System
-from odecal._forward import Forward as Way
+from odecal._model.forward import Forward as Way
 
 TIMES = np.array([0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 9.5, 12.0, 13.0, 18.0, 25.0])
 TRUTH = {"ka": 1.3, "k": 0.25, "lag": 0.4, "part": 0.7, "rate": 18.0, "lasts": 2.2}

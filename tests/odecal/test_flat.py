@@ -11,7 +11,7 @@ from odecal.systems import ExponentialDecay
 
 import odecal
 from odecal import adjoints
-from odecal._flat import flatten
+from odecal._model.flat import flatten
 
 ADJOINTS = [adjoints.Direct(), adjoints.RecursiveCheckpoint(), diffrax.ForwardMode()]
 

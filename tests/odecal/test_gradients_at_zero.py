@@ -8,8 +8,8 @@ from odecal.adjoints import ExplicitForward
 
 import odecal
 from odecal import Dosing, Observable, Parameter, State, System
-from odecal._flat import flatten
 from odecal._gradients import gradient_of
+from odecal._model.flat import flatten
 
 
 class Hill(System):

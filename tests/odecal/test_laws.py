@@ -5,7 +5,7 @@ import numpyro.distributions as dist
 import pytest
 import scipy.stats
 
-from odecal._laws import AtTimes
+from odecal._model.likelihood import AtTimes
 from odecal._system.values import Values
 
 T = np.array([0.0, 0.5, 2.0, 3.0])

@@ -9,9 +9,9 @@ import odecal
 from odecal import Observable, Parameter, State, System
 from odecal._engine import Engine
 from odecal._evaluate import Evaluator
-from odecal._flat import flatten
 from odecal._jax.keys import streams
 from odecal._jax.programs import Program
+from odecal._model.flat import flatten
 from odecal._names import check_dims
 from odecal._pipeline import Plan, time_grid
 from odecal._rehearse import rehearse

@@ -8,9 +8,9 @@ from odecal.systems import ExponentialDecay, LotkaVolterra
 from scipy import stats
 
 import odecal
-from odecal._flat import flatten
 from odecal._jax.keys import streams, words_of
 from odecal._jax.programs import Compiler
+from odecal._model.flat import flatten
 from odecal._start import NUM_CANDIDATES, StartFinder, prior_scale
 from odecal.samplers import Target
 

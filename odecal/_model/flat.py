@@ -8,7 +8,7 @@ import jax
 from jax.flatten_util import ravel_pytree
 
 from odecal._jax.trace import trace_scalar
-from odecal._model import Model
+from odecal._model.model import Model
 from odecal.samplers import Target
 
 

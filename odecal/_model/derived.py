@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._jax.dependence import reads
-from odecal._population import Persons
+from odecal._model.individuals import Persons
 from odecal._system.declaration import Declaration
 from odecal._system.values import Values
 

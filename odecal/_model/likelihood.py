@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
-from odecal._censoring import interval_log_prob
+from odecal._model.censoring import interval_log_prob
 from odecal._system.values import Values
 
 Law = Callable[..., dist.Distribution]

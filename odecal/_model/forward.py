@@ -11,8 +11,8 @@ import numpy as np
 import numpyro.distributions as dist
 
 from odecal._data.experiment import Experiment, Moments
-from odecal._laws import AtTimes
-from odecal._population import Persons, solve_each
+from odecal._model.individuals import Persons, solve_each
+from odecal._model.likelihood import AtTimes
 from odecal._solve.forcing import Drive
 from odecal._solve.forcing_data import Given, arrays_of, kinds_of
 from odecal._solve.trajectory import Trajectory, solve_system

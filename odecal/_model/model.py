@@ -14,13 +14,13 @@ import numpyro
 import numpyro.distributions as dist
 
 from odecal._data.experiment import Experiment, Moments, moments_of
-from odecal._derived import derived_values, own_derived
-from odecal._forward import Forward, Prediction
 from odecal._jax.keys import named
 from odecal._jax.runtime_errors import no_runtime_errors
 from odecal._jax.safe_gradient import guarded
-from odecal._labelled import coords_of, dims_of, time_dims_of
-from odecal._population import Persons, persons_of
+from odecal._model.derived import derived_values, own_derived
+from odecal._model.dims import coords_of, dims_of, time_dims_of
+from odecal._model.forward import Forward, Prediction
+from odecal._model.individuals import Persons, persons_of
 from odecal._solve.forcing import Drive
 from odecal._system.declaration import Site
 from odecal._system.hierarchy import Hierarchy
