@@ -20,8 +20,8 @@ from ._model.forward import Prediction as Prediction
 from ._model.model import Model as Model
 from ._plot import plot_fit as plot_fit
 from ._plot_population import plot_vpc as plot_vpc
-from ._save import load as load
-from ._save import save as save
+from ._run.netcdf import load as load
+from ._run.netcdf import save as save
 from ._simulate import simulate as simulate
 from ._solve.trajectory import Trajectory as Trajectory
 from ._solve.trajectory import solve_system as solve_system

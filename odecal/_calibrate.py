@@ -18,10 +18,10 @@ from odecal.samplers import NUTS, AbstractSampler, LowRankMetric, Run
 if TYPE_CHECKING:
     import xarray as xr
 
-    from odecal._journal import FileJournal
     from odecal._model.model import Model
     from odecal._pipeline import Begun, Plan
     from odecal._progress import Progress
+    from odecal._run.journal import FileJournal
     from odecal._system.system import System
 
 # The target acceptance rate where there is a hierarchy.
@@ -81,9 +81,9 @@ def calibrate(
         SamplingError: if no draw from the prior has a finite log density.
         OutputError: if the file or its journal cannot be written, or an unfinished run is there.
     """
-    from odecal._names import check_dims
     from odecal._pipeline import Plan
-    from odecal._rescue import MemoryJournal
+    from odecal._run.names import check_dims
+    from odecal._run.rescue import MemoryJournal
 
     began = time.perf_counter()
     system = as_system(system)
@@ -129,8 +129,8 @@ def resume(
     Raises:
         OutputError: if there is no such run, or it is complete, or of another system.
     """
-    from odecal._journal import FileJournal, journal_path
-    from odecal._record import plan_from_bytes
+    from odecal._run.journal import FileJournal, journal_path
+    from odecal._run.plan import plan_from_bytes
 
     began, path = time.perf_counter(), Path(path)
     if journal_path(path).exists():
@@ -229,7 +229,7 @@ def _finish(
 ) -> "xr.DataTree":
     """Run a plan to its end."""
     from odecal._pipeline import execute
-    from odecal._rescue import kept
+    from odecal._run.rescue import kept
 
     with kept(journal), _shown(progress) as shown:
         tree = execute(plan, journal, shown)
@@ -248,9 +248,9 @@ def _saved(
     plan: "Plan", journal: "FileJournal", path: Path, began: float, progress: "bool | Progress"
 ) -> "xr.DataTree":
     """Run a plan to its end, save the result, and let go of the journal."""
-    from odecal._record import plan_to_bytes
-    from odecal._rescue import kept
-    from odecal._save import save
+    from odecal._run.netcdf import save
+    from odecal._run.plan import plan_to_bytes
+    from odecal._run.rescue import kept
 
     try:
         journal.record_plan(plan_to_bytes(plan))
@@ -276,8 +276,8 @@ def _check_apart(path: Path, observations: Any) -> None:
 
 def _new_journal(path: Path) -> "FileJournal":
     """The journal of a run that begins."""
-    from odecal._journal import FileJournal, journal_path
-    from odecal._output import check_output
+    from odecal._run.journal import FileJournal, journal_path
+    from odecal._run.output import check_output
 
     check_output(path)
     if journal_path(path).exists():
@@ -292,9 +292,9 @@ def _reopened(
     path: Path, system: "System | None", more: int, progress: "bool | Progress"
 ) -> tuple["Plan", "FileJournal"]:
     """A run that was saved, with draws to add, and a journal that begins where it ended."""
-    from odecal._checkpoint import read_checkpoint
-    from odecal._journal import FileJournal, journal_path
-    from odecal._record import plan_from_bytes
+    from odecal._run.checkpoint import read_checkpoint
+    from odecal._run.journal import FileJournal, journal_path
+    from odecal._run.plan import plan_from_bytes
 
     if more and journal_path(path).exists():
         raise OutputError(

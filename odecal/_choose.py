@@ -16,7 +16,7 @@ from odecal._gradients import Clock, again, compiled, gradient_of
 from odecal._jax.keys import key_of, streams
 from odecal._model.model import Model
 from odecal._progress import Progress
-from odecal._provenance import environment_attrs, solve_attrs, system_attrs
+from odecal._run.provenance import environment_attrs, solve_attrs, system_attrs
 from odecal.adjoints import (
     AbstractAdjoint,
     AbstractSensitivities,

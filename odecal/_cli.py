@@ -53,7 +53,7 @@ def main(stop: Stop | None = None) -> None:
         stop: what a signal does; None makes one.
     """
     from odecal._errors import OdecalError
-    from odecal._names import printable
+    from odecal._run.names import printable
 
     if stop is None:
         with Stop() as own:
@@ -116,7 +116,7 @@ def calibrate(
     A run that is killed goes on with odecal resume.
     """
     from odecal._cli_settings import change_solve, make_sampler
-    from odecal._output import check_output
+    from odecal._run.output import check_output
 
     check_output(out)
     progress = _prepare(context.obj, out)
@@ -176,7 +176,7 @@ def summary(
     """Print the summary of a saved calibration."""
     context.obj.does("reading the result")
     import odecal
-    from odecal._save import changes_told
+    from odecal._run.netcdf import changes_told
 
     with changes_told(file):
         show_summary(odecal.load(file), every)
@@ -197,10 +197,10 @@ def plot(
     """Draw the data and the posterior predictive bands."""
     context.obj.does("drawing")
     from odecal._errors import SettingsError
-    from odecal._output import check_output
     from odecal._plot import plot_fit
     from odecal._plot_population import plot_vpc
-    from odecal._save import changes_told, load
+    from odecal._run.netcdf import changes_told, load
+    from odecal._run.output import check_output
 
     if log and not vpc:
         raise SettingsError(
@@ -236,8 +236,8 @@ def compare_adjoints(
     context.obj.does("comparing adjoints")
     import odecal
     from odecal._cli_settings import make_adjoint
-    from odecal._output import check_output
     from odecal._plot import plot_comparison
+    from odecal._run.output import check_output
 
     check_output(out)
     if figure is not None:
@@ -290,6 +290,6 @@ def _show_saved(posterior: Any, out: Path, stop: Stop) -> None:
 
 
 def _in_a_line(message: Any, *_: Any, **__: Any) -> str:
-    from odecal._names import printable
+    from odecal._run.names import printable
 
     return f"odecal: {printable(message)}\n"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from odecal._names import printable
+from odecal._run.names import printable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from odecal._jax.programs import Compiler
 from odecal._model.compile import as_system, compile  # noqa: A004
 from odecal._model.flat import flatten
 from odecal._model.model import Model
-from odecal._provenance import environment_attrs, merge, solve_attrs, system_attrs
+from odecal._run.provenance import environment_attrs, merge, solve_attrs, system_attrs
 from odecal._start import NUM_CANDIDATES, StartFinder
 from odecal._system.solve import Solve
 from odecal.adjoints import (

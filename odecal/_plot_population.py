@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._errors import OutputError
-from odecal._output import check_output, replaced
 from odecal._plot_text import clock_of, literal, named
+from odecal._run.output import check_output, replaced
 
 if TYPE_CHECKING:
     import xarray as xr

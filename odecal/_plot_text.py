@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from odecal._names import printable
+from odecal._run.names import printable
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,12 +7,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from odecal._checkpoint import checkpoint_arrays
 from odecal._evaluate import Evaluation
 from odecal._model.model import Model
 from odecal._pipeline import Result
-from odecal._provenance import environment_attrs, merge, sampler_attrs, solve_attrs, system_attrs
-from odecal._record import plan_to_bytes
+from odecal._run.checkpoint import checkpoint_arrays
+from odecal._run.plan import plan_to_bytes
+from odecal._run.provenance import (
+    environment_attrs,
+    merge,
+    sampler_attrs,
+    solve_attrs,
+    system_attrs,
+)
 from odecal._system.components import Constant
 from odecal._system.declaration import Declaration
 

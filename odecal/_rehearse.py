@@ -9,7 +9,7 @@ import numpy as np
 from odecal._engine import Chains
 from odecal._errors import OutputError
 from odecal._evaluate import Evaluation
-from odecal._names import check_names, fault_of_text, shown
+from odecal._run.names import check_names, fault_of_text, shown
 from odecal._start import WarmStart
 from odecal.samplers import Start
 

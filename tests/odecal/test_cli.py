@@ -354,7 +354,7 @@ def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
     import tempfile
 
     from odecal._errors import OutputError
-    from odecal._output import check_output
+    from odecal._run.output import check_output
 
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")

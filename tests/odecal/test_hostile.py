@@ -13,11 +13,11 @@ from odecal.systems import ExponentialDecay
 
 import odecal
 from odecal import samplers
-from odecal._journal import FileJournal, journal_path
-from odecal._packed import pack, unpack
 from odecal._pipeline import Plan
-from odecal._plain import to_plain
-from odecal._record import plan_from_bytes, plan_to_bytes
+from odecal._run.encode import to_plain
+from odecal._run.journal import FileJournal, journal_path
+from odecal._run.npz import pack, unpack
+from odecal._run.plan import plan_from_bytes, plan_to_bytes
 
 SIZE = {"num_warmup": 20, "num_samples": 10, "num_chains": 2, "seed": 4, "progress": False}
 
@@ -101,8 +101,8 @@ def nuts(**fields):
         {"class": "builtins:eval", "fields": {}},
         {"class": "evil_module:Sampler", "fields": {}},
         {"class": "odecal.__main__:main", "fields": {}},
-        {"class": "odecal._save:os.system", "fields": {}},
-        {"class": "odecal._save:Path", "fields": {}},
+        {"class": "odecal._run.netcdf:os.system", "fields": {}},
+        {"class": "odecal._run.netcdf:Path", "fields": {}},
         {"class": "odecal.samplers._nuts:NUTS.__class__", "fields": {}},
         {"class": "odecal.samplers._base:AbstractSampler", "fields": {}},
         {"class": "odecal.samplers:NUTS", "fields": NUTS["fields"]},  # its name is another
@@ -219,7 +219,7 @@ def test_only_a_recorded_file_is_run(honest, canary):
         {"module": "odecal.systems.evil", "name": "Tank"},
         {"module": "odecal.systems.evil", "name": "__loader__"},
         {"module": "odecal.systems.evil", "name": "evil_module.Tank"},
-        {"module": "odecal._save", "name": "os.system", "file": "", "files": {}},
+        {"module": "odecal._run.netcdf", "name": "os.system", "file": "", "files": {}},
         {"module": None},
     ):
         system = honest[1]["system"] | outside | parts
@@ -332,7 +332,7 @@ def flow(k, y):
 
 
 def test_a_system_may_use_anything(tmp_path, monkeypatch):
-    from odecal._reach import Reach
+    from odecal._run.source import Reach
     from odecal._system.find import find_system
 
     def digest_of(text):
@@ -408,7 +408,7 @@ def test_crafted_files_run_nothing(honest, saved, canary, tmp_path):
 
 
 def test_a_state_of_another_run_is_refused(honest, saved, tmp_path):
-    from odecal._checkpoint import read_checkpoint
+    from odecal._run.checkpoint import read_checkpoint
 
     other = tmp_path / "y.nc"
     checkpoint = read_checkpoint(saved, complete=True)

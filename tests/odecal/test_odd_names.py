@@ -6,8 +6,8 @@ import xarray as xr
 
 import odecal
 from odecal._cli_show import say, show_summary
-from odecal._names import printable
 from odecal._plot_text import clock_of, literal
+from odecal._run.names import printable
 
 GROUP, UNIT = "Subject $ID_{", "m\x1b[31m$\\frac{"
 LABELS = np.array(["x$1_", "[red]é\n", "n" * 300], dtype=object)

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import odecal
-from odecal._output import check_output, replaced
+from odecal._run.output import check_output, replaced
 
 DATA = xr.Dataset({"x": ("i", np.arange(3.0))})
 
@@ -74,7 +74,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     """And what a living one is writing is not."""
     path = tmp_path / "x.nc"
     code = (
-        "import os, sys; from pathlib import Path; from odecal._output import replaced\n"
+        "import os, sys; from pathlib import Path; from odecal._run.output import replaced\n"
         "with replaced(Path(sys.argv[1])) as t: t.write_text('half'); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)

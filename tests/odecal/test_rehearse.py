@@ -12,9 +12,9 @@ from odecal._evaluate import Evaluator
 from odecal._jax.keys import streams
 from odecal._jax.programs import Program
 from odecal._model.flat import flatten
-from odecal._names import check_dims
 from odecal._pipeline import Plan, time_grid
 from odecal._rehearse import rehearse
+from odecal._run.names import check_dims
 from odecal.samplers import MEADS, NUTS, Run
 
 
@@ -116,7 +116,7 @@ def test_labels_that_cannot_be_saved_are_refused(labels):
 
 def test_what_nobody_has_thought_of_is_named(monkeypatch):
     """Writing is tried; of what fails the variable is named."""
-    from odecal import _names
+    from odecal._run import names as _names
 
     monkeypatch.setattr(_names, "_fault_of_name", lambda name: "")
     with pytest.raises(odecal.OutputError, match=r"group \w+ of the result.*`rate`"):

@@ -11,7 +11,7 @@ from odecal.systems import ExponentialDecay
 
 import odecal
 from odecal import _posterior
-from odecal._journal import FileJournal, journal_path
+from odecal._run.journal import FileJournal, journal_path
 
 SIZE = {"num_warmup": 20, "num_samples": 30, "num_chains": 2, "seed": 4, "progress": False}
 

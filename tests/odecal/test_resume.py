@@ -16,8 +16,8 @@ from odecal.systems import ExponentialDecay, LotkaVolterra
 import odecal
 from odecal import samplers
 from odecal._calibrate import _new_journal
-from odecal._journal import FileJournal, journal_path
-from odecal._plain import from_plain, to_plain
+from odecal._run.encode import from_plain, to_plain
+from odecal._run.journal import FileJournal, journal_path
 
 SIZE = {"num_warmup": 150, "num_samples": 120, "num_chains": 2, "seed": 4, "progress": False}
 
@@ -29,7 +29,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 import odecal
 from odecal._engine import Engine
 from odecal.systems import ExponentialDecay
-from odecal import _journal
+from odecal._run import journal as _journal
 how, path, delay, after_first = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4] == "1"
 start = lambda: threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 record = _journal.FileJournal.record
@@ -220,7 +220,7 @@ def test_an_unfinished_run_is_not_overwritten(tmp_path):
 def test_two_processes_do_not_write_one_run(tmp_path):
     journal = _new_journal(tmp_path / "x.nc")
     code = (
-        "import sys; from pathlib import Path; from odecal._journal import FileJournal\n"
+        "import sys; from pathlib import Path; from odecal._run.journal import FileJournal\n"
         "FileJournal(Path(sys.argv[1]))"
     )
     other = subprocess.run(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from odecal._data.serialise import experiment_from_arrays, experiment_to_arrays
 from odecal._errors import OdecalError, OutputError
-from odecal._packed import pack, unpack
-from odecal._plain import from_plain, to_plain
-from odecal._recorded_system import Tell, reference, same_system
+from odecal._run.encode import from_plain, to_plain
+from odecal._run.npz import pack, unpack
+from odecal._run.system_record import Tell, reference, same_system
 from odecal._system.solve import Solve
 
 if TYPE_CHECKING:

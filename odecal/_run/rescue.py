@@ -42,7 +42,7 @@ class MemoryJournal(Begun):
 
     def kept(self) -> str:
         """Where what has been drawn is kept. See the base class."""
-        from odecal._record import plan_to_bytes
+        from odecal._run.plan import plan_to_bytes
 
         if self._found is None or self._latest is None:
             return ""
@@ -60,7 +60,7 @@ def rescued(plan: bytes, found: WarmStart, snapshot: Snapshot) -> str:
     Returns:
         A sentence that says where, and how to go on.
     """
-    from odecal._journal import FileJournal, journal_path
+    from odecal._run.journal import FileJournal, journal_path
 
     blocks = snapshot.blocks
     one = (jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *blocks),) if blocks else ()
@@ -83,7 +83,7 @@ def rescued(plan: bytes, found: WarmStart, snapshot: Snapshot) -> str:
 
 def _free(folder: Path) -> Path:
     """The path of a result of which neither file nor journal is there."""
-    from odecal._journal import journal_path
+    from odecal._run.journal import journal_path
 
     if not os.access(folder, os.W_OK):
         raise OSError(f"{folder} cannot be written")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from odecal._known import (
+from odecal._run.registry import (
     CONSTANTS,
     accepts,
     field_types,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from odecal._engine import Snapshot
 from odecal._errors import JournalError, OutputError
-from odecal._kept import (
+from odecal._pipeline import Begun
+from odecal._run.journal_rows import (
     Kept,
     Rows,
     block_to_bytes,
@@ -19,8 +20,7 @@ from odecal._kept import (
     warm_start_from_bytes,
     warm_start_to_bytes,
 )
-from odecal._pipeline import Begun
-from odecal._rescue import rescued
+from odecal._run.rescue import rescued
 from odecal._start import WarmStart
 
 _TABLES = {"part": "name TEXT", "state": "done INTEGER", "block": "done INTEGER"}

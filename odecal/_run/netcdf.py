@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odecal._errors import OdecalError, OutputError
-from odecal._output import check_output, replaced
-from odecal._seal import is_sealed, seal
+from odecal._run.checksum import is_sealed, seal
+from odecal._run.output import check_output, replaced
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -23,8 +23,8 @@ def reference(system: "System") -> dict[str, Any]:
     Returns:
         What JSON can hold.
     """
-    from odecal._provenance import source_file, system_attrs
-    from odecal._reach import Reach
+    from odecal._run.provenance import source_file, system_attrs
+    from odecal._run.source import Reach
 
     attrs, reach = system_attrs(system), Reach(system)
     return {

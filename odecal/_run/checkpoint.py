@@ -8,7 +8,7 @@ import numpy as np
 
 from odecal._engine import Snapshot
 from odecal._errors import OutputError
-from odecal._kept import (
+from odecal._run.journal_rows import (
     snapshot_from_bytes,
     snapshot_to_bytes,
     warm_start_from_bytes,
@@ -61,7 +61,7 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
     Raises:
         OutputError: if there is none.
     """
-    from odecal._save import read_tree
+    from odecal._run.netcdf import read_tree
 
     tree, sealed = read_tree(path)
     if not sealed:

@@ -10,7 +10,7 @@ from typing import Any
 
 from odecal._engine import Snapshot
 from odecal._errors import OutputError
-from odecal._packed import pack, unpack
+from odecal._run.npz import pack, unpack
 from odecal._start import WarmStart
 from odecal.samplers import Draw, Start
 
