@@ -22,7 +22,7 @@ from ._plot import plot_fit as plot_fit
 from ._plot_population import plot_vpc as plot_vpc
 from ._run.netcdf import load as load
 from ._run.netcdf import save as save
-from ._simulate import simulate as simulate
+from ._simulate.simulate import simulate as simulate
 from ._solve.trajectory import Trajectory as Trajectory
 from ._solve.trajectory import solve_system as solve_system
 from ._start import find_starts as find_starts

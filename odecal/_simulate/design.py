@@ -15,8 +15,8 @@ from odecal._data.time_precision import check_times
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._jax.keys import named
 from odecal._model.model import Model
-from odecal._simulate_cells import fill_pharmacometric, fill_tidy
-from odecal._simulate_values import drawn_values
+from odecal._simulate.cells import fill_pharmacometric, fill_tidy
+from odecal._simulate.values import drawn_values
 from odecal._system.solve import Solve
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from odecal._errors import ObservationError, SamplingError, listed
 from odecal._jax.keys import named
 from odecal._model.compile import as_system
 from odecal._model.model import Model
-from odecal._simulate_design import simulate_design
-from odecal._simulate_values import drawn_values
+from odecal._simulate.design import simulate_design
+from odecal._simulate.values import drawn_values
 from odecal._system.solve import Solve
 
 if TYPE_CHECKING:
