@@ -18,15 +18,15 @@ from ._errors import SettingsError as SettingsError
 from ._model.compile import compile as compile  # noqa: A004
 from ._model.forward import Prediction as Prediction
 from ._model.model import Model as Model
-from ._plot import plot_fit as plot_fit
-from ._plot_population import plot_vpc as plot_vpc
+from ._results.plot_fit import plot_fit as plot_fit
+from ._results.plot_vpc import plot_vpc as plot_vpc
+from ._results.summary import summary as summary
 from ._run.netcdf import load as load
 from ._run.netcdf import save as save
 from ._simulate.simulate import simulate as simulate
 from ._solve.trajectory import Trajectory as Trajectory
 from ._solve.trajectory import solve_system as solve_system
 from ._start import find_starts as find_starts
-from ._summary import summary as summary
 from ._system.components import Constant as Constant
 from ._system.components import Derived as Derived
 from ._system.components import Observable as Observable

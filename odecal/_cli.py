@@ -197,8 +197,8 @@ def plot(
     """Draw the data and the posterior predictive bands."""
     context.obj.does("drawing")
     from odecal._errors import SettingsError
-    from odecal._plot import plot_fit
-    from odecal._plot_population import plot_vpc
+    from odecal._results.plot_fit import plot_fit
+    from odecal._results.plot_vpc import plot_vpc
     from odecal._run.netcdf import changes_told, load
     from odecal._run.output import check_output
 
@@ -236,7 +236,7 @@ def compare_adjoints(
     context.obj.does("comparing adjoints")
     import odecal
     from odecal._cli_settings import make_adjoint
-    from odecal._plot import plot_comparison
+    from odecal._results.plot_fit import plot_comparison
     from odecal._run.output import check_output
 
     check_output(out)

@@ -159,7 +159,7 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
             compiler.seconds,
             start_seconds,
         )
-    from odecal._posterior import build_tree
+    from odecal._results.tree import build_tree
 
     return build_tree(result)
 

@@ -35,7 +35,7 @@ def rehearse(
         OutputError: if that fails; with the name, the unit or the label that is in the way.
     """
     from odecal._pipeline import Result
-    from odecal._posterior import build_tree
+    from odecal._results.tree import build_tree
 
     start = _no_start(len(names))
     result = Result(plan, names, start, chains, one, one, one, grid, True, 0.0, 0.0)

@@ -90,7 +90,7 @@ def test_summary_and_plot_do_not_load_jax(folder):
 
 
 def test_a_calibration_needs_arviz_only_for_its_summary():
-    loaded = modules("import odecal._engine, odecal._evaluate, odecal._posterior, odecal._start")
+    loaded = modules("import odecal._engine, odecal._evaluate, odecal._results.tree, odecal._start")
     assert "xarray" in loaded
     assert not loaded & {"arviz", "arviz_stats", "matplotlib", "blackjax"}
 

@@ -6,7 +6,7 @@ import xarray as xr
 
 import odecal
 from odecal._cli_show import say, show_summary
-from odecal._plot_text import clock_of, literal
+from odecal._results.plot_text import clock_of, literal
 from odecal._run.names import printable
 
 GROUP, UNIT = "Subject $ID_{", "m\x1b[31m$\\frac{"

@@ -7,7 +7,7 @@ from odecal.systems import ExponentialDecay
 
 import odecal
 from odecal._jax.programs import Compiler, each, padded, spread
-from odecal._summary import summary, verdict
+from odecal._results.summary import summary, verdict
 
 
 @pytest.fixture(scope="module")

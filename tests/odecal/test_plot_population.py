@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import odecal
-from odecal._plot_population import _bins
+from odecal._results.plot_vpc import _bins
 
 
 def population(times, seed=0):

@@ -10,7 +10,7 @@ import xarray as xr
 from odecal.systems import ExponentialDecay
 
 import odecal
-from odecal import _posterior
+from odecal._results import tree as _posterior
 from odecal._run.journal import FileJournal, journal_path
 
 SIZE = {"num_warmup": 20, "num_samples": 30, "num_chains": 2, "seed": 4, "progress": False}

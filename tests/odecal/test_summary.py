@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from odecal._summary import folded, summary, verdict
+from odecal._results.summary import folded, summary, verdict
 
 DRAWS = ("chain", "draw")
 NUM_DRAWS = 50

@@ -7,7 +7,7 @@ import pandas as pd
 
 import odecal
 from odecal import Observable, Parameter, State, System
-from odecal._summary import summary, verdict
+from odecal._results.summary import summary, verdict
 
 
 def assert_moments(posterior, means, sds):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._doubts import agreement, tempered
+from odecal._results.doubts import agreement, tempered
 
 if TYPE_CHECKING:
     import pandas as pd

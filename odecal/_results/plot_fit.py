@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._plot_text import clock_of, literal, named
+from odecal._results.plot_text import clock_of, literal, named
 from odecal._run.output import check_output, replaced
 
 if TYPE_CHECKING:
