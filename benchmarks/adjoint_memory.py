@@ -13,8 +13,8 @@ import pandas as pd
 
 import odecal
 from odecal import adjoints, systems
-from odecal._compare import default_adjoints
-from odecal._gradients import compiled, gradient_of
+from odecal._inference.compare_adjoints import default_adjoints
+from odecal._inference.timing import compiled, gradient_of
 
 RESULTS = Path(__file__).parent / "results"
 STEPS = (64, 256, 1024, 4096, 16384)

@@ -26,8 +26,8 @@ from problems.small import IndirectResponse, Lorenz
 
 import odecal
 from odecal import systems
-from odecal._choose import choose_adjoint
-from odecal._progress import Progress
+from odecal._inference.choose_adjoint import choose_adjoint
+from odecal._inference.progress import Progress
 
 RESULTS = Path(__file__).parent / "results"
 SOUND = 1e-3  # the relative error, beyond that of the best adjoint, of a gradient that may be used

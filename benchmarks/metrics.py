@@ -19,11 +19,11 @@ import xarray as xr
 jax.config.update("jax_num_cpu_devices", 2)
 
 from odecal import samplers  # noqa: E402
-from odecal._engine import Engine, Journal  # noqa: E402
+from odecal._inference.engine import Engine, Journal  # noqa: E402
+from odecal._inference.progress import Progress  # noqa: E402
 from odecal._jax.keys import streams  # noqa: E402
 from odecal._jax.programs import Compiler  # noqa: E402
 from odecal._jax.trace import trace_scalar  # noqa: E402
-from odecal._progress import Progress  # noqa: E402
 
 HERE = Path(__file__).parent
 METRICS = {

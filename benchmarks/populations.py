@@ -77,7 +77,7 @@ class Population(System):
 
 def gradient(table: pd.DataFrame) -> dict[str, float]:
     """Seconds of one gradient of odecal's log density, and the memory of its program."""
-    from odecal._gradients import peak_memory
+    from odecal._inference.timing import peak_memory
     from odecal._model.flat import flatten
 
     model = odecal.compile(Population(), table)

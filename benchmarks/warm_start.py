@@ -22,7 +22,7 @@ jax.config.update("jax_num_cpu_devices", 1)
 
 import odecal  # noqa: E402
 from odecal import systems  # noqa: E402
-from odecal._climb import _climb  # noqa: E402
+from odecal._inference.optimise import _climb  # noqa: E402
 from odecal._model.flat import flatten  # noqa: E402
 
 HERE = Path(__file__).parent

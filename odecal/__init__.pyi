@@ -4,10 +4,6 @@ from . import interpolation as interpolation
 from . import links as links
 from . import noise as noise
 from . import samplers as samplers
-from ._calibrate import calibrate as calibrate
-from ._calibrate import extend as extend
-from ._calibrate import resume as resume
-from ._compare import compare_adjoints as compare_adjoints
 from ._data.observations import Observations as Observations
 from ._errors import DeclarationError as DeclarationError
 from ._errors import ObservationError as ObservationError
@@ -15,6 +11,11 @@ from ._errors import OdecalError as OdecalError
 from ._errors import OutputError as OutputError
 from ._errors import SamplingError as SamplingError
 from ._errors import SettingsError as SettingsError
+from ._inference.calibrate import calibrate as calibrate
+from ._inference.calibrate import extend as extend
+from ._inference.calibrate import resume as resume
+from ._inference.compare_adjoints import compare_adjoints as compare_adjoints
+from ._inference.multistart import find_starts as find_starts
 from ._model.compile import compile as compile  # noqa: A004
 from ._model.forward import Prediction as Prediction
 from ._model.model import Model as Model
@@ -26,7 +27,6 @@ from ._run.netcdf import save as save
 from ._simulate.simulate import simulate as simulate
 from ._solve.trajectory import Trajectory as Trajectory
 from ._solve.trajectory import solve_system as solve_system
-from ._start import find_starts as find_starts
 from ._system.components import Constant as Constant
 from ._system.components import Derived as Derived
 from ._system.components import Observable as Observable

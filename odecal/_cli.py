@@ -258,8 +258,8 @@ def compare_adjoints(
 def _observations(
     system: Any, data: Path | None, doses: Path | None, time: str | None, ignore: Any
 ) -> Any:
-    from odecal._calibrate import shipped
     from odecal._data.observations import Observations
+    from odecal._inference.calibrate import shipped
 
     source = shipped(system) if data is None else data
     return Observations(source, time=time, ignore=tuple(ignore or ()), doses=doses)

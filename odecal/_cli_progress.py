@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from odecal._progress import Progress, shown_progress
+from odecal._inference.progress import Progress, shown_progress
 from odecal._stop import Stop
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from odecal._evaluate import Evaluation
+from odecal._inference.pipeline import Result
+from odecal._inference.predictive import Evaluation
 from odecal._model.model import Model
-from odecal._pipeline import Result
 from odecal._run.checkpoint import checkpoint_arrays
 from odecal._run.plan import plan_to_bytes
 from odecal._run.provenance import (

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._engine import Snapshot
 from odecal._errors import OutputError
+from odecal._inference.engine import Snapshot
+from odecal._inference.multistart import WarmStart
 from odecal._run.journal_rows import (
     snapshot_from_bytes,
     snapshot_to_bytes,
     warm_start_from_bytes,
     warm_start_to_bytes,
 )
-from odecal._start import WarmStart
 from odecal.samplers import Draw
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from odecal._engine import Snapshot
 from odecal._errors import JournalError, OutputError
-from odecal._pipeline import Begun
+from odecal._inference.engine import Snapshot
+from odecal._inference.multistart import WarmStart
+from odecal._inference.pipeline import Begun
 from odecal._run.journal_rows import (
     Kept,
     Rows,
@@ -21,7 +22,6 @@ from odecal._run.journal_rows import (
     warm_start_to_bytes,
 )
 from odecal._run.rescue import rescued
-from odecal._start import WarmStart
 
 _TABLES = {"part": "name TEXT", "state": "done INTEGER", "block": "done INTEGER"}
 _SCHEMA = "".join(

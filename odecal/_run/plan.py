@@ -12,7 +12,7 @@ from odecal._run.system_record import Tell, reference, same_system
 from odecal._system.solve import Solve
 
 if TYPE_CHECKING:
-    from odecal._pipeline import Plan
+    from odecal._inference.pipeline import Plan
     from odecal._system.system import System
 
 _VERSION = 3
@@ -92,9 +92,9 @@ def _plan(
     tell: Tell,
 ) -> "Plan":
     """The plan of a header and arrays."""
-    from odecal._calibrate import checked_run
+    from odecal._inference.calibrate import checked_run
+    from odecal._inference.pipeline import Plan
     from odecal._model.model import Model
-    from odecal._pipeline import Plan
     from odecal.centring import AbstractCentring
     from odecal.samplers import AbstractSampler
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from odecal._engine import Snapshot
 from odecal._errors import JournalError, OdecalError, SamplingError
-from odecal._pipeline import Begun
-from odecal._start import WarmStart
+from odecal._inference.engine import Snapshot
+from odecal._inference.multistart import WarmStart
+from odecal._inference.pipeline import Begun
 
 if TYPE_CHECKING:
-    from odecal._pipeline import Plan
+    from odecal._inference.pipeline import Plan
 
 
 class MemoryJournal(Begun):

@@ -12,8 +12,8 @@ from odecal.systems import LotkaVolterra, Robertson
 
 import odecal
 from odecal import Observable, Parameter, State, System, _choose, adjoints
-from odecal._choose import choose_adjoint
-from odecal._progress import Progress
+from odecal._inference.choose_adjoint import choose_adjoint
+from odecal._inference.progress import Progress
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +122,7 @@ def test_the_fastest_sound_one_is_taken(measured, expected, monkeypatch):
 
 
 def test_measuring_ends_where_it_cannot_pay():
-    quick, slow = odecal._gradients.Clock(1.0), odecal._gradients.Clock(1.0)
+    quick, slow = odecal._inference.timing.Clock(1.0), odecal._inference.timing.Clock(1.0)
     quick.ticks, slow.ticks = {0: [1e-5]}, {0: [1e-2]}
     assert not _choose._idle({}, {})
     assert _choose._idle({"a": quick}, {"a": 1.0})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from odecal._curvature import Shape, measured, probed
+from odecal._inference.laplace import Shape, measured, probed
 
 SCALES = np.geomspace(1e-6, 1e6, 300)
 ONES = np.ones(300)

@@ -18,7 +18,7 @@ from damage import damages
 from odecal.systems import ExponentialDecay
 
 import odecal
-from odecal._engine import Snapshot
+from odecal._inference.engine import Snapshot
 from odecal._run.checkpoint import read_checkpoint
 from odecal._run.journal import FileJournal, journal_path
 from odecal._run.npz import pack, unpack

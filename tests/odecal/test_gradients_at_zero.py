@@ -8,7 +8,7 @@ from odecal.adjoints import ExplicitForward
 
 import odecal
 from odecal import Dosing, Observable, Parameter, State, System
-from odecal._gradients import gradient_of
+from odecal._inference.timing import gradient_of
 from odecal._model.flat import flatten
 
 

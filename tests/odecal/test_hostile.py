@@ -13,7 +13,7 @@ from odecal.systems import ExponentialDecay
 
 import odecal
 from odecal import samplers
-from odecal._pipeline import Plan
+from odecal._inference.pipeline import Plan
 from odecal._run.encode import to_plain
 from odecal._run.journal import FileJournal, journal_path
 from odecal._run.npz import pack, unpack

@@ -90,7 +90,9 @@ def test_summary_and_plot_do_not_load_jax(folder):
 
 
 def test_a_calibration_needs_arviz_only_for_its_summary():
-    loaded = modules("import odecal._engine, odecal._evaluate, odecal._results.tree, odecal._start")
+    loaded = modules(
+        "import odecal._inference.engine, odecal._inference.predictive, odecal._results.tree, odecal._inference.multistart"
+    )
     assert "xarray" in loaded
     assert not loaded & {"arviz", "arviz_stats", "matplotlib", "blackjax"}
 

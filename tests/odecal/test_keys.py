@@ -14,12 +14,12 @@ import pytest
 
 import odecal
 from odecal import Observable, Parameter, State, System, _evaluate, _pipeline, samplers
-from odecal._engine import Engine, Journal
-from odecal._evaluate import Evaluator
+from odecal._inference.engine import Engine, Journal
+from odecal._inference.predictive import Evaluator
+from odecal._inference.progress import Progress
 from odecal._jax.keys import streams
 from odecal._jax.programs import Compiler
 from odecal._model.flat import flatten
-from odecal._progress import Progress
 
 _TRIED = count()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from odecal._cli_progress import StoppableProgress
-from odecal._progress import PlainProgress, Progress, RichProgress, shown_progress
+from odecal._inference.progress import PlainProgress, Progress, RichProgress, shown_progress
 from odecal.samplers import Run, TemperedSMC
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import odecal
 from odecal import samplers, systems
-from odecal._compare import default_adjoints
+from odecal._inference.compare_adjoints import default_adjoints
 
 REFERENCES = Path(__file__).parent / "references"
 SAMPLERS = [samplers.NUTS(), samplers.NumPyroNUTS()]

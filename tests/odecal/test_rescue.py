@@ -69,7 +69,7 @@ def test_draws_with_a_path_are_kept_in_the_journal(here, monkeypatch, whole):
 
 
 def test_an_interrupt_while_predicting_says_where_the_draws_are(here, monkeypatch):
-    from odecal._evaluate import Evaluator
+    from odecal._inference.predictive import Evaluator
 
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from odecal.systems import ExponentialDecay, LotkaVolterra
 
 import odecal
 from odecal import samplers
-from odecal._calibrate import _new_journal
+from odecal._inference.calibrate import _new_journal
 from odecal._run.encode import from_plain, to_plain
 from odecal._run.journal import FileJournal, journal_path
 
@@ -27,7 +27,7 @@ import os, signal, sys, threading
 import jax
 jax.config.update("jax_num_cpu_devices", 2)
 import odecal
-from odecal._engine import Engine
+from odecal._inference.engine import Engine
 from odecal.systems import ExponentialDecay
 from odecal._run import journal as _journal
 how, path, delay, after_first = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4] == "1"

@@ -10,12 +10,12 @@ import pytest
 import xarray as xr
 
 from odecal import samplers
-from odecal._engine import Engine, Journal
 from odecal._errors import SettingsError
+from odecal._inference.engine import Engine, Journal
+from odecal._inference.progress import Progress
 from odecal._jax.keys import streams
 from odecal._jax.programs import Compiler
 from odecal._jax.trace import trace_scalar
-from odecal._progress import Progress
 from odecal.samplers._warmup import WindowedWarmup
 
 SAMPLERS = {
@@ -337,7 +337,7 @@ def test_a_run_goes_on_from_any_snapshot_bit_by_bit(cls, monkeypatch):
             self.snapshots.append(snapshot)
 
     size = samplers.Run(least_chains(cls), 30, 25)
-    monkeypatch.setattr("odecal._engine._BLOCK", 7)
+    monkeypatch.setattr("odecal._inference.engine._BLOCK", 7)
     with Compiler() as compiler:
         made = engine(cls(), gaussian, 3, size, compiler)
         keeper = Keeper()

@@ -8,10 +8,10 @@ from odecal.systems import ExponentialDecay, LotkaVolterra
 from scipy import stats
 
 import odecal
+from odecal._inference.multistart import NUM_CANDIDATES, StartFinder, prior_scale
 from odecal._jax.keys import streams, words_of
 from odecal._jax.programs import Compiler
 from odecal._model.flat import flatten
-from odecal._start import NUM_CANDIDATES, StartFinder, prior_scale
 from odecal.samplers import Target
 
 # The best and the second mode of the Hudson Bay posterior.

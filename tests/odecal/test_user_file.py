@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import odecal
-from odecal._pipeline import Plan
+from odecal._inference.pipeline import Plan
 from odecal._run.plan import plan_from_bytes, plan_to_bytes
 from odecal._run.provenance import system_attrs
 from odecal._system.find import find_system

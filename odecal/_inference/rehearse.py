@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._engine import Chains
 from odecal._errors import OutputError
-from odecal._evaluate import Evaluation
+from odecal._inference.engine import Chains
+from odecal._inference.multistart import WarmStart
+from odecal._inference.predictive import Evaluation
 from odecal._run.names import check_names, fault_of_text, shown
-from odecal._start import WarmStart
 from odecal.samplers import Start
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from odecal._pipeline import Plan
+    from odecal._inference.pipeline import Plan
 
 
 def rehearse(
@@ -34,7 +34,7 @@ def rehearse(
     Raises:
         OutputError: if that fails; with the name, the unit or the label that is in the way.
     """
-    from odecal._pipeline import Result
+    from odecal._inference.pipeline import Result
     from odecal._results.tree import build_tree
 
     start = _no_start(len(names))

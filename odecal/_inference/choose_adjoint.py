@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from odecal._gradients import Clock, again, compiled, gradient_of
+from odecal._inference.progress import Progress
+from odecal._inference.timing import Clock, again, compiled, gradient_of
 from odecal._jax.keys import key_of, streams
 from odecal._model.model import Model
-from odecal._progress import Progress
 from odecal._run.provenance import environment_attrs, solve_attrs, system_attrs
 from odecal.adjoints import (
     AbstractAdjoint,

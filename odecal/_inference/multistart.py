@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._climb import Climb, Climber
-from odecal._curvature import Shape, measured, probed
 from odecal._errors import SamplingError, listed
+from odecal._inference.laplace import Shape, measured, probed
+from odecal._inference.optimise import Climb, Climber
 from odecal._jax.keys import Words, words_of
 from odecal._jax.programs import Compiler
 from odecal._model.flat import FlatModel, flatten

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._errors import OutputError
+from odecal._inference.progress import Progress
 from odecal._jax.keys import Words, key_of, numbered
 from odecal._jax.programs import Compiler, each, padded, shapes, spread, usable_devices
 from odecal._jax.trace import trace
-from odecal._progress import Progress
 from odecal.samplers import AbstractSampler, Draw, Kernel, Run, Start, Target
 from odecal.samplers._base import covariance_shape
 

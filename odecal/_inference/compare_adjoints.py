@@ -8,16 +8,16 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from odecal._calibrate import shipped
 from odecal._errors import SettingsError
-from odecal._gradients import Clock, Compiled, again, compiled, gradient_of, logdensity_of
+from odecal._inference.calibrate import shipped
+from odecal._inference.multistart import NUM_CANDIDATES, StartFinder
+from odecal._inference.timing import Clock, Compiled, again, compiled, gradient_of, logdensity_of
 from odecal._jax.keys import key_of, streams
 from odecal._jax.programs import Compiler
 from odecal._model.compile import as_system, compile  # noqa: A004
 from odecal._model.flat import flatten
 from odecal._model.model import Model
 from odecal._run.provenance import environment_attrs, merge, solve_attrs, system_attrs
-from odecal._start import NUM_CANDIDATES, StartFinder
 from odecal._system.solve import Solve
 from odecal.adjoints import (
     AbstractAdjoint,
@@ -37,7 +37,7 @@ from odecal.adjoints import (
 if TYPE_CHECKING:
     import xarray as xr
 
-    from odecal._progress import Progress
+    from odecal._inference.progress import Progress
     from odecal._system.system import System
 
 # The reference is solved this much tighter than the tightest tolerances compared.
@@ -146,7 +146,7 @@ def compare_adjoints(
         SettingsError: if an adjoint cannot serve the solver, or a number cannot be.
         SamplingError: if no draw from the prior can be solved.
     """
-    from odecal._progress import Progress, shown_progress
+    from odecal._inference.progress import Progress, shown_progress
 
     system = as_system(system)
     factors = _checked(tolerances, (num_draws, repeats), (num_around_mode, batch_size))

@@ -18,9 +18,9 @@ from odecal.samplers import NUTS, AbstractSampler, LowRankMetric, Run
 if TYPE_CHECKING:
     import xarray as xr
 
+    from odecal._inference.pipeline import Begun, Plan
+    from odecal._inference.progress import Progress
     from odecal._model.model import Model
-    from odecal._pipeline import Begun, Plan
-    from odecal._progress import Progress
     from odecal._run.journal import FileJournal
     from odecal._system.system import System
 
@@ -81,7 +81,7 @@ def calibrate(
         SamplingError: if no draw from the prior has a finite log density.
         OutputError: if the file or its journal cannot be written, or an unfinished run is there.
     """
-    from odecal._pipeline import Plan
+    from odecal._inference.pipeline import Plan
     from odecal._run.names import check_dims
     from odecal._run.rescue import MemoryJournal
 
@@ -206,8 +206,8 @@ def _usual_sampler(model: "Model") -> AbstractSampler:
 
 def _with_choices(model: "Model", seed: int, progress: "bool | Progress") -> "tuple[Model, str]":
     """The model with what is left to be chosen: the adjoint, and centrings."""
-    from odecal._choose import choose_adjoint
-    from odecal._informed import informed
+    from odecal._inference.choose_adjoint import choose_adjoint
+    from odecal._inference.choose_centring import informed
 
     with _shown(progress) as shown:
         choice = choose_adjoint(model, seed, shown)
@@ -217,7 +217,7 @@ def _with_choices(model: "Model", seed: int, progress: "bool | Progress") -> "tu
 
 def _shown(progress: "bool | Progress") -> "Progress":
     """What shows progress."""
-    from odecal._progress import Progress, shown_progress
+    from odecal._inference.progress import Progress, shown_progress
 
     if isinstance(progress, Progress):
         return progress
@@ -228,7 +228,7 @@ def _finish(
     plan: "Plan", journal: "Begun", began: float, progress: "bool | Progress"
 ) -> "xr.DataTree":
     """Run a plan to its end."""
-    from odecal._pipeline import execute
+    from odecal._inference.pipeline import execute
     from odecal._run.rescue import kept
 
     with kept(journal), _shown(progress) as shown:

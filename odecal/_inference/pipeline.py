@@ -8,19 +8,19 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from odecal._engine import Chains, Engine, Journal, Snapshot
-from odecal._evaluate import Evaluation, Evaluator
+from odecal._inference.engine import Chains, Engine, Journal, Snapshot
+from odecal._inference.multistart import NUM_CANDIDATES, StartFinder, WarmStart
+from odecal._inference.predictive import Evaluation, Evaluator
 from odecal._jax.keys import example_words, key_of, streams
 from odecal._jax.programs import Compiler, Program
 from odecal._model.flat import flatten
 from odecal._model.model import Model
-from odecal._start import NUM_CANDIDATES, StartFinder, WarmStart
 from odecal.samplers import AbstractSampler, Run
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from odecal._progress import Progress
+    from odecal._inference.progress import Progress
 
 _NUM_PRIOR = 1000
 # Times of the grid of one individual, and of all together.
@@ -115,7 +115,7 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
         SamplingError: if no draw from the prior has a finite log density.
         OutputError: if the result could not be saved, before anything is drawn.
     """
-    from odecal._rehearse import rehearse
+    from odecal._inference.rehearse import rehearse
 
     model, run = plan.model, plan.run
     stream = streams(plan.seed)

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._engine import Engine, Journal
+from odecal._inference.engine import Engine, Journal
+from odecal._inference.multistart import NUM_CANDIDATES, StartFinder
+from odecal._inference.progress import Progress
 from odecal._jax.keys import key_of, streams
 from odecal._jax.programs import Compiler
 from odecal._model.flat import FlatModel, flatten
 from odecal._model.model import Model
-from odecal._progress import Progress
-from odecal._start import NUM_CANDIDATES, StartFinder
 from odecal.centring import Informed, Partial
 from odecal.samplers import NUTS, LowRankMetric, Run
 
