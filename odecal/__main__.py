@@ -8,7 +8,7 @@ import sys
 if __name__ == "__main__" and not sys.flags.safe_path:
     sys.path.append(sys.path.pop(0))
 
-from odecal._stop import Stop
+from odecal._cli.signals import Stop
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # which may know ASCII alone
         sys.stdout.reconfigure(errors="backslashreplace")
     with Stop() as stop:
-        from odecal import _cli
+        from odecal._cli import app as _cli
 
         try:
             _cli.main(stop)

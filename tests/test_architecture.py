@@ -117,7 +117,7 @@ sys.path.insert(0, {str(tmp_path / "site")!r})
 import odecal
 assert odecal.__file__.startswith({str(tmp_path)!r}), odecal.__file__
 sys.argv = "odecal calibrate lotka_volterra --out lv.nc --num-warmup 50 --num-samples 20".split()
-from odecal._cli import main
+from odecal._cli.app import main
 main()
 """
     run = subprocess.run(

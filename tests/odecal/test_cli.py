@@ -322,7 +322,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("command", "message"), MISTAKES, ids=[c for c, _ in MISTAKES])
 def test_a_mistake_gives_one_message(command, message, tmp_path, monkeypatch, capsys):
     """And nothing is written. In this process, since starting one for each would take long."""
-    from odecal import _cli
+    from odecal._cli import app as _cli
 
     (tmp_path / "tank.py").write_text(SYSTEM)
     (tmp_path / "broken.py").write_text("class Tank(:\n")
@@ -366,7 +366,7 @@ def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
 
 def test_what_is_compiled_is_kept_in_the_users_cache_folder(tmp_path):
     """A folder of bounded size needs a package that JAX does not depend on."""
-    code = "from odecal._cli_settings import prepare_jax as p; p(); import jax; jax.jit(abs)(1.5)"
+    code = "from odecal._cli.settings import prepare_jax as p; p(); import jax; jax.jit(abs)(1.5)"
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

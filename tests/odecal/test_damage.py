@@ -133,7 +133,7 @@ def changed(tree, chance):
 
 
 def check_changed_files(saved, folder, monkeypatch, count, commands, seed):
-    from odecal import _cli
+    from odecal._cli import app as _cli
 
     chance = random.Random(seed)
     monkeypatch.chdir(folder)

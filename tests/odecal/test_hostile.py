@@ -362,7 +362,7 @@ COMMANDS = "\x1b[2J\r\x07"
 
 
 def test_a_terminal_is_not_commanded_by_a_file(saved, tmp_path, monkeypatch, capsys):
-    from odecal import _cli
+    from odecal._cli import app as _cli
 
     tree = odecal.load(saved)
     posterior = tree["posterior"].to_dataset()

@@ -13,7 +13,7 @@ from odecal import systems
 # ArviZ puts an unloaded `jax` among the modules; `jaxlib` is there only once JAX is loaded.
 JAX = {"jaxlib", "equinox", "diffrax", "optimistix", "numpyro.distributions", "blackjax"}
 TABLES = {"xarray", "pandas", "matplotlib", "arviz", "arviz_stats"}
-COMMAND = "from odecal._cli import main; main()"
+COMMAND = "from odecal._cli.app import main; main()"
 
 
 def modules(code, *arguments, cwd=None):

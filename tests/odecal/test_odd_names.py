@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import odecal
-from odecal._cli_show import say, show_summary
+from odecal._cli.show import say, show_summary
 from odecal._results.plot_text import clock_of, literal
 from odecal._run.names import printable
 

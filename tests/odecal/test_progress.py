@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from odecal._cli_progress import StoppableProgress
+from odecal._cli.progress import StoppableProgress
 from odecal._inference.progress import PlainProgress, Progress, RichProgress, shown_progress
 from odecal.samplers import Run, TemperedSMC
 

@@ -108,7 +108,7 @@ def test_a_command_is_stopped_while_it_loads(folder):
     lines, sent = [], False
     for line in process.stderr:
         lines.append(line)
-        if not sent and line.endswith(" odecal._cli\n"):
+        if not sent and line.endswith(" odecal._cli.app\n"):
             process.send_signal(signal.SIGINT)
             sent = True
     assert process.wait() == 130
@@ -119,7 +119,7 @@ def test_a_command_is_stopped_while_it_loads(folder):
 def test_a_signal_that_is_ignored_stays_so(folder):
     code = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "from odecal._stop import Stop\n"
+        "from odecal._cli.signals import Stop\n"
         "with Stop(): os.kill(os.getpid(), signal.SIGINT); print('going on')"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -127,7 +127,7 @@ def test_a_signal_that_is_ignored_stays_so(folder):
 
 
 def test_handlers_are_put_back():
-    from odecal._stop import Stop
+    from odecal._cli.signals import Stop
 
     before = signal.getsignal(signal.SIGTERM)
     with Stop():

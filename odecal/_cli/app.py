@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from odecal._cli_show import say, show_comparison, show_summary, show_systems
-from odecal._stop import Stop
+from odecal._cli.show import say, show_comparison, show_summary, show_systems
+from odecal._cli.signals import Stop
 from odecal._system.find import find_system, shipped_systems
 
 app = typer.Typer(
@@ -115,7 +115,7 @@ def calibrate(
 
     A run that is killed goes on with odecal resume.
     """
-    from odecal._cli_settings import change_solve, make_sampler
+    from odecal._cli.settings import change_solve, make_sampler
     from odecal._run.output import check_output
 
     check_output(out)
@@ -235,7 +235,7 @@ def compare_adjoints(
     """Compare gradient strategies on a system: time, memory, error."""
     context.obj.does("comparing adjoints")
     import odecal
-    from odecal._cli_settings import make_adjoint
+    from odecal._cli.settings import make_adjoint
     from odecal._results.plot_fit import plot_comparison
     from odecal._run.output import check_output
 
@@ -269,11 +269,11 @@ def _prepare(stop: Stop, out: Path) -> Any:
     """Set JAX and the messages up; the progress of a run to a file, which a signal may end."""
     stop.does("loading JAX")
     stop.writes(out, out.with_name(out.name + ".partial"))
-    from odecal._cli_settings import prepare_jax
+    from odecal._cli.settings import prepare_jax
 
     prepare_jax()
     stop.does("reading the system and its data")
-    from odecal._cli_progress import StoppableProgress
+    from odecal._cli.progress import StoppableProgress
 
     return StoppableProgress(stop)
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from odecal._cli.signals import Stop
 from odecal._inference.progress import Progress, shown_progress
-from odecal._stop import Stop
 
 
 class StoppableProgress(Progress):
