@@ -20,7 +20,6 @@ from odecal.adjoints._interpolating import Interpolating as Interpolating
 from odecal.adjoints._jumps import Crossing as Crossing
 from odecal.adjoints._jumps import Jumps as Jumps
 from odecal.adjoints._jumps import Schedule as Schedule
-from odecal.adjoints._limits import limited as limited
 from odecal.adjoints._problem import Problem as Problem
 from odecal.adjoints._properties import Mode as Mode
 from odecal.adjoints._properties import Monomial as Monomial
@@ -31,6 +30,7 @@ from odecal.adjoints._quadrature import Quadrature as Quadrature
 from odecal.adjoints._recursive_checkpoint import RecursiveCheckpoint as RecursiveCheckpoint
 from odecal.adjoints._sensitivities import AbstractSensitivities as AbstractSensitivities
 from odecal.adjoints._steady_state import SteadyState as SteadyState
+from odecal.adjoints._step_limits import limited as limited
 
 __all__ = [
     "AbstractAdjoint",

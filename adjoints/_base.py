@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
-from odecal.adjoints._limits import uniform
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._properties import Properties
-from odecal.adjoints._stretches import by_stretches
+from odecal.adjoints._segments import by_stretches
+from odecal.adjoints._step_limits import uniform
 
 
 class AbstractAdjoint(eqx.Module):

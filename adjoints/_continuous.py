@@ -9,11 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._limits import backwards, inner, uniform
-from odecal.adjoints._march import Arrive, Road, Visit, march
+from odecal.adjoints._integrate import Arrive, Road, Visit, march
 from odecal.adjoints._problem import Problem, solve
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._reverse import AbstractReverse, Flow
+from odecal.adjoints._step_limits import backwards, inner, uniform
 
 # The way back may take this many times the steps of the way there: every saved state is a jump,
 # after which a stiff system passes through its fast transients again.

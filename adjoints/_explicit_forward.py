@@ -7,22 +7,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._course import Move
-from odecal.adjoints._explicit_loop import Lanes
-from odecal.adjoints._explicit_solve import (
+from odecal.adjoints._erk.loop import Lanes
+from odecal.adjoints._erk.primal_and_tangents import AbstractLanes, Field
+from odecal.adjoints._erk.solve import (
     as_solution,
     check_solver,
     serves,
     solve_alone,
     solve_together,
 )
+from odecal.adjoints._jump_maps import Move
 from odecal.adjoints._jumps import Schedule, rows_at
-from odecal.adjoints._lanes import AbstractLanes, Field
+from odecal.adjoints._powers import with_limits
 from odecal.adjoints._problem import Problem, require_times_alone
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
-from odecal.adjoints._steep import with_limits
-from odecal.adjoints._tangents import sizes_of, with_tangents
+from odecal.adjoints._tangent_control import sizes_of, with_tangents
 
 
 class ExplicitForward(AbstractSensitivities):

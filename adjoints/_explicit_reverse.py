@@ -5,18 +5,18 @@ from typing import Any, ClassVar, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._explicit_solve import (
+from odecal.adjoints._erk.solve import (
     as_solution,
     check_solver,
     serves,
     solve_alone,
     solve_taped,
 )
+from odecal.adjoints._erk.tableau import row, stages, transposed_stages
+from odecal.adjoints._erk.tape import Tape
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._reverse import AbstractReverse, Flow
-from odecal.adjoints._runge_kutta import row, stages, transposed_stages
-from odecal.adjoints._tape import Tape
 
 
 class ExplicitReverse(AbstractReverse):

@@ -7,12 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from odecal.adjoints._erk.solve import serves
 from odecal.adjoints._explicit_forward import ExplicitForward
-from odecal.adjoints._explicit_solve import serves
 from odecal.adjoints._problem import Problem, keeps_times_alone, solve, without_states
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._segments import by_stretches
 from odecal.adjoints._sensitivities import AbstractSensitivities
-from odecal.adjoints._stretches import by_stretches
 
 
 class Forward(AbstractSensitivities):

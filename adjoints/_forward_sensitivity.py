@@ -7,8 +7,8 @@ import equinox as eqx
 import jax
 from jax.flatten_util import ravel_pytree
 from odecal.adjoints._base import AbstractAdjoint
+from odecal.adjoints._erk.solve import serves
 from odecal.adjoints._explicit_forward import ExplicitForward
-from odecal.adjoints._explicit_solve import serves
 from odecal.adjoints._problem import Problem, require_times_alone, solve
 from odecal.adjoints._properties import Mode, Monomial, Properties, order
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds

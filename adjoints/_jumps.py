@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._runge_kutta import row
+from odecal.adjoints._erk.tableau import row
 
 
 class Schedule(NamedTuple):

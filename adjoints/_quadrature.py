@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from odecal.adjoints._continuous import AbstractContinuous, pull, unit
-from odecal.adjoints._march import Road, dense_shape, march
+from odecal.adjoints._erk.tableau import row
+from odecal.adjoints._erk.tape import written
+from odecal.adjoints._integrate import Road, dense_shape, march
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._reverse import Flow
-from odecal.adjoints._runge_kutta import row
-from odecal.adjoints._tape import written
 
 # The pair of seven Gauss and fifteen Kronrod points on [-1, 1]: Piessens et al. (1983), QUADPACK,
 # https://doi.org/10.1007/978-3-642-61786-7, routine QK15. Half of each, from the end inwards.

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from odecal.adjoints import Crossing, Jumps, Problem, Schedule
-from odecal.adjoints._batches import as_one_batch, in_pieces
-from odecal.adjoints._interpolant import Interpolant
-from odecal.adjoints._rows import at_rows, rows_written
+from odecal.adjoints._erk.batches import as_one_batch, in_pieces
+from odecal.adjoints._erk.interpolant import Interpolant
+from odecal.adjoints._erk.rows import at_rows, rows_written
 
 from odecal import adjoints
 

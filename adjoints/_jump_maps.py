@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
+from odecal.adjoints._erk.tableau import row
 from odecal.adjoints._jumps import Jumps, Schedule, changed_on_time, rows_at
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._runge_kutta import row
 
 # The state after a change, of the state before, the schedule and the parameters: all that it may
 # be differentiated by.

@@ -9,13 +9,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._batches import as_one_batch, in_pieces
-from odecal.adjoints._explicit_loop import Carry, Control, Lanes, Stops, Way, integrate
+from odecal.adjoints._erk.batches import as_one_batch, in_pieces
+from odecal.adjoints._erk.loop import Carry, Control, Lanes, Stops, Way, integrate
+from odecal.adjoints._erk.primal_and_tangents import AbstractLanes, StateAlone, WithWitness
+from odecal.adjoints._erk.tape import Tape
 from odecal.adjoints._jumps import rows_at
-from odecal.adjoints._lanes import AbstractLanes, StateAlone, WithWitness
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._tangents import part_in_witness
-from odecal.adjoints._tape import Tape
+from odecal.adjoints._tangent_control import part_in_witness
 
 # How many numbers, of all lanes of all members, a CPU steps at once: as measured, the fastest.
 _AT_ONCE = 192

@@ -8,8 +8,8 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._batches import any_of_batch
-from odecal.adjoints._limits import ahead
+from odecal.adjoints._erk.batches import any_of_batch
+from odecal.adjoints._step_limits import ahead
 
 # What is made of an accepted step: from what has been seen, whether the step counts, the times of
 # its start and end, and the solver's dense information, to what has been seen.

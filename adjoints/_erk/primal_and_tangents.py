@@ -9,11 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._course import Course, Move
-from odecal.adjoints._explicit_loop import Lanes
+from odecal.adjoints._erk.loop import Lanes
+from odecal.adjoints._jump_maps import Course, Move
 from odecal.adjoints._jumps import Schedule
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._tangents import part_in_witness, with_tangents
+from odecal.adjoints._tangent_control import part_in_witness, with_tangents
 
 # The derivative of all lanes: of times of shape (member,), the lanes, and what holds between
 # changes.

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
-from odecal.adjoints._course import Course
+from odecal.adjoints._jump_maps import Course
 from odecal.adjoints._jumps import Jumps, Schedule, rows_at
-from odecal.adjoints._limits import in_unit_time
 from odecal.adjoints._problem import Problem
+from odecal.adjoints._step_limits import in_unit_time
 
 
 def by_stretches(

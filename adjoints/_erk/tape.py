@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._runge_kutta import with_row
+from odecal.adjoints._erk.tableau import with_row
 
 
 class Tape(NamedTuple):

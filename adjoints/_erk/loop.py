@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._batches import any_of_batch
-from odecal.adjoints._crossings import first_crossing
-from odecal.adjoints._interpolant import Interpolant
-from odecal.adjoints._rows import any_member, at_rows, rows_written
-from odecal.adjoints._runge_kutta import stages
-from odecal.adjoints._tape import Tape, blank_tape, written
+from odecal.adjoints._erk.batches import any_of_batch
+from odecal.adjoints._erk.events import first_crossing
+from odecal.adjoints._erk.interpolant import Interpolant
+from odecal.adjoints._erk.rows import any_member, at_rows, rows_written
+from odecal.adjoints._erk.tableau import stages
+from odecal.adjoints._erk.tape import Tape, blank_tape, written
 
 # The states and their sensitivities, of shape (element, lane, member): the first lane is the state.
 # Members come last, so that what is done to all of them alike runs through memory in order.
