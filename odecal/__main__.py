@@ -16,10 +16,10 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # which may know ASCII alone
         sys.stdout.reconfigure(errors="backslashreplace")
     with Stop() as stop:
-        from odecal._cli import app as _cli
+        from odecal._cli import app
 
         try:
-            _cli.main(stop)
+            app.main(stop)
         except SystemExit as end:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -91,7 +91,7 @@ def test_summary_and_plot_do_not_load_jax(folder):
 
 def test_a_calibration_needs_arviz_only_for_its_summary():
     loaded = modules(
-        "import odecal._inference.engine, odecal._inference.predictive, odecal._results.tree, odecal._inference.multistart"
+        "import odecal._inference.engine, odecal._inference.predictive, odecal._results.tree"
     )
     assert "xarray" in loaded
     assert not loaded & {"arviz", "arviz_stats", "matplotlib", "blackjax"}

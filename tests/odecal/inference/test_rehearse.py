@@ -116,9 +116,9 @@ def test_labels_that_cannot_be_saved_are_refused(labels):
 
 def test_what_nobody_has_thought_of_is_named(monkeypatch):
     """Writing is tried; of what fails the variable is named."""
-    from odecal._run import names as _names
+    from odecal._run import names
 
-    monkeypatch.setattr(_names, "_fault_of_name", lambda name: "")
+    monkeypatch.setattr(names, "_fault_of_name", lambda name: "")
     with pytest.raises(odecal.OutputError, match=r"group \w+ of the result.*`rate`"):
         rehearsed(tank("%x"), table("%x"), NUTS())
 

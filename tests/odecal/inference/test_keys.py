@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 import odecal
-from odecal import Observable, Parameter, State, System, _evaluate, _pipeline, samplers
+from odecal import Observable, Parameter, State, System, samplers
+from odecal._inference import pipeline, predictive
 from odecal._inference.engine import Engine, Journal
 from odecal._inference.predictive import Evaluator
 from odecal._inference.progress import Progress
@@ -109,7 +110,7 @@ DESIGN = pd.DataFrame(
 
 def test_no_two_parts_of_a_prediction_share_a_random_number(uses, monkeypatch):
     """Neither two observables, nor the data and those of other subjects, nor two draws."""
-    monkeypatch.setattr(_evaluate, "_CHUNK", 8)
+    monkeypatch.setattr(predictive, "_CHUNK", 8)
     model = odecal.compile(Pair(), DESIGN)
     with model.precision(), Compiler() as compiler:
         flat = flatten(model)
@@ -126,8 +127,8 @@ def test_no_two_values_of_a_simulation_share_a_random_number(uses):
 
 @pytest.mark.slow
 def test_no_two_parts_of_a_calibration_share_a_random_number(uses, monkeypatch):
-    monkeypatch.setattr(_evaluate, "_CHUNK", 8)
-    monkeypatch.setattr(_pipeline, "_NUM_PRIOR", 64)
+    monkeypatch.setattr(predictive, "_CHUNK", 8)
+    monkeypatch.setattr(pipeline, "_NUM_PRIOR", 64)
     tree = odecal.calibrate(Pair(), DESIGN, num_chains=2, num_warmup=12, num_samples=8, seed=1)
     assert {"posterior_predictive", "population_predictive"} <= set(tree.children)
     uses.check()

@@ -29,16 +29,16 @@ jax.config.update("jax_num_cpu_devices", 2)
 import odecal
 from odecal._inference.engine import Engine
 from odecal.systems import ExponentialDecay
-from odecal._run import journal as _journal
+from odecal._run import journal
 how, path, delay, after_first = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4] == "1"
 start = lambda: threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
-record = _journal.FileJournal.record
+record = journal.FileJournal.record
 begun = []
 def recorded(self, snapshot):
     record(self, snapshot)
     if after_first and not begun:
         begun.append(start())
-_journal.FileJournal.record = recorded
+journal.FileJournal.record = recorded
 if not after_first:
     start()
 if how == "calibrate":

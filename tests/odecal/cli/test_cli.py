@@ -322,7 +322,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("command", "message"), MISTAKES, ids=[c for c, _ in MISTAKES])
 def test_a_mistake_gives_one_message(command, message, tmp_path, monkeypatch, capsys):
     """And nothing is written. In this process, since starting one for each would take long."""
-    from odecal._cli import app as _cli
+    from odecal._cli import app
 
     (tmp_path / "tank.py").write_text(SYSTEM)
     (tmp_path / "broken.py").write_text("class Tank(:\n")
@@ -332,9 +332,9 @@ def test_a_mistake_gives_one_message(command, message, tmp_path, monkeypatch, ca
     before = set(tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["odecal", *command.split()])
-    monkeypatch.setattr(_cli, "_prepare", lambda *_: False)
+    monkeypatch.setattr(app, "_prepare", lambda *_: False)
     with pytest.raises(SystemExit) as stop:
-        _cli.main()
+        app.main()
     text = capsys.readouterr().err
     assert stop.value.code == 1
     assert re.search(message, text), text

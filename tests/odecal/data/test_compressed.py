@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import odecal
-from odecal._data import compressed as _compressed
+from odecal._data import compressed
 from odecal._data.sheet import read_sheet
 
 CSV = b"time,gauge\n1,0.62\n2,0.35\n"
@@ -76,7 +76,7 @@ def test_what_is_broken_is_told_once(tmp_path, name, content, message):
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(_compressed, "_MOST_BYTES", 2**20)
+    monkeypatch.setattr(compressed, "_MOST_BYTES", 2**20)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"time\n" + b"0" * 2**22, mtime=0))
     with pytest.raises(odecal.ObservationError, match="unpacks to more than"):
         read_sheet(tmp_path / "t.csv.gz")

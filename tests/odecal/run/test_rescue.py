@@ -10,7 +10,7 @@ import xarray as xr
 from odecal.systems import ExponentialDecay
 
 import odecal
-from odecal._results import tree as _posterior
+from odecal._results import tree
 from odecal._run.journal import FileJournal, journal_path
 
 SIZE = {"num_warmup": 20, "num_samples": 30, "num_chains": 2, "seed": 4, "progress": False}
@@ -28,14 +28,14 @@ def here(tmp_path, monkeypatch):
 
 
 def failing(monkeypatch):
-    build_tree = _posterior.build_tree
+    build_tree = tree.build_tree
 
     def build(result):
         if not result.compile_seconds:  # the rehearsal
             return build_tree(result)
         raise RuntimeError("something\nthat nobody has thought of")
 
-    monkeypatch.setattr(_posterior, "build_tree", build)
+    monkeypatch.setattr(tree, "build_tree", build)
 
 
 def gone_on_with(message, whole):

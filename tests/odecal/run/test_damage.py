@@ -133,7 +133,7 @@ def changed(tree, chance):
 
 
 def check_changed_files(saved, folder, monkeypatch, count, commands, seed):
-    from odecal._cli import app as _cli
+    from odecal._cli import app
 
     chance = random.Random(seed)
     monkeypatch.chdir(folder)
@@ -142,7 +142,7 @@ def check_changed_files(saved, folder, monkeypatch, count, commands, seed):
         for command in commands:
             monkeypatch.setattr(sys, "argv", ["odecal", *command.split()])
             with pytest.warns() as told, pytest.raises(SystemExit):
-                _cli.main()  # no other exception
+                app.main()  # no other exception
             assert any("changed since odecal wrote it" in str(x.message) for x in told)
 
 

@@ -11,7 +11,8 @@ import pytest
 from odecal.systems import LotkaVolterra, Robertson
 
 import odecal
-from odecal import Observable, Parameter, State, System, _choose, adjoints
+from odecal import Observable, Parameter, State, System, adjoints
+from odecal._inference import choose_adjoint as choosing
 from odecal._inference.choose_adjoint import choose_adjoint
 from odecal._inference.progress import Progress
 
@@ -63,7 +64,7 @@ def test_what_is_asked_for_is_taken():
 def test_only_what_is_differentiated_counts():
     """Two states; four rates and two initial values, but neither of the scales of noise."""
     model = odecal.compile(LotkaVolterra(), LotkaVolterra.data)
-    assert _choose._size(model) == (2, 6)
+    assert choosing._size(model) == (2, 6)
 
 
 def test_a_middling_problem_takes_reverse_mode_unmeasured():
@@ -86,7 +87,7 @@ def test_a_large_problem_is_measured_once(cache, monkeypatch):
         raise AssertionError("measured again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(_choose, "_measured", refuse)
+        patched.setattr(choosing, "_measured", refuse)
         assert choice(ring(40)).trials == found.trials
         with pytest.raises(AssertionError, match="measured again"):
             choice(ring(41))
@@ -100,7 +101,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(cache):
 
 
 def trials(**seconds):
-    return {name: _choose.Trial(s, error, 1.0) for name, (s, error) in seconds.items()}
+    return {name: choosing.Trial(s, error, 1.0) for name, (s, error) in seconds.items()}
 
 
 @pytest.mark.parametrize(
@@ -117,13 +118,13 @@ def trials(**seconds):
     ],
 )
 def test_the_fastest_sound_one_is_taken(measured, expected, monkeypatch):
-    monkeypatch.setattr(_choose, "_measured", lambda *_: measured)
+    monkeypatch.setattr(choosing, "_measured", lambda *_: measured)
     assert type(choice(ring(40)).adjoint).__name__ == expected
 
 
 def test_measuring_ends_where_it_cannot_pay():
     quick, slow = odecal._inference.timing.Clock(1.0), odecal._inference.timing.Clock(1.0)
     quick.ticks, slow.ticks = {0: [1e-5]}, {0: [1e-2]}
-    assert not _choose._idle({}, {})
-    assert _choose._idle({"a": quick}, {"a": 1.0})
-    assert not _choose._idle({"a": slow}, {"a": 1.0})
+    assert not choosing._idle({}, {})
+    assert choosing._idle({"a": quick}, {"a": 1.0})
+    assert not choosing._idle({"a": slow}, {"a": 1.0})

@@ -362,7 +362,7 @@ COMMANDS = "\x1b[2J\r\x07"
 
 
 def test_a_terminal_is_not_commanded_by_a_file(saved, tmp_path, monkeypatch, capsys):
-    from odecal._cli import app as _cli
+    from odecal._cli import app
 
     tree = odecal.load(saved)
     posterior = tree["posterior"].to_dataset()
@@ -376,7 +376,7 @@ def test_a_terminal_is_not_commanded_by_a_file(saved, tmp_path, monkeypatch, cap
     for file in ("x.nc", "y.nc", "no\x1b[2J.nc"):
         monkeypatch.setattr(sys, "argv", ["odecal", "summary", file])
         with pytest.raises(SystemExit):
-            _cli.main()
+            app.main()
         out, err = capsys.readouterr()
         for command in "\x1b\x07\r\u202e":
             assert command not in out + err
