@@ -22,12 +22,12 @@ class AbstractAdjoint(eqx.Module):
         properties: what the strategy is and what it serves; None where that is not known.
         together: whether many solves that are mapped go faster than one after another also on a
             CPU. Where they do not, a mapped loop waits for its slowest member, and copies much.
-        usual_max_steps: the largest number of steps where none is asked for.
+        default_max_steps: the largest number of steps where none is asked for.
     """
 
     properties: ClassVar[Properties | None] = None
     together: ClassVar[bool] = False
-    usual_max_steps: ClassVar[int] = 4096
+    default_max_steps: ClassVar[int] = 4096
 
     @abc.abstractmethod
     def diffeqsolve(

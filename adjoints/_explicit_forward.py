@@ -59,7 +59,7 @@ class ExplicitForward(AbstractSensitivities):
     )
     together: ClassVar[bool] = True
     # No memory is spent on steps, and a system may be stiff in a tail of the posterior.
-    usual_max_steps: ClassVar[int] = 2**16
+    default_max_steps: ClassVar[int] = 2**16
 
     @staticmethod
     def serves(solver: diffrax.AbstractSolver) -> bool:

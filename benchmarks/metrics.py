@@ -21,7 +21,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 from odecal import samplers  # noqa: E402
 from odecal._inference.engine import Engine, Journal  # noqa: E402
 from odecal._inference.progress import Progress  # noqa: E402
-from odecal._jax.keys import streams  # noqa: E402
+from odecal._jax.keys import run_keys  # noqa: E402
 from odecal._jax.programs import Compiler  # noqa: E402
 from odecal._jax.trace import trace_scalar  # noqa: E402
 
@@ -75,7 +75,7 @@ def measure(dim: int, metric: samplers.AbstractMetric) -> dict:
         guess = np.broadcast_to(np.eye(dim), (SIZE.num_chains, dim, dim))
         start = samplers.Start(*map(np.asarray, (starts, values, gradients, guess)))
         sampler = samplers.NUTS(metric=metric)
-        engine = Engine(target, sampler, SIZE, streams(0).chains, compiler)
+        engine = Engine(target, sampler, SIZE, run_keys(0).chains, compiler)
         chains, _ = engine.go_on(engine.begin(start), Progress(), Journal())
     draws = xr.Dataset({"x": (("chain", "draw", "i"), chains.positions)})
     gradients = chains.stats["n_steps"].sum() + chains.warmup_stats["n_steps"].sum()

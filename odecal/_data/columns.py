@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class ColumnRoles:
     """What the columns of a table are to a system.
 
     Args:
@@ -105,9 +105,9 @@ def ignored_columns(system: "System") -> tuple[str, ...]:
     return as_columns(system.ignored_columns, f"ignored_columns of {system.declaration.name}")
 
 
-def layout_of(
+def column_roles(
     system: "System", time: str | None, ignore: Sequence[str], asked: Sequence[str]
-) -> Layout:
+) -> ColumnRoles:
     """What a system reads from its tables.
 
     Args:
@@ -119,7 +119,7 @@ def layout_of(
     declaration = system.declaration
     groups = _groups(declaration)
     declared = None if system.individual is None else as_group(system.individual)
-    return Layout(
+    return ColumnRoles(
         declaration,
         tuple(dict.fromkeys(itertools.chain(*groups))) if declared is None else declared,
         declared is not None,
@@ -152,44 +152,44 @@ def elements(declaration: Declaration, name: str) -> list[str]:
     return [f"{name}[{','.join(str(x) for x in label)}]" for label in labels]
 
 
-def time_column(layout: Layout, names: Sequence[str]) -> str:
+def time_column(roles: ColumnRoles, names: Sequence[str]) -> str:
     """The time column of a tidy table, whose other columns must all be known.
 
     Args:
-        layout: what the system reads.
+        roles: what the system reads.
         names: of the columns of the table.
 
     Raises:
         ObservationError: if it cannot be told, or a column is missing or unknown.
     """
-    time = layout.time
-    check_ignored(names, layout)
-    spare = [name for name in names if name not in layout.claimed and name not in layout.ignore]
-    missing = [name for name in layout.claimed if name not in names]
+    time = roles.time
+    check_ignored(names, roles)
+    spare = [name for name in names if name not in roles.claimed and name not in roles.ignore]
+    missing = [name for name in roles.claimed if name not in names]
     if time is not None and time not in names:
         raise ObservationError(
             f"The table has no time column `{time}`. Expected one of this name. Got the columns: "
             f"{listed(names)}." + suggestion(time, spare) + " Correct the name."
         )
     if time is None:
-        usual = [name for name in (layout.usual_time, "time", "t") if name in spare]
+        usual = [name for name in (roles.usual_time, "time", "t") if name in spare]
         if usual:
             time = usual[0]
         elif len(spare) == 1 and not missing and not is_unnamed(spare[0]):
             time = spare[0]
     unknown = [name for name in spare if name != time]
-    check_columns(layout, names, unknown)
+    check_columns(roles, names, unknown)
     if time is None:
         raise ObservationError(
             "The time column cannot be told. Expected one column beside "
-            f"{listed(layout.claimed)}. Got {listed(spare)}. Name it `time`, or say which it is: "
+            f"{listed(roles.claimed)}. Got {listed(spare)}. Name it `time`, or say which it is: "
             "time_column in the class, or Observations(..., time=...)."
         )
     if unknown:
         raise ObservationError(
-            f"The column `{unknown[0]}` is no {layout.kinds} of {layout.declaration.name}. "
-            f"Expected the time column `{time}` and: {listed(layout.claimed)}."
-            + suggestion(unknown[0], layout.claimed)
+            f"The column `{unknown[0]}` is no {roles.kinds} of {roles.declaration.name}. "
+            f"Expected the time column `{time}` and: {listed(roles.claimed)}."
+            + suggestion(unknown[0], roles.claimed)
             + " Rename or drop it, or leave it out by ignored_columns in the class, or "
             "Observations(..., ignore=...)."
         )
@@ -197,17 +197,17 @@ def time_column(layout: Layout, names: Sequence[str]) -> str:
 
 
 def check_columns(
-    layout: Layout, names: Iterable[str], unknown: Sequence[str], *, observables: bool = True
+    roles: ColumnRoles, names: Iterable[str], unknown: Sequence[str], *, observables: bool = True
 ) -> None:
     """Refuse a table that lacks a column.
 
     Args:
-        layout: what the system reads.
+        roles: what the system reads.
         names: of the columns of the table.
         unknown: those of them that nothing claims, one of which may be a slip of the pen.
         observables: whether those have columns of their own.
     """
-    system, names = layout.declaration.name, list(names)
+    system, names = roles.declaration.name, list(names)
 
     def check(columns: Iterable[str], what: str, advice: str) -> None:
         for column in columns:
@@ -220,22 +220,22 @@ def check_columns(
                 )
 
     check(
-        layout.individual,
+        roles.individual,
         f"to tell the individuals of {system} apart",
         "set `individual` of the class to one of these"
-        if layout.nested
+        if roles.nested
         else "let parameters vary over one of these",
     )
-    for name, columns in layout.observables.items() if observables else ():
+    for name, columns in roles.observables.items() if observables else ():
         check(
             columns,
             f"for the observable `{name}` of {system}",
             f"leave the observable out with {system}({name}=None)",
         )
-    for group in layout.groups:
+    for group in roles.groups:
         what = f"for the group {_quoted(group)} that a parameter of {system} varies over"
         check(group, what, "let the parameter vary over another group")
-    for kind, parts in (("Covariate", layout.covariates), ("Input", layout.inputs)):
+    for kind, parts in (("Covariate", roles.covariates), ("Input", roles.inputs)):
         for name, column in parts.items():
             what = f"for the {kind.lower()} `{name}` of {system}"
             check([column], what, f'declare where it is: {name} = {kind}("<its column>")')
@@ -245,19 +245,19 @@ def _quoted(group: Columns) -> str:
     return f'"{group[0]}"' if len(group) == 1 else f"({', '.join(f'"{c}"' for c in group)})"
 
 
-def check_ignored(names: Iterable[str], layout: Layout) -> None:
+def check_ignored(names: Iterable[str], roles: ColumnRoles) -> None:
     """Refuse to leave out what is not there, or what the system reads: it is a slip of the pen."""
     names = list(names)
-    absent = [name for name in layout.asked if name not in names]
+    absent = [name for name in roles.asked if name not in names]
     if absent:
         raise ObservationError(
             f"ignore names `{absent[0]}`, which the table does not have. Expected some of its "
             f"columns. Got these: {listed(names)}." + suggestion(absent[0], names) + " Correct it."
         )
-    needed = [name for name in layout.asked if name in layout.claimed and name in names]
+    needed = [name for name in roles.asked if name in roles.claimed and name in names]
     if needed:
         raise ObservationError(
-            f"ignore names `{needed[0]}`, which {layout.declaration.name} reads as {layout.kinds}. "
+            f"ignore names `{needed[0]}`, which {roles.declaration.name} reads as {roles.kinds}. "
             "Expected columns that it does not read. To do without it, leave the part out, such as "
-            f"{layout.declaration.name}({needed[0]}=None), or drop the column."
+            f"{roles.declaration.name}({needed[0]}=None), or drop the column."
         )

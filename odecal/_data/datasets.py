@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.columns import Layout, check_columns, check_ignored
+from odecal._data.columns import ColumnRoles, check_columns, check_ignored
 from odecal._data.sheet import loose_numbers
 from odecal._errors import ObservationError, listed, suggestion
 
@@ -21,13 +21,13 @@ def is_dataset(data: Any) -> bool:
     return isinstance(data, (xr.Dataset, xr.DataArray))
 
 
-def table_of(data: Any, layout: Layout) -> "tuple[pd.DataFrame, str]":
+def table_of(data: Any, roles: ColumnRoles) -> "tuple[pd.DataFrame, str]":
     """A dataset as a tidy table, and the name of its time column.
 
     Args:
         data: with a variable an observable, over time and perhaps individuals and replicates;
             individuals and time may also be coordinates along another dimension.
-        layout: what the system reads.
+        roles: what the system reads.
 
     Raises:
         ObservationError: if it does not fit the system.
@@ -37,32 +37,32 @@ def table_of(data: Any, layout: Layout) -> "tuple[pd.DataFrame, str]":
 
     if isinstance(data, xr.DataArray):
         data = data.to_dataset(name=data.name or "value")
-    _check_variables(data, layout)
-    data = data.drop_vars([name for name in layout.ignore if name in data.variables])
+    _check_variables(data, roles)
+    data = data.drop_vars([name for name in roles.ignore if name in data.variables])
     _check_decoded(data)
     levels = [dim for dim in data.dims if isinstance(data.indexes.get(dim), pd.MultiIndex)]
     data = data.reset_index(levels)
-    observed = data[list(layout.observables)]
-    time = _time(observed, layout)
-    along = _row_dims(observed, layout, time)
-    others = [*layout.inputs.values(), *layout.covariates.values(), *layout.labels]
+    observed = data[list(roles.observables)]
+    time = _time(observed, roles)
+    along = _row_dims(observed, roles, time)
+    others = [*roles.inputs.values(), *roles.covariates.values(), *roles.labels]
     parts: dict[str, Any] = {}
-    for name in layout.observables:
-        parts |= _columns(data[name], layout, name, along)
+    for name in roles.observables:
+        parts |= _columns(data[name], roles, name, along)
     coords = {name: data[name] for name in (time, *others) if name in data.coords}
     parts |= {name: _spread(data[name], name, along) for name in others if name in data.data_vars}
     flat = xr.Dataset(parts).assign_coords(coords)
     order = [dim for dim in (*along, "replicate") if dim in flat.dims]
     table = flat.to_dataframe(dim_order=order).reset_index()
     table = table[list(dict.fromkeys([*coords, *parts]))]
-    return (_with_values(table, layout) if layout.individual else table), time
+    return (_with_values(table, roles) if roles.individual else table), time
 
 
-def _check_variables(data: "xr.Dataset", layout: Layout) -> None:
+def _check_variables(data: "xr.Dataset", roles: ColumnRoles) -> None:
     """Refuse a dataset that lacks a variable or has one too many."""
-    system = layout.declaration.name
+    system = roles.declaration.name
     names = [str(name) for name in data.data_vars]
-    missing = [name for name in layout.observables if name not in names]
+    missing = [name for name in roles.observables if name not in names]
     if missing:
         raise ObservationError(
             f"The dataset has no variable `{missing[0]}` for the observable of {system}. "
@@ -70,14 +70,14 @@ def _check_variables(data: "xr.Dataset", layout: Layout) -> None:
             f" the observable out with {system}({missing[0]}=None)."
         )
     everything = [*names, *(str(name) for name in data.coords)]
-    check_ignored(everything, layout)
-    others = [*layout.inputs.values(), *layout.covariates.values(), *layout.labels]
-    known = [*layout.observables, *others]
-    unknown = [name for name in names if name not in known and name not in layout.ignore]
-    check_columns(layout, everything, unknown, observables=False)
+    check_ignored(everything, roles)
+    others = [*roles.inputs.values(), *roles.covariates.values(), *roles.labels]
+    known = [*roles.observables, *others]
+    unknown = [name for name in names if name not in known and name not in roles.ignore]
+    check_columns(roles, everything, unknown, observables=False)
     if unknown:
         raise ObservationError(
-            f"The variable `{unknown[0]}` is no {layout.kinds} of {system}. Expected: "
+            f"The variable `{unknown[0]}` is no {roles.kinds} of {system}. Expected: "
             f"{listed(dict.fromkeys(known))}."
             + suggestion(unknown[0], known)
             + " Drop it with dataset.drop_vars(...)."
@@ -100,15 +100,13 @@ def _check_decoded(data: "xr.Dataset") -> None:
             )
 
 
-def _time(data: "xr.Dataset", layout: Layout) -> str:
+def _time(data: "xr.Dataset", roles: ColumnRoles) -> str:
     """The dimension of time, or the coordinate of it along a dimension of rows."""
-    known = {dim for name in layout.observables for dim in layout.declaration.components[name].dims}
-    spare = [str(d) for d in data.dims if d not in {*known, "replicate", *_places(data, layout)}]
-    coords = (
-        [str(name) for name in data.coords if data[name].ndim == 1] if layout.individual else []
-    )
-    usual = [n for n in (layout.usual_time, "time", "t") if n in spare or n in coords]
-    time = layout.time or (usual or spare if usual or len(spare) == 1 else [None])[0]
+    known = {dim for name in roles.observables for dim in roles.declaration.components[name].dims}
+    spare = [str(d) for d in data.dims if d not in {*known, "replicate", *_places(data, roles)}]
+    coords = [str(name) for name in data.coords if data[name].ndim == 1] if roles.individual else []
+    usual = [n for n in (roles.usual_time, "time", "t") if n in spare or n in coords]
+    time = roles.time or (usual or spare if usual or len(spare) == 1 else [None])[0]
     if time in coords and time not in data.dims:
         return time
     if time is None or time not in data.dims or time not in data.indexes:
@@ -132,17 +130,17 @@ def _time(data: "xr.Dataset", layout: Layout) -> str:
     return time
 
 
-def _places(data: "xr.Dataset", layout: Layout) -> list[str]:
+def _places(data: "xr.Dataset", roles: ColumnRoles) -> list[str]:
     """The dimensions of individuals: those that the labels of individuals run along."""
-    along = [data[name].dims for name in layout.individual if name in data.coords]
+    along = [data[name].dims for name in roles.individual if name in data.coords]
     return list(dict.fromkeys(str(dim) for dims in along for dim in dims))
 
 
-def _row_dims(data: "xr.Dataset", layout: Layout, time: str) -> list[str]:
+def _row_dims(data: "xr.Dataset", roles: ColumnRoles, time: str) -> list[str]:
     """The dimensions that rows run along, individuals first."""
-    dims = list(dict.fromkeys([*_places(data, layout), *map(str, data[time].dims)]))
+    dims = list(dict.fromkeys([*_places(data, roles), *map(str, data[time].dims)]))
     for dim in dims:
-        if dim in layout.individual and not data.indexes[dim].is_unique:
+        if dim in roles.individual and not data.indexes[dim].is_unique:
             label = data.indexes[dim][data.indexes[dim].duplicated()][0]
             raise ObservationError(
                 f"The index `{dim}` has duplicates: {label!s} is there more than once. Expected "
@@ -152,10 +150,10 @@ def _row_dims(data: "xr.Dataset", layout: Layout, time: str) -> list[str]:
 
 
 def _columns(
-    array: "xr.DataArray", layout: Layout, name: str, along: Sequence[str]
+    array: "xr.DataArray", roles: ColumnRoles, name: str, along: Sequence[str]
 ) -> "dict[str, xr.DataArray]":
     """The columns of one observable, one an element."""
-    declaration = layout.declaration
+    declaration = roles.declaration
     dims = declaration.components[name].dims
     if not {*along, *dims} <= set(array.dims) <= {*along, "replicate", *dims}:
         raise ObservationError(
@@ -187,7 +185,7 @@ def _columns(
     places = np.ndindex(*shape)
     return {
         column: array.isel(dict(zip(dims, place, strict=True)))
-        for column, place in zip(layout.observables[name], places, strict=True)
+        for column, place in zip(roles.observables[name], places, strict=True)
     }
 
 
@@ -201,9 +199,9 @@ def _spread(array: "xr.DataArray", name: str, along: Sequence[str]) -> "xr.DataA
     return array.reset_coords(drop=True)
 
 
-def _with_values(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
+def _with_values(table: "pd.DataFrame", roles: ColumnRoles) -> "pd.DataFrame":
     """The rows with a value, and all of individuals that have none."""
-    there = table[[name for name in layout.values if name in table]].notna().any(axis=1)
-    labels = [table[name] for name in layout.individual]
+    there = table[[name for name in roles.values if name in table]].notna().any(axis=1)
+    labels = [table[name] for name in roles.individual]
     kept = there | ~there.groupby(labels, sort=False, dropna=False).transform("any")
     return table[kept].reset_index(drop=True)

@@ -5,7 +5,7 @@ import numpy as np
 from odecal._data.columns import elements
 from odecal._data.dose_records import DoseRecords, element_names
 from odecal._data.experiment import MOST_BEFORE
-from odecal._data.individuals import People
+from odecal._data.individuals import IndividualsTable
 from odecal._errors import ObservationError
 from odecal._system.declaration import Declaration
 
@@ -119,7 +119,9 @@ def _refuse_silent(records: DoseRecords, declaration: Declaration, where: str) -
             )
 
 
-def check_starts(records: DoseRecords, t0: float | None, people: People, where: str) -> None:
+def check_starts(
+    records: DoseRecords, t0: float | None, people: IndividualsTable, where: str
+) -> None:
     """Refuse doses that go back in time, or lie before the initial time of the system.
 
     Args:

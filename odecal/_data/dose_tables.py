@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.columns import Layout, elements
+from odecal._data.columns import ColumnRoles, elements
 from odecal._data.dose_checks import check_records
 from odecal._data.dose_records import DoseRecords, element_names
-from odecal._data.individuals import People
+from odecal._data.individuals import IndividualsTable
 from odecal._data.labels import row_keys
 from odecal._data.numbers import numbers, times_of
 from odecal._data.sheet import read_sheet
@@ -31,12 +31,14 @@ _OPTIONAL = {
 }
 
 
-def read_doses(data: Any, layout: Layout, people: People, time: str | None) -> DoseRecords:
+def read_doses(
+    data: Any, roles: ColumnRoles, people: IndividualsTable, time: str | None
+) -> DoseRecords:
     """Read a table of doses.
 
     Args:
         data: a CSV path or a `pandas.DataFrame`.
-        layout: what the system reads from its tables.
+        roles: what the system reads from its tables.
         people: the individuals of the table of observations.
         time: the name of the time column there, which is `time` here otherwise.
 
@@ -44,10 +46,10 @@ def read_doses(data: Any, layout: Layout, people: People, time: str | None) -> D
         ObservationError: if the table does not fit, with its row.
     """
     table = read_sheet(data, "Doses")
-    time = _time_column(table, layout, time)
+    time = _time_column(table, roles, time)
     times = times_of(table[time], time, _HINT)
     _check_given(np.isnan(times), f"no {time}", "when the dose was given")
-    who = _individuals(table, layout, people)
+    who = _individuals(table, roles, people)
     optional = {
         part: np.nan_to_num(numbers(table[name], name, _HINT))
         if name in table
@@ -60,23 +62,23 @@ def read_doses(data: Any, layout: Layout, people: People, time: str | None) -> D
     for name, part in optional.items():
         alone &= (part == 0) | (name == "reset")
     _check_given(blank & ~alone, "no amount", "how much was given; 0 for a reset alone")
-    element = _elements(table, layout.declaration, needed=~alone)
+    element = _elements(table, roles.declaration, needed=~alone)
     rows = np.arange(len(table))
     unordered = np.full(len(table), -1)
     records = DoseRecords(
         rows, who, times, element, np.nan_to_num(amount), **optional, rank=unordered
     )
-    check_records(records, layout.declaration, TABLE)
+    check_records(records, roles.declaration, TABLE)
     return records
 
 
-def _time_column(table: "pd.DataFrame", layout: Layout, time: str | None) -> str:
+def _time_column(table: "pd.DataFrame", roles: ColumnRoles, time: str | None) -> str:
     """The name of the time column; refuses unknown and missing columns on the way."""
     names = list(table.columns)
     time = time if time in names else "time"
-    needed = [*layout.individual, time, "amount"]
+    needed = [*roles.individual, time, "amount"]
     known = [*needed, "state", *_OPTIONAL.values()]
-    unknown = [name for name in names if name not in known and name not in layout.ignore]
+    unknown = [name for name in names if name not in known and name not in roles.ignore]
     for name in needed:
         if name not in names:
             raise ObservationError(
@@ -101,11 +103,11 @@ def _check_given(missing: np.ndarray, what: str, expected: str) -> None:
         )
 
 
-def _individuals(table: "pd.DataFrame", layout: Layout, people: People) -> np.ndarray:
+def _individuals(table: "pd.DataFrame", roles: ColumnRoles, people: IndividualsTable) -> np.ndarray:
     """To whom each dose was given."""
-    if not layout.individual:
+    if not roles.individual:
         return np.zeros(len(table), int)
-    keys = row_keys(table, layout.individual, f" of {TABLE}")
+    keys = row_keys(table, roles.individual, f" of {TABLE}")
     stranger = next((row for row, key in enumerate(keys) if key not in people.found), None)
     if stranger is not None:
         who = f"{people.individuals.dim} {'/'.join(keys[stranger])}"

@@ -163,13 +163,13 @@ class Experiment:
     inputs: Mapping[str, Samples] = field(default_factory=dict)
 
     @cached_property
-    def moments(self) -> "Moments":
+    def save_times(self) -> "SaveTimes":
         """Every time that solves must keep."""
-        return moments_of(self, np.zeros(0))
+        return save_times_of(self, np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class SaveTimes:
     """The times that solves keep, and where to find those of every value.
 
     Args:
@@ -188,7 +188,7 @@ class Moments:
     extra: np.ndarray
 
 
-def moments_of(experiment: Experiment, extra: np.ndarray) -> Moments:
+def save_times_of(experiment: Experiment, extra: np.ndarray) -> SaveTimes:
     """The times that solves must keep.
 
     Args:
@@ -226,7 +226,7 @@ def moments_of(experiment: Experiment, extra: np.ndarray) -> Moments:
         start[name] = found(series.individual, series.start, series.behind * 0)
     nobody = np.repeat(np.arange(count), len(extra))
     where = found(nobody, np.concatenate(more), np.zeros(count * len(extra), int))
-    return Moments(
+    return SaveTimes(
         ts, late.astype(int) if late.any() else None, index, start, where.reshape(count, -1)
     )
 

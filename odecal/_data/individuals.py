@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._data.columns import Layout
+from odecal._data.columns import ColumnRoles
 from odecal._data.experiment import Columns, Grouping, Individuals
 from odecal._data.labels import Key, dim_of, labels_of, read_labels, row_keys
 from odecal._data.sheet import numbers
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class IndividualsTable:
     """The individuals of a table, and which of its rows are of whom.
 
     Args:
@@ -44,35 +44,35 @@ class People:
         return f" of {self.called(i)}" if self.individuals.dim else ""
 
 
-def read_people(table: "pd.DataFrame", layout: Layout) -> People:
+def read_individuals(table: "pd.DataFrame", roles: ColumnRoles) -> IndividualsTable:
     """The individuals of a table.
 
     Args:
         table: whose index numbers the rows from 0.
-        layout: which of its columns tell individuals, groups and covariates.
+        roles: which of its columns tell individuals, groups and covariates.
 
     Raises:
         ObservationError: if a label is missing, or a group or a covariate is not constant within
             an individual or, for a covariate, nowhere given.
     """
-    if not layout.individual:
-        alone = People(Individuals(), np.zeros(len(table), int), {(): 0})
-        covariates = _covariates(table, layout, alone)
-        return People(Individuals(covariates=covariates), alone.who, alone.found)
-    keys = row_keys(table, layout.individual)
+    if not roles.individual:
+        alone = IndividualsTable(Individuals(), np.zeros(len(table), int), {(): 0})
+        covariates = _covariates(table, roles, alone)
+        return IndividualsTable(Individuals(covariates=covariates), alone.who, alone.found)
+    keys = row_keys(table, roles.individual)
     found = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     who = np.fromiter((found[key] for key in keys), int, len(keys))
     first = np.unique(who, return_index=True)[1]
-    named = Individuals(dim_of(layout.individual), labels_of(table, layout.individual, first))
-    people = People(named, who, found)
-    for column in layout.labels:
-        if column not in layout.individual:
-            _check_constant(table, column, layout, people, first)
+    named = Individuals(dim_of(roles.individual), labels_of(table, roles.individual, first))
+    people = IndividualsTable(named, who, found)
+    for column in roles.labels:
+        if column not in roles.individual:
+            _check_constant(table, column, roles, people, first)
     firsts = table.take(first)
-    groups = {group: _grouping(firsts, group) for group in layout.groups}
-    _check_crossing(firsts, layout)
-    covariates = _covariates(table, layout, people)
-    return People(Individuals(named.dim, named.labels, groups, covariates), who, found)
+    groups = {group: _grouping(firsts, group) for group in roles.groups}
+    _check_crossing(firsts, roles)
+    covariates = _covariates(table, roles, people)
+    return IndividualsTable(Individuals(named.dim, named.labels, groups, covariates), who, found)
 
 
 def _grouping(firsts: "pd.DataFrame", columns: Columns) -> Grouping:
@@ -85,12 +85,16 @@ def _grouping(firsts: "pd.DataFrame", columns: Columns) -> Grouping:
 
 
 def _check_constant(
-    table: "pd.DataFrame", column: str, layout: Layout, people: People, first: np.ndarray
+    table: "pd.DataFrame",
+    column: str,
+    roles: ColumnRoles,
+    people: IndividualsTable,
+    first: np.ndarray,
 ) -> None:
     """Refuse a label that changes within an individual."""
     advice = (
         "Correct it. Where it changes between occasions, let these be individuals of their own: "
-        f"individual = {(*layout.individual, column)}."
+        f"individual = {(*roles.individual, column)}."
     )
     labels = read_labels(table[column], column)
     _check_same(column, labels, np.ones(len(labels), bool), first, people, advice)
@@ -101,7 +105,7 @@ def _check_same(
     values: np.ndarray,
     given: np.ndarray,
     first: np.ndarray,
-    people: People,
+    people: IndividualsTable,
     advice: str,
 ) -> None:
     """Refuse values that differ from the first of the individual."""
@@ -116,16 +120,18 @@ def _check_same(
         )
 
 
-def _covariates(table: "pd.DataFrame", layout: Layout, people: People) -> dict[str, np.ndarray]:
+def _covariates(
+    table: "pd.DataFrame", roles: ColumnRoles, people: IndividualsTable
+) -> dict[str, np.ndarray]:
     """What is known of each individual: the first value given, which the others must equal."""
     hint = " Code categories as numbers, such as 0 and 1."
     return {
         name: _covariate(name, numbers(table[column], column, hint), column, people)
-        for name, column in layout.covariates.items()
+        for name, column in roles.covariates.items()
     }
 
 
-def _covariate(name: str, values: np.ndarray, column: str, people: People) -> np.ndarray:
+def _covariate(name: str, values: np.ndarray, column: str, people: IndividualsTable) -> np.ndarray:
     given = np.flatnonzero(~np.isnan(values))
     who, at = np.unique(people.who[given], return_index=True)
     first = np.full(len(people), -1)
@@ -147,9 +153,9 @@ def _covariate(name: str, values: np.ndarray, column: str, people: People) -> np
     return known
 
 
-def _check_crossing(firsts: "pd.DataFrame", layout: Layout) -> None:
+def _check_crossing(firsts: "pd.DataFrame", roles: ColumnRoles) -> None:
     """Refuse a group whose label stands for different people: subject 1 of site A and of site B."""
-    for group, outer in _crossings(firsts, layout):
+    for group, outer in _crossings(firsts, roles):
         keys = row_keys(firsts, group)
         places = row_keys(firsts, outer)
         seen: dict[Key, Key] = {}
@@ -166,13 +172,13 @@ def _check_crossing(firsts: "pd.DataFrame", layout: Layout) -> None:
                 )
 
 
-def _crossings(firsts: "pd.DataFrame", layout: Layout) -> Iterable[tuple[Columns, Columns]]:
+def _crossings(firsts: "pd.DataFrame", roles: ColumnRoles) -> Iterable[tuple[Columns, Columns]]:
     """Groups, each with the columns that one label of it should not meet two labels of."""
-    inside = [group for group in layout.groups if set(group) < set(layout.individual)]
-    if layout.nested:
+    inside = [group for group in roles.groups if set(group) < set(roles.individual)]
+    if roles.nested:
         for group in inside:
-            last = max(layout.individual.index(column) for column in group)
-            outer = tuple(c for c in layout.individual[:last] if c not in group)
+            last = max(roles.individual.index(column) for column in group)
+            outer = tuple(c for c in roles.individual[:last] if c not in group)
             if outer:
                 yield group, outer
         return
@@ -196,7 +202,7 @@ def _finer(firsts: "pd.DataFrame", one: Columns, other: Columns) -> tuple[Column
     return (one, other) if many else (other, one)
 
 
-def names_of(people: People, chosen: np.ndarray) -> str:
+def names_of(people: IndividualsTable, chosen: np.ndarray) -> str:
     """Some individuals for a message: the first few, and how many more."""
     shown = listed(people.individuals.labels[chosen[:5]])
     more = f" and {len(chosen) - 5} more" if len(chosen) > 5 else ""

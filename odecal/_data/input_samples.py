@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._data.columns import Layout
+from odecal._data.columns import ColumnRoles
 from odecal._data.experiment import Samples
-from odecal._data.individuals import People
+from odecal._data.individuals import IndividualsTable
 from odecal._data.sheet import numbers
 from odecal._errors import ObservationError
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def read_samples(
-    table: "pd.DataFrame", layout: Layout, people: People, times: np.ndarray
+    table: "pd.DataFrame", roles: ColumnRoles, people: IndividualsTable, times: np.ndarray
 ) -> dict[str, Samples]:
     """The samples of every input.
 
     Args:
         table: whose index numbers the rows from 0.
-        layout: which columns are inputs.
+        roles: which columns are inputs.
         people: the individuals.
         times: of each row.
 
@@ -30,12 +30,12 @@ def read_samples(
     """
     return {
         name: _samples(name, numbers(table[column], column), column, people, times)
-        for name, column in layout.inputs.items()
+        for name, column in roles.inputs.items()
     }
 
 
 def _samples(
-    name: str, values: np.ndarray, column: str, people: People, times: np.ndarray
+    name: str, values: np.ndarray, column: str, people: IndividualsTable, times: np.ndarray
 ) -> Samples:
     rows = np.flatnonzero(~np.isnan(values))
     rows = rows[np.argsort(people.who[rows], kind="stable")]

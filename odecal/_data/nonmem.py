@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._data.columns import Layout, check_columns, check_ignored
+from odecal._data.columns import ColumnRoles, check_columns, check_ignored
 from odecal._data.dose_checks import check_records
-from odecal._data.individuals import People, read_people
+from odecal._data.individuals import IndividualsTable, read_individuals
 from odecal._data.labels import read_labels
 from odecal._data.nonmem_events import TABLE, read_kinds, read_records
 from odecal._data.nonmem_values import read_values
 from odecal._data.numbers import times_of
-from odecal._data.parsed import Readings, check_known_times, together
+from odecal._data.parsed import ParsedTable, check_known_times, together
 from odecal._data.restarts import check_clock, restarted
 from odecal._errors import ObservationError, listed, suggestion
 
@@ -26,53 +26,53 @@ _NAMES = (
 )
 
 
-def is_pharmacometric(table: "pd.DataFrame", layout: Layout) -> bool:
+def is_pharmacometric(table: "pd.DataFrame", roles: ColumnRoles) -> bool:
     """Whether a table has TIME and DV, and a column that tells what its rows are."""
-    names = {name.upper() for name in table.columns if name not in layout.ignore}
-    taken = {name.upper() for name in (*layout.values, *layout.covariates.values())}
+    names = {name.upper() for name in table.columns if name not in roles.ignore}
+    taken = {name.upper() for name in (*roles.values, *roles.covariates.values())}
     return {"TIME", "DV"} <= names and "DV" not in taken and bool(names & {"EVID", "AMT", "MDV"})
 
 
-def read_pharmacometric(table: "pd.DataFrame", layout: Layout) -> Readings:
+def read_pharmacometric(table: "pd.DataFrame", roles: ColumnRoles) -> ParsedTable:
     """Read a pharmacometric table.
 
     Args:
         table: whose index numbers the rows from 0.
-        layout: what the system reads beside the columns that such tables have.
+        roles: what the system reads beside the columns that such tables have.
 
     Raises:
         ObservationError: if the table does not fit the system, with the row.
     """
     if len(table) == 0:
         raise ObservationError("The table has no rows. Expected at least one observation.")
-    names = _names(table, layout)
-    table = _with_individual(_without_dots(table), layout, names)
-    _check_known(table, layout, names)
-    time = _time_column(table, layout, names)
+    names = _names(table, roles)
+    table = _with_individual(_without_dots(table), roles, names)
+    _check_known(table, roles, names)
+    time = _time_column(table, roles, names)
     times = times_of(table[time], time)
     check_known_times(times)
     times = together(times)
     cells = {role: table[name] for role, name in names.items()}
     kinds = read_kinds(cells)
-    table, own = restarted(table, layout, times, kinds)
-    people = read_people(table, own)
-    if "ID" in names and not layout.nested:
+    table, own = restarted(table, roles, times, kinds)
+    people = read_individuals(table, own)
+    if "ID" in names and not roles.nested:
         _check_one_id(table[names["ID"]], names["ID"], people)
     _check_together(people)
-    check_clock(times, names | {"TIME": time}, people, own is not layout)
-    records = read_records(cells, layout.declaration, people, times, kinds)
+    check_clock(times, names | {"TIME": time}, people, own is not roles)
+    records = read_records(cells, roles.declaration, people, times, kinds)
     if len(records):
-        check_records(records, layout.declaration, TABLE)
-    rows = read_values(cells, layout.declaration, people, times, kinds)
-    return Readings(table, people, time, times, rows, records if len(records) else None)
+        check_records(records, roles.declaration, TABLE)
+    rows = read_values(cells, roles.declaration, people, times, kinds)
+    return ParsedTable(table, people, time, times, rows, records if len(records) else None)
 
 
-def _names(table: "pd.DataFrame", layout: Layout) -> dict[str, str]:
+def _names(table: "pd.DataFrame", roles: ColumnRoles) -> dict[str, str]:
     """The columns that pharmacometric tables have, by their usual names in capitals."""
     names: dict[str, str] = {}
     for name in table.columns:
         role = name.upper()
-        if role not in _NAMES or name in layout.ignore:
+        if role not in _NAMES or name in roles.ignore:
             continue
         if role in names:
             raise ObservationError(
@@ -96,38 +96,38 @@ def _without_dots(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _with_individual(
-    table: "pd.DataFrame", layout: Layout, names: Mapping[str, str]
+    table: "pd.DataFrame", roles: ColumnRoles, names: Mapping[str, str]
 ) -> "pd.DataFrame":
     """The table, in which ID takes the place of a column of individuals that is not there."""
-    if len(layout.individual) == 1 and layout.individual[0] not in table and "ID" in names:
-        return table.assign(**{layout.individual[0]: table[names["ID"]]})
+    if len(roles.individual) == 1 and roles.individual[0] not in table and "ID" in names:
+        return table.assign(**{roles.individual[0]: table[names["ID"]]})
     return table
 
 
-def _check_known(table: "pd.DataFrame", layout: Layout, names: Mapping[str, str]) -> None:
-    check_ignored(table.columns, layout)
+def _check_known(table: "pd.DataFrame", roles: ColumnRoles, names: Mapping[str, str]) -> None:
+    check_ignored(table.columns, roles)
     known: set[str | None] = {
         *names.values(),
-        *layout.labels,
-        *layout.covariates.values(),
-        *layout.inputs.values(),
+        *roles.labels,
+        *roles.covariates.values(),
+        *roles.inputs.values(),
     }
-    known |= {*layout.ignore, layout.time, layout.usual_time}
+    known |= {*roles.ignore, roles.time, roles.usual_time}
     unknown = [name for name in table.columns if name not in known]
-    check_columns(layout, table.columns, unknown, observables=False)
+    check_columns(roles, table.columns, unknown, observables=False)
     if unknown:
         raise ObservationError(
             f"The column `{unknown[0]}` is not known. Expected those of a pharmacometric table "
             f"({', '.join(_NAMES)}), and covariates, inputs or labels of "
-            f"{layout.declaration.name}."
-            + suggestion(unknown[0], [*_NAMES, *layout.claimed])
+            f"{roles.declaration.name}."
+            + suggestion(unknown[0], [*_NAMES, *roles.claimed])
             + f" Declare it, such as {unknown[0]} = Covariate(), or leave it out by "
             "ignored_columns in the class, or Observations(..., ignore=...)."
         )
 
 
-def _time_column(table: "pd.DataFrame", layout: Layout, names: Mapping[str, str]) -> str:
-    asked = layout.time
+def _time_column(table: "pd.DataFrame", roles: ColumnRoles, names: Mapping[str, str]) -> str:
+    asked = roles.time
     if asked is not None and asked.upper() != "TIME":
         if asked not in table:
             raise ObservationError(
@@ -137,11 +137,11 @@ def _time_column(table: "pd.DataFrame", layout: Layout, names: Mapping[str, str]
                 + " Correct the name."
             )
         return asked
-    usual = layout.usual_time
+    usual = roles.usual_time
     return usual if usual is not None and usual in table else names["TIME"]
 
 
-def _check_one_id(column: "pd.Series", name: str, people: People) -> None:
+def _check_one_id(column: "pd.Series", name: str, people: IndividualsTable) -> None:
     """Refuse a table of several subjects where the system knows of none, or of others."""
     ids = read_labels(column.ffill().bfill(), name)
     first = np.unique(people.who, return_index=True)[1]
@@ -155,7 +155,7 @@ def _check_one_id(column: "pd.Series", name: str, people: People) -> None:
         )
 
 
-def _check_together(people: People) -> None:
+def _check_together(people: IndividualsTable) -> None:
     """Refuse an individual whose rows are interrupted: two subjects that share an ID."""
     starts = np.flatnonzero(np.diff(people.who, prepend=-1))
     again = np.ones(len(starts), bool)

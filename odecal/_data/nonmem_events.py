@@ -7,7 +7,7 @@ import numpy as np
 
 from odecal._data.dose_records import DoseRecords, element_names
 from odecal._data.dose_tables import element_of
-from odecal._data.individuals import People
+from odecal._data.individuals import IndividualsTable
 from odecal._data.sheet import loose_numbers, numbers
 from odecal._errors import ObservationError, listed
 from odecal._system.declaration import Declaration
@@ -59,7 +59,7 @@ def places(who: np.ndarray, times: np.ndarray, kinds: np.ndarray) -> np.ndarray:
 def read_records(
     cells: "Mapping[str, pd.Series]",
     declaration: Declaration,
-    people: People,
+    people: IndividualsTable,
     times: np.ndarray,
     kinds: np.ndarray,
 ) -> DoseRecords:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from odecal._data.censored_cells import Bounds, censored, limit, read_bounds
-from odecal._data.individuals import People
+from odecal._data.individuals import IndividualsTable
 from odecal._data.nonmem_events import (
     OBSERVATION,
     TABLE,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def read_values(
     cells: "Mapping[str, pd.Series]",
     declaration: Declaration,
-    people: People,
+    people: IndividualsTable,
     times: np.ndarray,
     kinds: np.ndarray,
 ) -> dict[str, Rows]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.columns import Layout, as_columns, ignored_columns, layout_of
+from odecal._data.columns import ColumnRoles, as_columns, column_roles, ignored_columns
 from odecal._data.datasets import is_dataset, table_of
 from odecal._data.dose_checks import check_starts
 from odecal._data.dose_records import DoseRecords, written_out
@@ -16,7 +16,7 @@ from odecal._data.experiment import Experiment, Series
 from odecal._data.individuals import names_of
 from odecal._data.input_samples import read_samples
 from odecal._data.nonmem import is_pharmacometric, read_pharmacometric
-from odecal._data.parsed import Readings
+from odecal._data.parsed import ParsedTable
 from odecal._data.series import interval_starts as interval_starts
 from odecal._data.series import series_of
 from odecal._data.sheet import read_sheet
@@ -91,66 +91,68 @@ def read_experiment(data: Any, system: "System") -> Experiment:
             "Observable(lambda t, y, p: odecal.noise.Normal(y.amount, p.sigma))."
         )
     ignore = (*source.ignore, *ignored_columns(system))
-    layout = layout_of(system, source.time, ignore, source.ignore)
-    readings = _readings(source, layout)
-    records, where = _records(source, layout, readings)
-    people, t0 = readings.people, _initial_times(system.t0, readings, records)
+    roles = column_roles(system, source.time, ignore, source.ignore)
+    parsed = _readings(source, roles)
+    records, where = _records(source, roles, parsed)
+    people, t0 = parsed.people, _initial_times(system.t0, parsed, records)
     series = {
-        name: series_of(name, rows, t0, layout.declaration.observables[name], people)
-        for name, rows in readings.rows.items()
+        name: series_of(name, rows, t0, roles.declaration.observables[name], people)
+        for name, rows in parsed.rows.items()
     }
     doses = None
     if records is not None:
         check_starts(records, system.t0, people, where)
-        doses = written_out(records, people.who, readings.times)
-    inputs = read_samples(readings.table, layout, people, readings.times)
-    _warn_of_unobserved(readings, records, list(series.values()))
+        doses = written_out(records, people.who, parsed.times)
+    inputs = read_samples(parsed.table, roles, people, parsed.times)
+    _warn_of_unobserved(parsed, records, list(series.values()))
     return Experiment(t0, series, people.individuals, doses, inputs)
 
 
-def _readings(source: Observations, layout: Layout) -> Readings:
+def _readings(source: Observations, roles: ColumnRoles) -> ParsedTable:
     """What a table of any kind holds."""
     if is_dataset(source.data):
-        table, time = table_of(source.data, layout)
-        return read_tidy(table, layout, time)
+        table, time = table_of(source.data, roles)
+        return read_tidy(table, roles, time)
     table = read_sheet(source.data)
-    if is_pharmacometric(table, layout):
-        return read_pharmacometric(table, layout)
-    return read_tidy(table, layout)
+    if is_pharmacometric(table, roles):
+        return read_pharmacometric(table, roles)
+    return read_tidy(table, roles)
 
 
 def _records(
-    source: Observations, layout: Layout, readings: Readings
+    source: Observations, roles: ColumnRoles, parsed: ParsedTable
 ) -> tuple[DoseRecords | None, str]:
     """The doses, and which table they are of."""
     if source.doses is None:
-        return readings.records, "the table"
-    if readings.records is not None:
+        return parsed.records, "the table"
+    if parsed.records is not None:
         raise ObservationError(
             "There are doses in the table of observations and in one by themselves. Expected one "
-            f"of the two: row {readings.records.row[0] + 1} of the first is a dose. Leave out "
+            f"of the two: row {parsed.records.row[0] + 1} of the first is a dose. Leave out "
             "Observations(..., doses=...), or drop the rows of doses."
         )
-    records = read_doses(source.doses, layout, readings.people, readings.time)
+    records = read_doses(source.doses, roles, parsed.people, parsed.time)
     return (records if len(records) else None), TABLE
 
 
-def _initial_times(t0: float | None, readings: Readings, records: DoseRecords | None) -> np.ndarray:
+def _initial_times(
+    t0: float | None, parsed: ParsedTable, records: DoseRecords | None
+) -> np.ndarray:
     """The initial time of each individual: the system's, or the first of its rows."""
     if t0 is not None:
-        return np.full(len(readings.people), float(t0))
-    first = np.full(len(readings.people), np.inf)
-    np.minimum.at(first, readings.people.who, readings.times)
+        return np.full(len(parsed.people), float(t0))
+    first = np.full(len(parsed.people), np.inf)
+    np.minimum.at(first, parsed.people.who, parsed.times)
     if records is not None:
         np.minimum.at(first, records.individual, records.time)
     return first
 
 
 def _warn_of_unobserved(
-    readings: Readings, records: DoseRecords | None, series: Sequence[Series]
+    parsed: ParsedTable, records: DoseRecords | None, series: Sequence[Series]
 ) -> None:
     """Say that there are individuals of whom nothing was observed: it may be a slip."""
-    people = readings.people
+    people = parsed.people
     observed = np.concatenate([one.individual for one in series])
     silent = np.setdiff1d(np.arange(len(people)), observed)
     if not silent.size:

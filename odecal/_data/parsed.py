@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from odecal._data.dose_records import DoseRecords
-from odecal._data.individuals import People
+from odecal._data.individuals import IndividualsTable
 from odecal._errors import ObservationError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Readings:
+class ParsedTable:
     """What a table holds.
 
     Args:
@@ -49,7 +49,7 @@ class Readings:
     """
 
     table: "pd.DataFrame"
-    people: People
+    people: IndividualsTable
     time: str
     times: np.ndarray
     rows: Mapping[str, Rows]
@@ -74,7 +74,7 @@ def together(times: np.ndarray) -> np.ndarray:
     return same
 
 
-def check_times(times: np.ndarray, name: str, people: People, who: np.ndarray) -> None:
+def check_times(times: np.ndarray, name: str, people: IndividualsTable, who: np.ndarray) -> None:
     """Refuse times that are missing or go back within an individual.
 
     Args:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._data.columns import Layout
-from odecal._data.individuals import People
+from odecal._data.columns import ColumnRoles
+from odecal._data.individuals import IndividualsTable
 from odecal._data.labels import row_keys
 from odecal._errors import ObservationError
 
@@ -19,8 +19,8 @@ _RESETS = (3, 4)  # of EVID
 
 
 def restarted(
-    table: "pd.DataFrame", layout: Layout, times: np.ndarray, kinds: np.ndarray
-) -> tuple["pd.DataFrame", Layout]:
+    table: "pd.DataFrame", roles: ColumnRoles, times: np.ndarray, kinds: np.ndarray
+) -> tuple["pd.DataFrame", ColumnRoles]:
     """The table with a column that counts how often the clock was set back, where it was.
 
     NONMEM lets the time of a reset be any. The state begins anew there, so that nothing passes from
@@ -28,7 +28,7 @@ def restarted(
 
     Args:
         table: whose rows of an individual are together.
-        layout: which columns tell individuals.
+        roles: which columns tell individuals.
         times: of each row.
         kinds: what each row is, as EVID has it.
 
@@ -37,27 +37,27 @@ def restarted(
     """
     back = (np.diff(times, prepend=times[:1]) < 0) & np.isin(kinds, _RESETS)
     if not back.any():
-        return table, layout
-    keys = row_keys(table, layout.individual) if layout.individual else [()] * len(table)
+        return table, roles
+    keys = row_keys(table, roles.individual) if roles.individual else [()] * len(table)
     same = np.array([False, *(a == b for a, b in itertools.pairwise(keys))])
     back &= same
     if not back.any():
-        return table, layout
+        return table, roles
     count = np.cumsum(back)
     count -= count[np.flatnonzero(~same)[np.cumsum(~same) - 1]]
     name = "restart"
     while name in table:
         name += "_"
-    table = _filled(table, layout).assign(**{name: count})
-    return table, replace(layout, individual=(*layout.individual, name))
+    table = _filled(table, roles).assign(**{name: count})
+    return table, replace(roles, individual=(*roles.individual, name))
 
 
-def _filled(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
+def _filled(table: "pd.DataFrame", roles: ColumnRoles) -> "pd.DataFrame":
     """The table, in which empty cells of covariates have the value of others of the individual."""
-    for column in layout.covariates.values():
+    for column in roles.covariates.values():
         cells = table[column]
-        if layout.individual:
-            rows = table.groupby([table[c] for c in layout.individual], sort=False)[column]
+        if roles.individual:
+            rows = table.groupby([table[c] for c in roles.individual], sort=False)[column]
             cells = rows.ffill().fillna(rows.bfill())
         else:
             cells = cells.ffill().bfill()
@@ -66,7 +66,7 @@ def _filled(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
 
 
 def check_clock(
-    times: np.ndarray, names: Mapping[str, str], people: People, restarts: bool
+    times: np.ndarray, names: Mapping[str, str], people: IndividualsTable, restarts: bool
 ) -> None:
     """Refuse times that go back within an individual without a reset.
 

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from odecal._data.experiment import Series
-from odecal._data.individuals import People
+from odecal._data.individuals import IndividualsTable
 from odecal._data.parsed import Rows
 from odecal._errors import ObservationError
 
 
-def series_of(name: str, rows: Rows, t0: np.ndarray, observable: Any, people: People) -> Series:
+def series_of(
+    name: str, rows: Rows, t0: np.ndarray, observable: Any, people: IndividualsTable
+) -> Series:
     """The measured rows of one observable, ordered by individual.
 
     Args:
@@ -71,7 +73,12 @@ def _filled(
 
 
 def _starts(
-    name: str, who: np.ndarray, times: np.ndarray, t0: np.ndarray, observable: Any, people: People
+    name: str,
+    who: np.ndarray,
+    times: np.ndarray,
+    t0: np.ndarray,
+    observable: Any,
+    people: IndividualsTable,
 ) -> np.ndarray:
     """When the interval of each value began, of one individual after the other."""
     found, first = np.unique(who, return_index=True)
@@ -82,7 +89,7 @@ def _starts(
 
 
 def _warn_if_uneven(
-    name: str, rows: Rows, there: np.ndarray, t0: np.ndarray, people: People
+    name: str, rows: Rows, there: np.ndarray, t0: np.ndarray, people: IndividualsTable
 ) -> None:
     """Say that an interval next to a missing value reaches back to the value before it."""
     # Where an individual has a row without a value, at a time that has none in other rows either.

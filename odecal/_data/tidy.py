@@ -6,52 +6,52 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._data.censored_cells import Bounds, censored, limit, read_bounds
-from odecal._data.columns import Layout, time_column
-from odecal._data.individuals import read_people
+from odecal._data.columns import ColumnRoles, time_column
+from odecal._data.individuals import read_individuals
 from odecal._data.numbers import times_of
-from odecal._data.parsed import Readings, Rows, check_times
+from odecal._data.parsed import ParsedTable, Rows, check_times
 from odecal._errors import ObservationError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_tidy(table: "pd.DataFrame", layout: Layout, time: str | None = None) -> Readings:
+def read_tidy(table: "pd.DataFrame", roles: ColumnRoles, time: str | None = None) -> ParsedTable:
     """Read a tidy table.
 
     Args:
         table: whose index numbers the rows from 0.
-        layout: what the system reads from it.
+        roles: what the system reads from it.
         time: the name of its time column; None finds it.
 
     Raises:
         ObservationError: if the table does not fit the system, with the column and row.
     """
-    name = time_column(layout, list(table.columns)) if time is None else time
+    name = time_column(roles, list(table.columns)) if time is None else time
     if len(table) == 0:
         raise ObservationError("The table has no rows. Expected at least one observation.")
     times = times_of(table[name], name)
-    people = read_people(table, layout)
+    people = read_individuals(table, roles)
     check_times(times, name, people, people.who)
     rows = {}
-    about = _of_observables(table, layout)
-    for observable, columns in layout.observables.items():
-        part = layout.declaration.observables[observable]
+    about = _of_observables(table, roles)
+    for observable, columns in roles.observables.items():
+        part = roles.declaration.observables[observable]
         bounds = _element_bounds(table, columns, part)
-        shape = (len(table), *layout.declaration.shape(observable))
+        shape = (len(table), *roles.declaration.shape(observable))
         lower, upper = bounds.lower.reshape(shape), bounds.upper.reshape(shape)
         rows[observable] = Rows(
             people.who[about], times[about], lower[about], upper[about], row=about
         )
-    return Readings(table, people, name, times, rows)
+    return ParsedTable(table, people, name, times, rows)
 
 
-def _of_observables(table: "pd.DataFrame", layout: Layout) -> np.ndarray:
+def _of_observables(table: "pd.DataFrame", roles: ColumnRoles) -> np.ndarray:
     """The rows that are of observables, if only of missing values, and not of inputs alone."""
-    if not layout.inputs:
+    if not roles.inputs:
         return np.arange(len(table))
-    observed = table[[c for columns in layout.observables.values() for c in columns]].notna()
-    sampled = table[list(layout.inputs.values())].notna()
+    observed = table[[c for columns in roles.observables.values() for c in columns]].notna()
+    sampled = table[list(roles.inputs.values())].notna()
     return np.flatnonzero(observed.any(axis=1) | ~sampled.any(axis=1))
 
 

@@ -58,7 +58,7 @@ def _refuse(experiment: Experiment, dtype: Any, who: int, times: np.ndarray) -> 
 
 def _all_times(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     """Whose, and when: of the beginning, of observations, doses and samples of inputs."""
-    count, ts = len(experiment.individuals), experiment.moments.ts
+    count, ts = len(experiment.individuals), experiment.save_times.ts
     who = [np.arange(count), np.repeat(np.arange(count), ts.shape[1])]
     times = [experiment.t0, ts.ravel()]
     for samples in experiment.inputs.values():

@@ -207,12 +207,12 @@ def _usual_sampler(model: "Model") -> AbstractSampler:
 def _with_choices(model: "Model", seed: int, progress: "bool | Progress") -> "tuple[Model, str]":
     """The model with what is left to be chosen: the adjoint, and centrings."""
     from odecal._inference.choose_adjoint import choose_adjoint
-    from odecal._inference.choose_centring import informed
+    from odecal._inference.choose_centring import choose_centring
 
     with _shown(progress) as shown:
         choice = choose_adjoint(model, seed, shown)
         solve = replace(model.solve, adjoint=choice.adjoint)
-        return informed(replace(model, solve=solve), seed, shown), choice.note()
+        return choose_centring(replace(model, solve=solve), seed, shown), choice.note()
 
 
 def _shown(progress: "bool | Progress") -> "Progress":

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from odecal._inference.progress import Progress
 from odecal._inference.timing import Clock, again, compiled, gradient_of
-from odecal._jax.keys import key_of, streams
+from odecal._jax.keys import key_of, run_keys
 from odecal._model.model import Model
 from odecal._run.provenance import environment_attrs, solve_attrs, system_attrs
 from odecal.adjoints import (
@@ -181,12 +181,12 @@ def _measured(
 ) -> dict[str, Trial]:
     """Compile and time the candidates, as long as that pays."""
     with model.precision():
-        words = streams(seed).prior
+        key_data = run_keys(seed).prior
 
         def draw(key: jax.Array) -> jax.Array:
             return ravel_pytree(model.init_position(key))[0]
 
-        keys = jax.random.split(key_of(words), _NUM_DRAWS)
+        keys = jax.random.split(key_of(key_data), _NUM_DRAWS)
         positions = np.asarray(jax.jit(jax.vmap(draw))(keys))
         found: dict[str, dict[int, np.ndarray]] = {}
         clocks: dict[str, Clock] = {}
@@ -236,7 +236,7 @@ def _cache_file(model: Model) -> Path:
     environment = environment_attrs()
     environment.pop("created_at")
     experiment = model.experiment
-    ts = experiment.moments.ts
+    ts = experiment.save_times.ts
     parts = {
         "sites": {name: str(s) for name, s in model.site_shapes.items()},
         "times": [float(experiment.t0[0]), *ts.shape, float(ts.max())],

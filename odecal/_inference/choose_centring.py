@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._inference.engine import Engine, Journal
-from odecal._inference.multistart import NUM_CANDIDATES, StartFinder
+from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
 from odecal._inference.progress import Progress
-from odecal._jax.keys import key_of, streams
+from odecal._jax.keys import key_of, run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.flat import FlatModel, flatten
 from odecal._model.model import Model
@@ -24,7 +24,7 @@ _PILOT = Run(4, 100, 100)
 _DEPTH, _OTHER_SEED = 7, 2**32
 
 
-def informed(model: Model, seed: int, progress: Progress) -> Model:
+def choose_centring(model: Model, seed: int, progress: Progress) -> Model:
     """Choose the coordinates of parameters whose centring is `Informed`.
 
     A short run in non-centred coordinates tells the variance v of each group's standardised value,
@@ -58,13 +58,13 @@ def informed(model: Model, seed: int, progress: Progress) -> Model:
 
 def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> np.ndarray:
     """Draws of a short run, of shape (draw, dim)."""
-    stream = streams(seed + _OTHER_SEED)
+    run_key = run_keys(seed + _OTHER_SEED)
     sampler = NUTS(max_tree_depth=_DEPTH, metric=LowRankMetric())
-    engine = Engine(flat, sampler, _PILOT, stream.chains, compiler)
-    finder = StartFinder(flat, compiler, flat.hierarchical)
-    keys = jax.random.split(key_of(stream.prior), NUM_CANDIDATES)
+    engine = Engine(flat, sampler, _PILOT, run_key.chains, compiler)
+    finder = MultiStart(flat, compiler, flat.hierarchical)
+    keys = jax.random.split(key_of(run_key.prior), NUM_CANDIDATES)
     candidates = np.asarray(jax.jit(jax.vmap(flat.sample_prior))(keys))
-    starts = finder(candidates, stream.starts, _PILOT.num_chains).starts
+    starts = finder(candidates, run_key.starts, _PILOT.num_chains).starts
     chains, complete = engine.go_on(engine.begin(starts), Progress(), Journal())
     if not complete:
         raise KeyboardInterrupt  # nothing that is kept has been drawn yet

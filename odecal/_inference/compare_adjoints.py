@@ -10,9 +10,9 @@ from jax.flatten_util import ravel_pytree
 
 from odecal._errors import SettingsError
 from odecal._inference.calibrate import shipped
-from odecal._inference.multistart import NUM_CANDIDATES, StartFinder
+from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
 from odecal._inference.timing import Clock, Compiled, again, compiled, gradient_of, logdensity_of
-from odecal._jax.keys import key_of, streams
+from odecal._jax.keys import key_of, run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.compile import as_system, compile  # noqa: A004
 from odecal._model.flat import flatten
@@ -165,7 +165,7 @@ def default_adjoints(solve: Solve) -> dict[str, AbstractAdjoint]:
     served: dict[str, AbstractAdjoint] = {}
     for adjoint in _MENU:
         try:
-            adjoint.check(solve.solver, solve.most_steps)
+            adjoint.check(solve.solver, solve.max_steps_or_default)
         except ValueError:
             continue
         served[_snake(type(adjoint).__name__)] = adjoint
@@ -198,18 +198,18 @@ def _points(
     model: Model, factors: np.ndarray, counts: tuple[int, int], seed: int, shown: "Progress"
 ) -> _Points:
     """Draws from the prior and around the best mode, with their reference gradients."""
-    stream = streams(seed)
+    run_key = run_keys(seed)
 
-    def draw(words: jax.Array) -> jax.Array:
-        keys = jax.random.split(key_of(words), NUM_CANDIDATES)
+    def draw(key_data: jax.Array) -> jax.Array:
+        keys = jax.random.split(key_of(key_data), NUM_CANDIDATES)
         return jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0])(keys)
 
-    prior = np.asarray(jax.jit(draw)(stream.prior))
+    prior = np.asarray(jax.jit(draw)(run_key.prior))
     positions = np.resize(prior, (counts[0], prior.shape[1]))
     if counts[1]:
         shown.say("Looking for the mode")
         with Compiler() as compiler:
-            found = StartFinder(flatten(model), compiler)(prior, stream.starts, counts[1])
+            found = MultiStart(flatten(model), compiler)(prior, run_key.starts, counts[1])
         positions = np.concatenate([positions, np.asarray(found.starts.position)])
     shown.say("Reference gradients")
     gradients, mistrust, failed = _reference(model, positions, factors[0], seed)
@@ -224,7 +224,7 @@ def _reference(
     # Below this, rounding is all that is seen.
     least = 100 * float(np.finfo(solve.dtype).eps) / solve.rtol
     factor = max(tightest * _TIGHTER, least)
-    tight = replace(model, solve=replace(solve, max_steps=100 * solve.most_steps))
+    tight = replace(model, solve=replace(solve, max_steps=100 * solve.max_steps_or_default))
     strategy = ExplicitForward() if ExplicitForward.serves(solve.solver) else Forward()
     value = logdensity_of(tight, replace(tight.solve, adjoint=strategy))
     gradient = compiled(gradient_of(tight, strategy), positions[0], factor).program

@@ -14,8 +14,8 @@ import numpy as np
 
 from odecal._errors import OutputError
 from odecal._inference.progress import Progress
-from odecal._jax.keys import Words, key_of, numbered
-from odecal._jax.programs import Compiler, each, padded, shapes, spread, usable_devices
+from odecal._jax.keys import KeyData, key_of, numbered
+from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded, shapes, usable_devices
 from odecal._jax.trace import trace
 from odecal.samplers import AbstractSampler, Draw, Kernel, Run, Start, Target
 from odecal.samplers._base import covariance_shape
@@ -91,15 +91,20 @@ class Engine:
         target: the density.
         sampler: the sampler.
         run: the size of the run.
-        words: the random key, in words.
+        key_data: the random key, as its words.
         compiler: compiles the programs.
     """
 
     def __init__(
-        self, target: Target, sampler: AbstractSampler, run: Run, words: Words, compiler: Compiler
+        self,
+        target: Target,
+        sampler: AbstractSampler,
+        run: Run,
+        key_data: KeyData,
+        compiler: Compiler,
     ) -> None:
         self.run = run
-        self._words = words
+        self._key_data = key_data
         self._sampler = sampler
         self._ensemble = sampler.ensemble
         self.devices = usable_devices(1 if sampler.ensemble else run.num_chains)
@@ -117,11 +122,11 @@ class Engine:
                 lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), starts
             )
             programs = (
-                spread(partial(_begin_each, kernel), self.devices, batched=2, replicated=1),
-                spread(partial(_go_on_each, kernel), self.devices, batched=2, replicated=3),
+                jit_sharded(partial(_begin_each, kernel), self.devices, batched=2, replicated=1),
+                jit_sharded(partial(_go_on_each, kernel), self.devices, batched=2, replicated=3),
             )
             learnt = jax.vmap(kernel.learnt)
-        who = shapes(self._order, words)
+        who = shapes(self._order, key_data)
         self._init = compiler(programs[0], starts, *who)
         number = jax.ShapeDtypeStruct((), jnp.asarray(0).dtype)
         states = self._init.shape
@@ -139,7 +144,7 @@ class Engine:
         """
         if not self._ensemble:
             starts = jax.tree.map(lambda x: np.asarray(x)[self._order], starts)
-        return Snapshot(0, self._leaves(self._init(starts, self._order, self._words)))
+        return Snapshot(0, self._leaves(self._init(starts, self._order, self._key_data)))
 
     def go_on(
         self, snapshot: Snapshot, progress: Progress, journal: Journal
@@ -166,7 +171,7 @@ class Engine:
                 count = min(size, _BLOCK, total - snapshot.done)
                 began = time.perf_counter()
                 done = jnp.asarray(snapshot.done), jnp.asarray(count)
-                states, draws = self._advance(states, self._order, self._words, *done)
+                states, draws = self._advance(states, self._order, self._key_data, *done)
                 draws = jax.tree.map(partial(self._cut, count=count), draws)
                 seconds = time.perf_counter() - began
                 snapshot = Snapshot(  # a single assignment, which an interrupt cannot halve
@@ -258,48 +263,48 @@ class Engine:
         return jax.tree.unflatten(structure, [_like(x, example) for x, example in pairs])
 
 
-def _begin_each(kernel: Kernel, starts: Start, numbers: jax.Array, words: jax.Array) -> Any:
+def _begin_each(kernel: Kernel, starts: Start, numbers: jax.Array, key_data: jax.Array) -> Any:
     """The states of all chains of one device at their starting points."""
-    return each(lambda start, i: kernel.init(_keys(_key_of_chain(words, i))[0], start))(
+    return map_or_vmap(lambda start, i: kernel.init(_keys(_key_of_chain(key_data, i))[0], start))(
         starts, numbers
     )
 
 
-def _begin(kernel: Kernel, starts: Start, numbers: jax.Array, words: jax.Array) -> Any:
+def _begin(kernel: Kernel, starts: Start, numbers: jax.Array, key_data: jax.Array) -> Any:
     """The state of an ensemble at its starting points."""
     del numbers
-    return kernel.init(_keys(key_of(words))[0], starts)
+    return kernel.init(_keys(key_of(key_data))[0], starts)
 
 
 def _go_on_each(
     kernel: Kernel,
     states: Any,
     numbers: jax.Array,
-    words: jax.Array,
+    key_data: jax.Array,
     start: jax.Array,
     count: jax.Array,
 ) -> tuple[Any, Draw]:
     """`count` transitions of every chain of one device."""
-    return each(lambda state, i: _block(kernel, state, _key_of_chain(words, i), start, count))(
-        states, numbers
-    )
+    return map_or_vmap(
+        lambda state, i: _block(kernel, state, _key_of_chain(key_data, i), start, count)
+    )(states, numbers)
 
 
 def _go_on(
     kernel: Kernel,
     state: Any,
     numbers: jax.Array,
-    words: jax.Array,
+    key_data: jax.Array,
     start: jax.Array,
     count: jax.Array,
 ) -> tuple[Any, Draw]:
     """`count` transitions of an ensemble."""
     del numbers
-    return _block(kernel, state, key_of(words), start, count)
+    return _block(kernel, state, key_of(key_data), start, count)
 
 
-def _key_of_chain(words: jax.Array, number: jax.Array) -> jax.Array:
-    return numbered(key_of(words), number)
+def _key_of_chain(key_data: jax.Array, number: jax.Array) -> jax.Array:
+    return numbered(key_of(key_data), number)
 
 
 def _keys(key: jax.Array) -> jax.Array:

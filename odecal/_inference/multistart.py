@@ -10,7 +10,7 @@ import numpy as np
 from odecal._errors import SamplingError, listed
 from odecal._inference.laplace import Shape, measured, probed
 from odecal._inference.optimise import Climb, Climber
-from odecal._jax.keys import Words, words_of
+from odecal._jax.keys import KeyData, key_data_of
 from odecal._jax.programs import Compiler
 from odecal._model.flat import FlatModel, flatten
 from odecal._model.model import Model
@@ -83,11 +83,11 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
     """
     with model.precision(), Compiler() as compiler:
         flat = flatten(model)
-        finder = StartFinder(flat, compiler, flat.hierarchical)
+        finder = MultiStart(flat, compiler, flat.hierarchical)
         key_draws, key_find = jax.random.split(key)
         keys = jax.random.split(key_draws, NUM_CANDIDATES)
         candidates = jax.jit(jax.vmap(flat.sample_prior))(keys)
-        found = finder(np.asarray(candidates), words_of(key_find), num_chains)
+        found = finder(np.asarray(candidates), key_data_of(key_find), num_chains)
         return jax.vmap(flat.unravel)(jnp.asarray(found.starts.position))
 
 
@@ -105,7 +105,7 @@ class _Mode(NamedTuple):
         return self.value + 0.5 * (self.shape.log_det + len(self.place) * np.log(2 * np.pi))
 
 
-class StartFinder:
+class MultiStart:
     """Looks for modes and disperses chains around the best.
 
     Climbs, distances and curvatures are in scales of the prior; positions are not.
@@ -126,7 +126,7 @@ class StartFinder:
         """Wait until the program is compiled."""
         self._climber.wait()
 
-    def __call__(self, candidates: np.ndarray, words: Words, num_chains: int) -> WarmStart:
+    def __call__(self, candidates: np.ndarray, key_data: KeyData, num_chains: int) -> WarmStart:
         """Climb from prior draws, and disperse chains around the best modes.
 
         Each chain starts at a draw of the Gaussian that has the curvature of its mode, drawn in
@@ -135,7 +135,7 @@ class StartFinder:
         Args:
             candidates: draws from the prior, of shape (candidate, dim), of which the first are
                 looked at, and further ones where few of them have a finite log density.
-            words: the random key, in words.
+            key_data: the random key, as its words.
             num_chains: the number of chains.
 
         Returns:
@@ -144,7 +144,7 @@ class StartFinder:
         Raises:
             SamplingError: if no candidate has a finite log density and gradient.
         """
-        random, scale = np.random.default_rng(words), prior_scale(candidates)
+        random, scale = np.random.default_rng(key_data), prior_scale(candidates)
         finite, looked = self._finite(candidates)
         begin = candidates[np.resize(finite, max(_NUM_CLIMBS, self._climber.batch))]
         climbs = self._climber(begin, scale, self._steps)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix
 
-from odecal._jax.programs import Compiler, each, padded, spread, usable_devices
+from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded, usable_devices
 from odecal.samplers import Target
 from odecal.samplers._base import covariance_shape
 
@@ -54,10 +54,10 @@ class Climber:
         self._dtype = np.dtype(jnp.result_type(float))
 
         def climb(positions: jax.Array, steps: jax.Array, scale: jax.Array) -> Climb:
-            return each(partial(_climb, target.logdensity_fn, scale))(positions, steps)
+            return map_or_vmap(partial(_climb, target.logdensity_fn, scale))(positions, steps)
 
         self._program = compiler(
-            spread(climb, devices, batched=2, replicated=1),
+            jit_sharded(climb, devices, batched=2, replicated=1),
             jax.ShapeDtypeStruct((self.batch, target.dim), self._dtype),
             jax.ShapeDtypeStruct((self.batch,), np.int32),
             jax.ShapeDtypeStruct((target.dim,), self._dtype),

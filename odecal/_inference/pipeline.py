@@ -9,9 +9,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from odecal._inference.engine import Chains, Engine, Journal, Snapshot
-from odecal._inference.multistart import NUM_CANDIDATES, StartFinder, WarmStart
+from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, WarmStart
 from odecal._inference.predictive import Evaluation, Evaluator
-from odecal._jax.keys import example_words, key_of, streams
+from odecal._jax.keys import example_key_data, key_of, run_keys
 from odecal._jax.programs import Compiler, Program
 from odecal._model.flat import flatten
 from odecal._model.model import Model
@@ -118,33 +118,33 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
     from odecal._inference.rehearse import rehearse
 
     model, run = plan.model, plan.run
-    stream = streams(plan.seed)
+    run_key = run_keys(plan.seed)
     with model.precision(), Compiler() as compiler:
         progress.say("Compiling")
         found, snapshot, start_seconds = journal.warm_start(), journal.snapshot(), 0.0
         draw_prior = _prior_program(model, compiler)
         flat = flatten(model)
         # The engine first, which takes longest to compile.
-        engine = Engine(flat, plan.sampler, run, stream.chains, compiler)
-        finder = StartFinder(flat, compiler, flat.hierarchical) if found is None else None
+        engine = Engine(flat, plan.sampler, run, run_key.chains, compiler)
+        finder = MultiStart(flat, compiler, flat.hierarchical) if found is None else None
         grid = time_grid(model)
         evaluate = Evaluator(model, flat, grid, compiler)
         # While programs compile.
         rehearse(plan, flat.names, engine.blank(), evaluate.blank(), grid)
-        prior = np.asarray(draw_prior(stream.prior))
+        prior = np.asarray(draw_prior(run_key.prior))
         if finder is not None:
             progress.say("Looking for modes")
             finder.wait()
             began = time.perf_counter()
-            found = finder(prior[:NUM_CANDIDATES], stream.starts, run.num_chains)
+            found = finder(prior[:NUM_CANDIDATES], run_key.starts, run.num_chains)
             start_seconds = time.perf_counter() - began
             journal.record_start(found)
         assert found is not None
         snapshot = snapshot or engine.begin(found.starts)
         chains, complete = engine.go_on(snapshot, progress, journal)
         progress.say("Predicting from the draws")
-        drawn = evaluate(chains.positions, stream.replicates) if chains.positions.size else None
-        others = evaluate(np.concatenate([prior, found.modes])[None], stream.others)
+        drawn = evaluate(chains.positions, run_key.replicates) if chains.positions.size else None
+        others = evaluate(np.concatenate([prior, found.modes])[None], run_key.others)
         before, modes = others.split(_NUM_PRIOR)
         result = Result(
             plan,
@@ -170,10 +170,10 @@ def _prior_program(model: Model, compiler: Compiler) -> Program:
     def position(key: jax.Array) -> jax.Array:
         return ravel_pytree(model.init_position(key))[0]
 
-    def positions(words: jax.Array) -> jax.Array:
-        return jax.vmap(position)(jax.random.split(key_of(words), _NUM_PRIOR))
+    def positions(key_data: jax.Array) -> jax.Array:
+        return jax.vmap(position)(jax.random.split(key_of(key_data), _NUM_PRIOR))
 
-    return compiler(jax.jit(positions), example_words())
+    return compiler(jax.jit(positions), example_key_data())
 
 
 def time_grid(model: Model) -> np.ndarray:
@@ -185,7 +185,7 @@ def time_grid(model: Model) -> np.ndarray:
     """
     experiment = model.experiment
     size = int(np.clip(_GRID_OF_ALL // len(experiment.individuals), _GRID // 8, _GRID)) // 2
-    knots = np.union1d(experiment.t0, experiment.moments.ts)
+    knots = np.union1d(experiment.t0, experiment.save_times.ts)
     even = np.linspace(knots[0], knots[-1], size)
     between = np.interp(np.linspace(0, len(knots) - 1, size), np.arange(len(knots)), knots)
     return np.union1d(even, between)

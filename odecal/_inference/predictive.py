@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._data.experiment import Moments, moments_of
-from odecal._jax.keys import Words, example_words, key_of, named, numbered
-from odecal._jax.programs import Compiler, each, padded, spread, usable_devices
+from odecal._data.experiment import SaveTimes, save_times_of
+from odecal._jax.keys import KeyData, example_key_data, key_of, named, numbered
+from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded, usable_devices
 from odecal._model.flat import FlatModel
 from odecal._model.forward import Place
 from odecal._model.model import Model
@@ -82,25 +82,25 @@ class Evaluator:
     """
 
     def __init__(self, model: Model, flat: FlatModel, grid: np.ndarray, compiler: Compiler) -> None:
-        moments = moments_of(model.experiment, grid)
+        save_times = save_times_of(model.experiment, grid)
 
-        def one(position: jax.Array, which: jax.Array, words: jax.Array) -> dict[str, Any]:
+        def one(position: jax.Array, which: jax.Array, key_data: jax.Array) -> dict[str, Any]:
             chain, draw = which
-            key = numbered(numbered(key_of(words), chain), draw)
-            return _evaluate_one(model, flat, moments, position, key)
+            key = numbered(numbered(key_of(key_data), chain), draw)
+            return _evaluate_one(model, flat, save_times, position, key)
 
-        def chunk(positions: jax.Array, which: jax.Array, words: jax.Array) -> dict[str, Any]:
-            return each(lambda x, i: one(x, i, words))(positions, which)
+        def chunk(positions: jax.Array, which: jax.Array, key_data: jax.Array) -> dict[str, Any]:
+            return map_or_vmap(lambda x, i: one(x, i, key_data))(positions, which)
 
-        self._on_data, self._on_grid = _sizes(model, moments)
+        self._on_data, self._on_grid = _sizes(model, save_times)
         most = _CHUNK_SIZE // (3 * self._on_data + self._on_grid + flat.dim)
         devices = usable_devices(_CHUNK)
         self._chunk = padded(int(np.clip(most, 8, _CHUNK)), len(devices))
         self._program = compiler(
-            spread(chunk, devices, batched=2, replicated=1),
+            jit_sharded(chunk, devices, batched=2, replicated=1),
             jax.ShapeDtypeStruct((self._chunk, flat.dim), model.dtype),
             jax.ShapeDtypeStruct((self._chunk, 2), np.uint32),
-            example_words(),
+            example_key_data(),
         )
 
     def blank(self) -> Evaluation:
@@ -109,12 +109,12 @@ class Evaluator:
             **jax.tree.map(lambda x: np.zeros((1, *x.shape[1:]), x.dtype), self._program.shape)
         )
 
-    def __call__(self, positions: np.ndarray, words: Words) -> Evaluation:
+    def __call__(self, positions: np.ndarray, key_data: KeyData) -> Evaluation:
         """Evaluate draws.
 
         Args:
             positions: in unconstrained space, of shape (chain, draw, dim).
-            words: the random key of the replicated data, in words. That of a draw depends on its
+            key_data: the random key of the replicated data. That of a draw depends on its
                 chain and number alone.
 
         Returns:
@@ -133,7 +133,7 @@ class Evaluator:
         chunks = []
         for i in range(0, len(index), size):
             rows = slice(i, i + size)
-            found = jax.tree.map(np.asarray, self._program(flat[rows], which[rows], words))
+            found = jax.tree.map(np.asarray, self._program(flat[rows], which[rows], key_data))
             new = np.arange(i, min(i + size, total)) - i
             chunks.append(_thinned(found, new, which[rows][new, 1], steps))
         found = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
@@ -169,13 +169,13 @@ def _step(total: int, most: int) -> int:
     return max(1, -(-total // max(1, most)))
 
 
-def _sizes(model: Model, moments: Moments) -> tuple[int, int]:
+def _sizes(model: Model, save_times: SaveTimes) -> tuple[int, int]:
     """How many numbers one draw gives for the data, and on the grid."""
     declaration = model.system.declaration
     data = sum(series.values.size for series in model.experiment.series.values())
     smooth = [name for name, o in declaration.observables.items() if not o.over_interval]
     elements = sum(int(np.prod(declaration.shape(n))) for n in [*declaration.states, *smooth])
-    return data, moments.extra.size * elements
+    return data, save_times.extra.size * elements
 
 
 def _missing(draws: np.ndarray, failed: np.ndarray) -> np.ndarray:
@@ -188,13 +188,13 @@ def _missing(draws: np.ndarray, failed: np.ndarray) -> np.ndarray:
 
 
 def _evaluate_one(
-    model: Model, flat: FlatModel, moments: Moments, position: jax.Array, key: jax.Array
+    model: Model, flat: FlatModel, save_times: SaveTimes, position: jax.Array, key: jax.Array
 ) -> dict[str, Any]:
     """Everything about one draw, from a single solve."""
-    prediction = model.predict_at(model.constrain(flat.unravel(position)), moments)
+    prediction = model.predict_at(model.constrain(flat.unravel(position)), save_times)
     trajectory = prediction.trajectory
     many = bool(model.experiment.individuals.dim)
-    count, size = moments.extra.shape
+    count, size = save_times.extra.shape
     who = np.repeat(np.arange(count), size)
     replicated, predicted = {}, {}
     key_data, key_others = jax.random.split(key)
@@ -207,14 +207,14 @@ def _evaluate_one(
         # One law for both, since random numbers take long to compile.
         place = Place(
             np.concatenate([series.individual, who]),
-            np.concatenate([moments.index[name], moments.extra.ravel()]),
+            np.concatenate([save_times.index[name], save_times.extra.ravel()]),
         )
         both = model.forward.law(name, prediction.persons, trajectory, place)
         draws = both.sample(keys[name])
         replicated[name] = draws[: len(series.times)]
         rest = draws[len(series.times) :]
         predicted[name] = rest.reshape(count, size, *rest.shape[1:]) if many else rest
-    on_grid = (np.arange(count)[:, None], moments.extra) if many else moments.extra[0]
+    on_grid = (np.arange(count)[:, None], save_times.extra) if many else save_times.extra[0]
     return {
         "quantities": model.hierarchy.reported(prediction.unfolded),
         "derived": prediction.derived,

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 
-def reads(function: Callable[..., Any], *arguments: Any) -> list[bool]:
+def depends_on(function: Callable[..., Any], *arguments: Any) -> list[bool]:
     """Whether the result of a function depends on each leaf of its last argument.
 
     Args:

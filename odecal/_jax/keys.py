@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 # The two words of a random key, of shape (2,): a key that costs no program to make or to keep.
-Words = np.ndarray
+KeyData = np.ndarray
 
 
-class Streams(NamedTuple):
+class RunKeys(NamedTuple):
     """The key of each purpose.
 
     Args:
@@ -21,28 +21,28 @@ class Streams(NamedTuple):
         others: for replicated data of those.
     """
 
-    starts: Words
-    chains: Words
-    replicates: Words
-    prior: Words
-    others: Words
+    starts: KeyData
+    chains: KeyData
+    replicates: KeyData
+    prior: KeyData
+    others: KeyData
 
 
-def streams(seed: int) -> Streams:
+def run_keys(seed: int) -> RunKeys:
     """Independent streams from one seed, by NumPy's `SeedSequence`."""
-    count = len(Streams._fields)
-    words = np.random.SeedSequence(seed).generate_state(2 * count, np.uint32)
-    return Streams(*words.reshape(count, 2))
+    count = len(RunKeys._fields)
+    key_data = np.random.SeedSequence(seed).generate_state(2 * count, np.uint32)
+    return RunKeys(*key_data.reshape(count, 2))
 
 
-def words_of(key: jax.Array) -> Words:
+def key_data_of(key: jax.Array) -> KeyData:
     """A random key of JAX as words."""
     return np.resize(np.asarray(jax.random.key_data(key)), 2)
 
 
-def key_of(words: Any) -> jax.Array:
+def key_of(key_data: Any) -> jax.Array:
     """A random key of JAX, made inside a program, whatever generator JAX is set to."""
-    return jax.random.wrap_key_data(words, impl="threefry2x32")
+    return jax.random.wrap_key_data(key_data, impl="threefry2x32")
 
 
 # JAX's `fold_in(key, i)` is `split(key, n)[i]`. So a key has one use: it is drawn with, or split
@@ -60,6 +60,6 @@ def numbered(key: jax.Array, number: Any) -> jax.Array:
     return jax.random.fold_in(key, number)
 
 
-def example_words() -> jax.ShapeDtypeStruct:
+def example_key_data() -> jax.ShapeDtypeStruct:
     """The shape and type of a key's words."""
     return jax.ShapeDtypeStruct((2,), np.uint32)

@@ -60,7 +60,7 @@ class Compiler:
         """Trace a program now, and compile it in the background.
 
         Args:
-            function: from `jax.jit`, or [`spread`][odecal._jax.programs.spread].
+            function: from `jax.jit`, or [`jit_sharded`][odecal._jax.programs.spread].
             examples: its arguments, or their shapes.
 
         Returns:
@@ -111,7 +111,7 @@ def padded(count: int, size: int) -> int:
     return -(-count // size) * size
 
 
-def each(function: Callable[..., Any]) -> Callable[..., Any]:
+def map_or_vmap(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function of many: one after another on a CPU, all at once elsewhere.
 
     On a CPU a batch would wait for its slowest member.
@@ -123,7 +123,7 @@ def each(function: Callable[..., Any]) -> Callable[..., Any]:
     return one_after_another if jax.default_backend() == "cpu" else jax.vmap(function)
 
 
-def spread(
+def jit_sharded(
     function: Callable[..., Any], devices: list[Any], batched: int, replicated: int = 0
 ) -> Any:
     """Jit a function of many so that each device runs its own share in a loop of its own.

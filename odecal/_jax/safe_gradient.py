@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 @eqx.filter_custom_vjp
-def guarded(position: Any, logdensity: Callable[[Any], jax.Array]) -> jax.Array:
+def safe_gradient(position: Any, logdensity: Callable[[Any], jax.Array]) -> jax.Array:
     """A log density whose gradient is zero, and not NaN, where it is −inf.
 
     Args:
@@ -19,8 +19,8 @@ def guarded(position: Any, logdensity: Callable[[Any], jax.Array]) -> jax.Array:
     return logdensity(position)
 
 
-@guarded.def_fwd
-def _guarded_fwd(
+@safe_gradient.def_fwd
+def _safe_gradient_fwd(
     perturbed: Any, position: Any, logdensity: Callable[[Any], jax.Array]
 ) -> tuple[jax.Array, Any]:
     moving, fixed = eqx.partition(position, perturbed)
@@ -28,8 +28,8 @@ def _guarded_fwd(
     return density, (reverse, jnp.isfinite(density))
 
 
-@guarded.def_bwd
-def _guarded_bwd(
+@safe_gradient.def_bwd
+def _safe_gradient_bwd(
     kept: Any, cotangent: Any, perturbed: Any, position: Any, logdensity: Callable[[Any], jax.Array]
 ) -> Any:
     del perturbed, position, logdensity

@@ -78,7 +78,7 @@ def _check_steps(model: Model) -> None:
     if limits is None:
         return
     experiment = model.experiment
-    start, end = experiment.t0[:, None], experiment.moments.ts[:, -1:]
+    start, end = experiment.t0[:, None], experiment.save_times.ts[:, -1:]
     turns = int(((limits > start) & (limits < end)).sum(axis=1).max())
     if turns >= most:
         raise SettingsError(

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._jax.dependence import reads
-from odecal._model.individuals import Persons
+from odecal._jax.dependence import depends_on
+from odecal._model.individuals import IndividualParameters
 from odecal._system.declaration import Declaration
 from odecal._system.values import Values
 
 
 def own_derived(
     declaration: Declaration,
-    persons_from: Callable[[Mapping[str, Any]], Persons],
+    persons_from: Callable[[Mapping[str, Any]], IndividualParameters],
     shapes: Mapping[str, jax.ShapeDtypeStruct],
 ) -> frozenset[str]:
     """The derived quantities that differ between individuals.
@@ -34,7 +34,7 @@ def own_derived(
             {n: x for n, x in one.items() if (n in persons.own) is k} for k in (True, False)
         )
         for name, d in declaration.derived.items():
-            depends = reads(
+            depends = depends_on(
                 lambda own, d=d: d.function(Values({**shared, **own}, "parameter")), own
             )
             found.extend([name] if any(depends) else [])
@@ -44,7 +44,7 @@ def own_derived(
 
 
 def derived_values(
-    declaration: Declaration, persons: Persons, own: frozenset[str]
+    declaration: Declaration, persons: IndividualParameters, own: frozenset[str]
 ) -> dict[str, jax.Array]:
     """The derived quantities, by name.
 
@@ -58,7 +58,9 @@ def derived_values(
     }
 
 
-def _value(function: Callable[[Values], Any], persons: Persons, own: bool) -> jax.Array:
+def _value(
+    function: Callable[[Values], Any], persons: IndividualParameters, own: bool
+) -> jax.Array:
     """One derived quantity, of every individual its own or of all the same."""
     if own:
         return jax.vmap(function, in_axes=(persons.axes,))(persons.p)

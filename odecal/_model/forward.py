@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._data.experiment import Experiment, Moments
-from odecal._model.individuals import Persons, solve_each
-from odecal._model.likelihood import AtTimes
-from odecal._solve.forcing import Drive
-from odecal._solve.forcing_data import Given, arrays_of, kinds_of
+from odecal._data.experiment import Experiment, SaveTimes
+from odecal._model.individuals import IndividualParameters, solve_each
+from odecal._model.likelihood import ObservationDistribution
+from odecal._solve.forcing import Forcing
+from odecal._solve.forcing_data import ForcingData, arrays_of, kinds_of
 from odecal._solve.trajectory import Trajectory, solve_system
-from odecal._system.random_effects import Unfolded
+from odecal._system.random_effects import SiteValues
 from odecal._system.solve import Solve
 from odecal._system.values import Values
 
@@ -46,8 +46,8 @@ class Prediction(NamedTuple):
     """
 
     p: Values
-    unfolded: Unfolded
-    persons: Persons
+    unfolded: SiteValues
+    persons: IndividualParameters
     trajectory: Trajectory
     laws: dict[str, dist.Distribution]
     derived: dict[str, jax.Array]
@@ -63,11 +63,11 @@ class _WithInputs:
     """
 
     law: Callable[..., dist.Distribution]
-    drive: Drive
+    drive: Forcing
 
     def __call__(self, inputs: Any, t: Any, y: Values, p: Values, *last: Any) -> dist.Distribution:
         """The law with the inputs among the parameters."""
-        return self.law(t, y, self.drive.parameters_at(t, p, Given({}, inputs, None)), *last)
+        return self.law(t, y, self.drive.parameters_at(t, p, ForcingData({}, inputs, None)), *last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,15 +90,15 @@ class Forward:
         return jax.dtypes.canonicalize_dtype(self.settings.dtype)
 
     @cached_property
-    def drive(self) -> Drive:
+    def drive(self) -> Forcing:
         """How doses and inputs act."""
         experiment = self.experiment
-        span = float(np.max(experiment.moments.ts) - np.min(experiment.t0))
+        span = float(np.max(experiment.save_times.ts) - np.min(experiment.t0))
         declaration = self.system.declaration
-        return Drive(declaration, kinds_of(experiment.doses, span, declaration), span)
+        return Forcing(declaration, kinds_of(experiment.doses, span, declaration), span)
 
     @cached_property
-    def given(self) -> Given:
+    def given(self) -> ForcingData:
         """Doses and inputs, with a leading axis of individuals."""
         declaration, kinds = self.system.declaration, self.drive.kinds
         settings = self.settings
@@ -112,21 +112,21 @@ class Forward:
         Those that step together wait for the last of them. At a dose a solve begins anew with short
         steps; between doses it is the time that counts.
         """
-        count, moments = len(self.experiment.individuals), self.experiment.moments
+        count, save_times = len(self.experiment.individuals), self.experiment.save_times
         doses = self.experiment.doses
         given = np.zeros(count) if doses is None else np.bincount(doses.individual, minlength=count)
-        return np.lexsort([moments.ts[:, -1] - self.experiment.t0, given])
+        return np.lexsort([save_times.ts[:, -1] - self.experiment.t0, given])
 
     @property
     def _many(self) -> bool:
         """Whether trajectories have a leading axis of individuals."""
         return bool(self.experiment.individuals.dim)
 
-    def solve(self, persons: Persons, moments: Moments) -> Trajectory:
+    def solve(self, persons: IndividualParameters, save_times: SaveTimes) -> Trajectory:
         """Solve for every individual, for one that needs no name without a leading axis."""
-        given = self.given._replace(late=moments.late)
+        given = self.given._replace(late=save_times.late)
         when = jax.tree.map(
-            lambda x: np.asarray(x, np.dtype(self.dtype)), (self.experiment.t0, moments.ts)
+            lambda x: np.asarray(x, np.dtype(self.dtype)), (self.experiment.t0, save_times.ts)
         )
         way = (self.settings, self.drive)
         if self._many:
@@ -135,7 +135,7 @@ class Forward:
         return solve_system(self.system, persons.p, t0, ts, *way, given)
 
     def laws(
-        self, persons: Persons, trajectory: Trajectory, moments: Moments
+        self, persons: IndividualParameters, trajectory: Trajectory, save_times: SaveTimes
     ) -> dict[str, dist.Distribution]:
         """The distribution of the values of every observable that was measured."""
         return {
@@ -143,8 +143,8 @@ class Forward:
                 name,
                 persons,
                 trajectory,
-                Place(s.individual, moments.index[name]),
-                Place(s.individual, moments.start[name]),
+                Place(s.individual, save_times.index[name]),
+                Place(s.individual, save_times.start[name]),
                 s.upper,
             )
             for name, s in self.experiment.series.items()
@@ -153,12 +153,12 @@ class Forward:
     def law(
         self,
         name: str,
-        persons: Persons,
+        persons: IndividualParameters,
         trajectory: Trajectory,
         place: Place,
         start: Place | None = None,
         upper: np.ndarray | None = None,
-    ) -> AtTimes:
+    ) -> ObservationDistribution:
         """The distribution of one observable at places of the trajectories.
 
         Args:
@@ -187,9 +187,9 @@ class Forward:
             law = _WithInputs(law, self.drive)
             arguments = (self._inputs_of(place), *arguments)
             in_axes = (0 if self._many else None, *in_axes)
-        return AtTimes(law, arguments, in_axes, len(place.moment), upper)
+        return ObservationDistribution(law, arguments, in_axes, len(place.moment), upper)
 
-    def law_at_start(self, name: str, persons: Persons) -> dist.Distribution:
+    def law_at_start(self, name: str, persons: IndividualParameters) -> dist.Distribution:
         """The law of one value of an observable, at the initial time of the first individual."""
         first = Place(np.zeros(1, int), np.zeros(1, int))
         p = persons.rows(np.zeros((), int))

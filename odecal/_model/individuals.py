@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._jax.programs import each
-from odecal._solve.forcing import Drive
-from odecal._solve.forcing_data import Given
+from odecal._jax.programs import map_or_vmap
+from odecal._solve.forcing import Forcing
+from odecal._solve.forcing_data import ForcingData
 from odecal._solve.trajectory import Trajectory, solve_system
 from odecal._system.declaration import Declaration, initial_name
 from odecal._system.solve import Solve
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from odecal._system.system import System
 
 
-class Persons(NamedTuple):
+class IndividualParameters(NamedTuple):
     """The parameters of every individual.
 
     Args:
@@ -44,7 +44,7 @@ class Persons(NamedTuple):
 
 def persons_of(
     declaration: Declaration, shared: dict[str, Any], own: dict[str, Any], dtype: Any
-) -> Persons:
+) -> IndividualParameters:
     """The record `p` of every individual.
 
     Args:
@@ -54,7 +54,7 @@ def persons_of(
         dtype: the floating type to compute in.
     """
     if not own:
-        return Persons(declaration.parameters(shared, dtype), ())
+        return IndividualParameters(declaration.parameters(shared, dtype), ())
 
     def one(own: dict[str, Any]) -> dict[str, Any]:
         return dict(declaration.parameters({**shared, **own}, dtype))
@@ -65,7 +65,7 @@ def persons_of(
     computed = [initial_name(name) for name in declaration.computed_initials]
     each = jax.vmap(one)(own)
     names = [*own, *computed]
-    return Persons(
+    return IndividualParameters(
         Values(
             {name: each[name] if name in names else x for name, x in whole.items()}, "parameter"
         ),
@@ -75,12 +75,12 @@ def persons_of(
 
 def solve_each(
     system: "System",
-    persons: Persons,
+    persons: IndividualParameters,
     when: tuple[np.ndarray, np.ndarray],
-    given: Given,
+    given: ForcingData,
     order: np.ndarray,
     settings: Solve,
-    drive: Drive,
+    drive: Forcing,
 ) -> Trajectory:
     """Solve for every individual.
 
@@ -102,11 +102,11 @@ def solve_each(
         The trajectories, with a leading axis of individuals.
     """
 
-    def one(own: dict[str, Any], t0: Any, ts: Any, given: Given) -> Trajectory:
+    def one(own: dict[str, Any], t0: Any, ts: Any, given: ForcingData) -> Trajectory:
         p = Values({**persons.p, **own}, "parameter")
         return solve_system(system, p, t0, ts, settings, drive, given)
 
-    many = jax.vmap(one) if settings.strategy.together else each(one)
+    many = jax.vmap(one) if settings.strategy.together else map_or_vmap(one)
     own = {name: persons.p[name] for name in persons.own}
     if np.array_equal(order, np.arange(len(order))):
         return many(own, *jax.tree.map(jnp.asarray, (*when, given)))

@@ -18,7 +18,7 @@ Law = Callable[..., dist.Distribution]
 _SLIGHT = 1e-5
 
 
-class AtTimes(dist.Distribution):
+class ObservationDistribution(dist.Distribution):
     """Independent values at several times, each from the law at that time.
 
     The law is a function of one time's arguments; it is evaluated for all times at once by

@@ -13,18 +13,18 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from odecal._data.experiment import Experiment, Moments, moments_of
+from odecal._data.experiment import Experiment, SaveTimes, save_times_of
 from odecal._jax.keys import named
 from odecal._jax.runtime_errors import no_runtime_errors
-from odecal._jax.safe_gradient import guarded
+from odecal._jax.safe_gradient import safe_gradient
 from odecal._model.derived import derived_values, own_derived
 from odecal._model.dims import coords_of, dims_of, time_dims_of
 from odecal._model.forward import Forward, Prediction
-from odecal._model.individuals import Persons, persons_of
-from odecal._solve.forcing import Drive
+from odecal._model.individuals import IndividualParameters, persons_of
+from odecal._solve.forcing import Forcing
 from odecal._system.declaration import Site
 from odecal._system.hierarchy import Hierarchy
-from odecal._system.random_effects import Unfolded
+from odecal._system.random_effects import SiteValues
 from odecal._system.solve import Solve
 from odecal._system.values import Values
 from odecal.centring import AbstractCentring
@@ -78,7 +78,7 @@ class Model:
         """
         self._warn_of_single_precision()
         unfolded = self.hierarchy.unfold(numpyro.sample, self.dtype)
-        prediction = self._predict(unfolded, self.experiment.moments)
+        prediction = self._predict(unfolded, self.experiment.save_times)
         failed = jnp.any(prediction.trajectory.failed)
         for name, value in {**unfolded.own, **unfolded.correlations}.items():
             numpyro.deterministic(name, value)
@@ -121,7 +121,7 @@ class Model:
         return Forward(self.system, self.experiment, self.solve)
 
     @property
-    def drive(self) -> Drive:
+    def drive(self) -> Forcing:
         """How doses and inputs act."""
         return self.forward.drive
 
@@ -161,20 +161,22 @@ class Model:
             the times of the experiment.
         """
         extra = np.asarray(extra_times, float).ravel()
-        moments = moments_of(self.experiment, extra) if extra.size else self.experiment.moments
-        return self.predict_at(values, moments)
+        save_times = (
+            save_times_of(self.experiment, extra) if extra.size else self.experiment.save_times
+        )
+        return self.predict_at(values, save_times)
 
-    def predict_at(self, values: Mapping[str, Any], moments: Moments | None) -> Prediction:
+    def predict_at(self, values: Mapping[str, Any], save_times: SaveTimes | None) -> Prediction:
         """The same, at times that have been looked up before; None for those of the experiment."""
-        return self._predict(self.unfold(values), moments or self.experiment.moments)
+        return self._predict(self.unfold(values), save_times or self.experiment.save_times)
 
-    def unfold(self, values: Mapping[str, Any]) -> Unfolded:
+    def unfold(self, values: Mapping[str, Any]) -> SiteValues:
         """The values of groups that follow from one value of every site."""
         return self.hierarchy.unfold(
             lambda name, law: jnp.asarray(values[name], self.dtype), self.dtype
         )
 
-    def persons(self, unfolded: Unfolded) -> Persons:
+    def persons(self, unfolded: SiteValues) -> IndividualParameters:
         """The record `p` of every individual."""
         shared, own = self.hierarchy.of_individuals(unfolded, self.dtype)
         return persons_of(self.system.declaration, shared, own, self.dtype)
@@ -245,7 +247,7 @@ class Model:
         position = {name: jnp.asarray(x) for name, x in position.items()}
         if self.solve.forward_mode:
             return self._logdensity(position)
-        return guarded(position, self._logdensity)
+        return safe_gradient(position, self._logdensity)
 
     def logprior_fn(self, position: Mapping[str, Any]) -> jax.Array:
         """The log prior density on unconstrained space, with the log Jacobian determinants.
@@ -284,22 +286,22 @@ class Model:
             self.site_shapes,
         )
 
-    def _predict(self, unfolded: Unfolded, moments: Moments) -> Prediction:
+    def _predict(self, unfolded: SiteValues, save_times: SaveTimes) -> Prediction:
         persons = self.persons(unfolded)
-        trajectory = self.forward.solve(persons, moments)
-        laws = self.forward.laws(persons, trajectory, moments)
+        trajectory = self.forward.solve(persons, save_times)
+        laws = self.forward.laws(persons, trajectory, save_times)
         derived = derived_values(self.system.declaration, persons, self._own_derived)
         return Prediction(persons.p, unfolded, persons, trajectory, laws, derived)
 
     def _logdensity(self, position: Mapping[str, Any]) -> jax.Array:
         unfolded, density = self._unfolded_and_logprior(position)
-        prediction = self._predict(unfolded, self.experiment.moments)
+        prediction = self._predict(unfolded, self.experiment.save_times)
         for term in self.log_likelihood(prediction).values():
             density += jnp.sum(term)
         good = jnp.isfinite(density) & ~jnp.any(prediction.trajectory.failed)
         return jnp.where(good, density, -jnp.inf)
 
-    def _unfolded_and_logprior(self, position: Mapping[str, Any]) -> tuple[Unfolded, jax.Array]:
+    def _unfolded_and_logprior(self, position: Mapping[str, Any]) -> tuple[SiteValues, jax.Array]:
         terms = [jnp.zeros((), self.dtype)]
 
         def visit(name: str, law: dist.Distribution) -> jax.Array:

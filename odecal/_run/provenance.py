@@ -51,7 +51,7 @@ def solve_attrs(solve: Solve) -> dict[str, Any]:
         "solver": _shown(solve.solver),
         "rtol": solve.rtol,
         "atol": _ATOL if solve.atol is None else solve.atol,
-        "max_steps": solve.most_steps,
+        "max_steps": solve.max_steps_or_default,
         "adjoint": _shown(solve.strategy),
         "dtype": str(solve.dtype),
     }

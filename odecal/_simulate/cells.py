@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._data.censored_cells import limit
-from odecal._data.columns import Layout
+from odecal._data.columns import ColumnRoles
 from odecal._data.experiment import Series
 from odecal._data.sheet import numbers
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def fill_tidy(
     table: "pd.DataFrame",
-    layout: Layout,
+    layout: ColumnRoles,
     series: Mapping[str, Series],
     draws: Mapping[str, np.ndarray],
 ) -> "pd.DataFrame":
@@ -48,7 +48,7 @@ def fill_tidy(
 
 def fill_pharmacometric(
     table: "pd.DataFrame",
-    layout: Layout,
+    layout: ColumnRoles,
     series: Mapping[str, Series],
     draws: Mapping[str, np.ndarray],
 ) -> "pd.DataFrame":
@@ -83,7 +83,10 @@ def fill_pharmacometric(
 
 
 def _limits(
-    table: "pd.DataFrame", layout: Layout, series: Mapping[str, Series], roles: Mapping[str, str]
+    table: "pd.DataFrame",
+    layout: ColumnRoles,
+    series: Mapping[str, Series],
+    roles: Mapping[str, str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The limits of quantification of all values, of one observable after the other."""
     lower, upper = [], []

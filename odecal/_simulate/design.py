@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from odecal._data.columns import Layout, ignored_columns, layout_of
+from odecal._data.columns import ColumnRoles, column_roles, ignored_columns
 from odecal._data.nonmem import is_pharmacometric
 from odecal._data.observations import Observations, read_experiment
 from odecal._data.sheet import numbers, read_sheet
@@ -51,7 +51,7 @@ def simulate_design(
         SamplingError: if a solve fails, or gives a noise that is not finite.
     """
     source = design if isinstance(design, Observations) else Observations(design)
-    layout = layout_of(system, source.time, (*source.ignore, *ignored_columns(system)), ())
+    layout = column_roles(system, source.time, (*source.ignore, *ignored_columns(system)), ())
     table = _with_dv(read_sheet(source.data, "Designs"), layout)
     pharmacometric = is_pharmacometric(table, layout)
     marked = _marked_pharmacometric(table, layout) if pharmacometric else _marked(table, layout)
@@ -65,7 +65,7 @@ def simulate_design(
     return filled
 
 
-def _with_dv(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
+def _with_dv(table: "pd.DataFrame", layout: ColumnRoles) -> "pd.DataFrame":
     """The table, with DV if all that it lacks of a pharmacometric one is that."""
     names = {name.upper(): name for name in table.columns if name not in layout.ignore}
     if "EVID" not in names or "DV" in names or names["EVID"] in layout.claimed:
@@ -73,7 +73,7 @@ def _with_dv(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
     return table.assign(DV=np.nan)
 
 
-def _with_numbers(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
+def _with_numbers(table: "pd.DataFrame", layout: ColumnRoles) -> "pd.DataFrame":
     """The table, in which text of numbers alone is numbers, but in labels."""
     found = {}
     for name in table.columns:
@@ -85,14 +85,14 @@ def _with_numbers(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
     return table.assign(**found)
 
 
-def _marked_pharmacometric(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
+def _marked_pharmacometric(table: "pd.DataFrame", layout: ColumnRoles) -> "pd.DataFrame":
     """The table with a value in every row, of which the reader takes those of observations."""
     roles = {name.upper(): name for name in table.columns if name not in layout.ignore}
     blank = {"DV": _ANY, "CENS": 0, "LIMIT": np.nan}
     return table.assign(**{roles[role]: x for role, x in blank.items() if role in roles})
 
 
-def _marked(table: "pd.DataFrame", layout: Layout) -> "pd.DataFrame":
+def _marked(table: "pd.DataFrame", layout: ColumnRoles) -> "pd.DataFrame":
     """The table with a value wherever one will be drawn."""
     columns = [column for columns in layout.observables.values() for column in columns]
     given = {c: table[c].notna().to_numpy() for c in columns if c in table}

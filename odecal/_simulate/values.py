@@ -12,11 +12,11 @@ from odecal._errors import DeclarationError, listed, suggestion
 from odecal._jax.keys import named
 from odecal._model.model import Model
 from odecal._system.base import _is_number
-from odecal._system.random_effects import Block, Unfolded
+from odecal._system.random_effects import RandomEffects, SiteValues
 from odecal._system.varying import Correlation, Pooling
 
 
-def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> Unfolded:
+def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> SiteValues:
     """One value of every site: those that are given, and draws of the others given these.
 
     Args:
@@ -79,7 +79,7 @@ def _check_names(model: Model, values: Mapping[str, Any]) -> None:
         _check_block(block, values)
 
 
-def _check_block(block: Block, values: Mapping[str, Any]) -> None:
+def _check_block(block: RandomEffects, values: Mapping[str, Any]) -> None:
     """Refuse groups' values of some of what is sampled together, and those that are given twice."""
     there = [name for name in block.members if name in values]
     missing = [name for name in block.members if name not in values]
@@ -129,7 +129,7 @@ def _choleskys(model: Model, values: Mapping[str, Any]) -> dict[str, np.ndarray]
     return found
 
 
-def _linked(model: Model, block: Block, values: Mapping[str, Any]) -> list[jax.Array]:
+def _linked(model: Model, block: RandomEffects, values: Mapping[str, Any]) -> list[jax.Array]:
     """The values of the groups of a block on their linked scales, one a member; none if not given.
 
     Each has the shape (group, *dims).

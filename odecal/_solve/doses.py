@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import stop_gradient
 
-from odecal._solve.forcing_data import Given, Kinds
+from odecal._solve.forcing_data import ForcingData, ForcingFlags
 from odecal._solve.steady_state import Cycle, SteadyStates
 from odecal._system.declaration import Declaration
 from odecal._system.inputs import Dosing
@@ -53,10 +53,10 @@ class Dose(NamedTuple):
 
 def dose_entries(
     declaration: Declaration,
-    kinds: Kinds,
+    kinds: ForcingFlags,
     y0: jax.Array,
     p: Values,
-    given: Given,
+    given: ForcingData,
     steady: SteadyStates,
     p_at: Callable[[jax.Array], Values],
 ) -> list[Entry]:
@@ -104,7 +104,7 @@ def dose_entries(
 
 
 def _arrival(
-    kinds: Kinds, given: jax.Array, delay: jax.Array, rank: jax.Array
+    kinds: ForcingFlags, given: jax.Array, delay: jax.Array, rank: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """When doses arrive, and in which order of what happens at the same time.
 
@@ -132,7 +132,7 @@ def _ends(begin: Entry, ends: jax.Array, clearings: Sequence[tuple[jax.Array, ..
     return Entry(time, none, begin.keep, begin.add * 0, -begin.rate, none)
 
 
-def _reaches(kinds: Kinds, cycles: list[Cycle], states: jax.Array) -> jax.Array:
+def _reaches(kinds: ForcingFlags, cycles: list[Cycle], states: jax.Array) -> jax.Array:
     """Whether all doses before each steady state are reckoned with, of the shape of the states."""
     infused = jnp.stack([jnp.any(cycle.rate != 0) for cycle in cycles])
     every = jax.tree.map(lambda *x: jnp.stack(x), *cycles)
@@ -142,7 +142,7 @@ def _reaches(kinds: Kinds, cycles: list[Cycle], states: jax.Array) -> jax.Array:
 
 
 def _before(
-    kinds: Kinds,
+    kinds: ForcingFlags,
     doses: Mapping[str, jax.Array],
     lag: jax.Array,
     dose: Dose,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from odecal._solve.doses import Entry, dose_entries
-from odecal._solve.forcing_data import Given, Kinds
+from odecal._solve.forcing_data import ForcingData, ForcingFlags
 from odecal._solve.steady_state import SteadyStates
 from odecal._system.declaration import Declaration
 from odecal._system.inputs import Event
@@ -22,7 +22,7 @@ Unpack = Callable[[jax.Array], Values]
 
 
 @dataclass(frozen=True, eq=False)
-class Drive:
+class Forcing:
     """What drives a system, and changes its state, beside its vector field.
 
     Args:
@@ -32,7 +32,7 @@ class Drive:
     """
 
     declaration: Declaration
-    kinds: Kinds = field(default_factory=Kinds)
+    kinds: ForcingFlags = field(default_factory=ForcingFlags)
     span: float = 0.0
 
     @property
@@ -41,7 +41,9 @@ class Drive:
         stepped = any(c.interpolation.jumps for c in self.declaration.inputs.values())
         return self.kinds.doses or stepped or bool(self.declaration.events)
 
-    def parameters_at(self, t: Any, p: Values, given: Given | None, between: Any = None) -> Values:
+    def parameters_at(
+        self, t: Any, p: Values, given: ForcingData | None, between: Any = None
+    ) -> Values:
         """The record `p` with the inputs at a time.
 
         Args:
@@ -117,7 +119,7 @@ def _changed(t: Any, y: jax.Array, args: Any, change: Change) -> jax.Array:
     return change.keep * y + change.add
 
 
-def _schedule(drive: Drive, pack: Pack, steady: SteadyStates, args: Any) -> Schedule:
+def _schedule(drive: Forcing, pack: Pack, steady: SteadyStates, args: Any) -> Schedule:
     """Everything that happens at known times, in order."""
     p, given = args
     y0 = pack(drive.declaration.initial_state(p))

@@ -15,7 +15,7 @@ from odecal.interpolation import AbstractInterpolation
 _MOST_UNKNOWN = 8
 
 
-class Given(NamedTuple):
+class ForcingData(NamedTuple):
     """What is given to one individual, or, with a leading axis, to each of many.
 
     Args:
@@ -36,7 +36,7 @@ class Given(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kinds:
+class ForcingFlags:
     """What kinds of things happen, which programs are made for.
 
     Args:
@@ -59,8 +59,8 @@ class Kinds:
 
 
 def arrays_of(
-    experiment: Experiment, declaration: Declaration, kinds: Kinds, rtol: float, dtype: Any
-) -> Given:
+    experiment: Experiment, declaration: Declaration, kinds: ForcingFlags, rtol: float, dtype: Any
+) -> ForcingData:
     """What is given to each individual, with a leading axis of individuals.
 
     Args:
@@ -76,7 +76,7 @@ def arrays_of(
         name: _padded_samples(experiment, name, c.interpolation)
         for name, c in declaration.inputs.items()
     }
-    return Given(
+    return ForcingData(
         {name: np.asarray(x, dtype) for name, x in doses.items()},
         {name: (np.asarray(t, dtype), np.asarray(x, dtype)) for name, (t, x) in inputs.items()},
         None,
@@ -85,13 +85,13 @@ def arrays_of(
     )
 
 
-def kinds_of(doses: Doses | None, period: float, declaration: Declaration) -> Kinds:
+def kinds_of(doses: Doses | None, period: float, declaration: Declaration) -> ForcingFlags:
     """What kinds of doses there are, in an experiment that is so long, of a system."""
     if doses is None or not len(doses):
-        return Kinds()
+        return ForcingFlags()
     steady = np.bincount(doses.individual, doses.steady > 0)
     infusions = (doses.rate != 0) | (doses.duration != 0)
-    return Kinds(
+    return ForcingFlags(
         True,
         bool(infusions.any()),
         bool(doses.reset.any()),

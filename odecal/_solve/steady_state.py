@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
 
-from odecal._jax.dependence import reads
+from odecal._jax.dependence import depends_on
 from odecal._solve.tolerances import absolute_tolerance
 from odecal._system.solve import Solve
 from odecal._system.values import Values
@@ -67,7 +67,7 @@ def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
     def steady(cycle: Cycle, p: Values, given: Any, start: jax.Array) -> jax.Array:
         allowed = settings.within(absolute_tolerance(settings, start, given))
         leaves, structure = jax.tree.flatten(p)
-        read = reads(lambda p: field(cycle.time, start, p, given), p)
+        read = depends_on(lambda p: field(cycle.time, start, p, given), p)
         moving = [leaf for leaf, used in zip(leaves, read, strict=True) if used]
         theta, unravel = ravel_pytree((cycle, moving))
 
@@ -135,7 +135,7 @@ def _round(
         None,
         diffrax.SaveAt(ts=stop_gradient(ends)),
         settings.controller(limits),
-        settings.most_steps_past(limits),
+        settings.max_steps_past(limits),
         Jumps(schedule, lambda t, y, args, add: y + add),
     )
     args = (cycle, p, given)

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from odecal._solve.forcing_data import Given
+from odecal._solve.forcing_data import ForcingData
 from odecal._system.solve import Solve
 
 # The tolerance of a state of magnitude one or more; and from where on a magnitude counts as that.
 _USUAL, _ORDINARY = 1e-8, 1e-2
 
 
-def absolute_tolerance(settings: Solve, y0: jax.Array, given: Given | None) -> Any:
+def absolute_tolerance(settings: Solve, y0: jax.Array, given: ForcingData | None) -> Any:
     """The absolute tolerance of a step: as asked for, or one for each element of the state.
 
     It is 1e-8 of the magnitude of an element, which counts as 1 from 0.01 on. The magnitude is that

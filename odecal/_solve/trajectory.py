@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._jax.dependence import read_by, reads
+from odecal._jax.dependence import depends_on, read_by
 from odecal._solve.clock import TIME, fixed, merged, switch_times
-from odecal._solve.forcing import Drive
-from odecal._solve.forcing_data import Given
+from odecal._solve.forcing import Forcing
+from odecal._solve.forcing_data import ForcingData
 from odecal._solve.steady_state import steady_states
 from odecal._solve.tolerances import absolute_tolerance
 from odecal._system.declaration import Declaration
@@ -47,8 +47,8 @@ def solve_system(
     t0: Any,
     ts: Any,
     settings: Solve,
-    drive: Drive | None = None,
-    given: Given | None = None,
+    drive: Forcing | None = None,
+    given: ForcingData | None = None,
 ) -> Trajectory:
     """Solve dy/dt = f(t, y, p) from the initial values in p.
 
@@ -66,7 +66,7 @@ def solve_system(
         failed solve is zero; that of a successful one is NaN where the adjoint could not find it.
     """
     dtype = jax.dtypes.canonicalize_dtype(settings.dtype)
-    drive = Drive(system.declaration) if drive is None else drive
+    drive = Forcing(system.declaration) if drive is None else drive
     pack, unpack = packing(system.declaration)
     y0 = pack(system.declaration.initial_state(p))
     start, times = jnp.asarray(t0, dtype), jnp.asarray(ts, dtype)
@@ -94,7 +94,7 @@ def solve_system(
         own = given._replace(limits=None)
     moves, switches = _looked_through(system, (pack, unpack), (start, y0), p, drive.span)
     if jumps is not None:
-        moves = reads(lambda p: _all_that_moves(field, jumps, (start, y0), p, own), p)
+        moves = depends_on(lambda p: _all_that_moves(field, jumps, (start, y0), p, own), p)
     args = (_still_where_unused(p, moves), own)
     # Every array comes through the inputs: what a rule of its own closes over, loops cannot map.
     limits = None if given is None else given.limits
@@ -122,7 +122,7 @@ def _solved(
     (start, times, limits), (y0, args) = span, y0__args
     saveat = diffrax.SaveAt(ts=times)
     settings = settings.within(absolute_tolerance(settings, y0, args[1]))
-    controller, max_steps = settings.controller(limits), settings.most_steps_past(limits)
+    controller, max_steps = settings.controller(limits), settings.max_steps_past(limits)
     if jumps is not None:
         term = diffrax.ODETerm(lambda t, y, args: field(t, y, *args[0], args[1]))
         problem = Problem(
@@ -241,7 +241,7 @@ def _guarded(inputs: Any, solve: Callable[[Any], Any]) -> Any:
 
 
 @_guarded.def_fwd
-def _guarded_fwd(perturbed: Any, inputs: Any, solve: Callable[[Any], Any]) -> tuple[Any, Any]:
+def _safe_gradient_fwd(perturbed: Any, inputs: Any, solve: Callable[[Any], Any]) -> tuple[Any, Any]:
     moving, fixed = eqx.partition(inputs, perturbed)
 
     def solve_moving(moving: Any) -> Any:
@@ -253,7 +253,7 @@ def _guarded_fwd(perturbed: Any, inputs: Any, solve: Callable[[Any], Any]) -> tu
 
 
 @_guarded.def_bwd
-def _guarded_bwd(
+def _safe_gradient_bwd(
     kept: Any, cotangents: Any, perturbed: Any, inputs: Any, solve: Callable[[Any], Any]
 ) -> Any:
     reverse, well = kept

@@ -12,12 +12,12 @@ import numpyro.distributions as dist
 
 from odecal._data.experiment import Grouping, Individuals
 from odecal._errors import ObservationError
-from odecal._jax.dependence import reads
+from odecal._jax.dependence import depends_on
 from odecal._jax.keys import named
 from odecal._system.base import _is_prior
 from odecal._system.declaration import Declaration, Site
-from odecal._system.random_effects import Block, Quantity, Unfolded
-from odecal._system.reparam import Coordinates
+from odecal._system.random_effects import Quantity, RandomEffects, SiteValues
+from odecal._system.reparam import Reparam
 from odecal._system.user_code import real, user_code
 from odecal._system.values import Values
 from odecal._system.varying import Correlation, Pooling, Varying
@@ -44,7 +44,7 @@ class Hierarchy:
     centrings: Mapping[str, AbstractCentring] = field(default_factory=dict)
 
     @cached_property
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[RandomEffects]:
         """What is sampled together, in the order of declaration."""
         varying, blocks, done = self.declaration.varying, [], set()
         within = {
@@ -58,7 +58,7 @@ class Hierarchy:
             correlation, part = within.get(name, ("", None))
             names = (name,) if part is None else part.parameters
             members = {member: varying[member] for member in names}
-            blocks.append(Block(members, parameter.variation.group, correlation))
+            blocks.append(RandomEffects(members, parameter.variation.group, correlation))
             done |= set(names)
         return blocks
 
@@ -98,13 +98,13 @@ class Hierarchy:
             found[f"{name}_scale"] = Site(prior, parameter, shape)
         return found
 
-    def _raw_shape(self, block: Block) -> tuple[int, ...]:
+    def _raw_shape(self, block: RandomEffects) -> tuple[int, ...]:
         groups = len(self.individuals.groups[block.columns].labels)
         if block.correlation:
             return (groups, len(block.members))
         return (groups, *self.declaration.shape(next(iter(block.members))))
 
-    def unfold(self, visit: Visit, dtype: Any) -> Unfolded:
+    def unfold(self, visit: Visit, dtype: Any) -> SiteValues:
         """Visit every site in order, each with its law given the ones before.
 
         Args:
@@ -120,12 +120,14 @@ class Hierarchy:
             for name, site in self.sites.items()
             if name not in raws
         }
-        found = Unfolded(values, {}, {}, {}, {})
+        found = SiteValues(values, {}, {}, {}, {})
         for block in self.blocks:
             self._unfold_block(block, found, visit, dtype)
         return found
 
-    def _unfold_block(self, block: Block, found: Unfolded, visit: Visit, dtype: Any) -> None:
+    def _unfold_block(
+        self, block: RandomEffects, found: SiteValues, visit: Visit, dtype: Any
+    ) -> None:
         """Add what is sampled for the groups of a block, and their values."""
         if block.independent:
             law = _cast(self.sites[block.raw].prior, dtype)
@@ -145,7 +147,9 @@ class Hierarchy:
         for i, (name, parameter) in enumerate(block.members.items()):
             found.own[name] = parameter.variation.link.inverse(linked[..., i])
 
-    def raw(self, block: Block, found: Unfolded, linked: jax.Array, dtype: Any) -> jax.Array:
+    def raw(
+        self, block: RandomEffects, found: SiteValues, linked: jax.Array, dtype: Any
+    ) -> jax.Array:
         """The value of the site of a block whose groups have given values: the way back.
 
         Args:
@@ -163,7 +167,7 @@ class Hierarchy:
         return raw if block.correlation else raw[..., 0]
 
     def _standardise(
-        self, block: Block, found: Unfolded, away: jax.Array, factor: jax.Array
+        self, block: RandomEffects, found: SiteValues, away: jax.Array, factor: jax.Array
     ) -> None:
         """Note how far groups are from their location, in scales."""
         scale = jnp.linalg.norm(factor, axis=-1) if block.correlation else factor
@@ -172,10 +176,10 @@ class Hierarchy:
             found.standard[name] = away[..., i] / scale[..., i]
 
     @cached_property
-    def coordinates(self) -> dict[str, Coordinates]:
+    def coordinates(self) -> dict[str, Reparam]:
         """Those of every block that has any, by the name of its site."""
         return {
-            block.raw: Coordinates.of(
+            block.raw: Reparam.of(
                 {
                     name: self.centrings.get(name, c.variation.centring)
                     if self.centred
@@ -188,7 +192,7 @@ class Hierarchy:
             if block.pooling is not Pooling.COMPLETE
         }
 
-    def _factor(self, block: Block, found: Unfolded, dtype: Any) -> jax.Array:
+    def _factor(self, block: RandomEffects, found: SiteValues, dtype: Any) -> jax.Array:
         """The Cholesky factor of the covariance of a block: of shape (*dims, 1), or (K, K)."""
         scales = []
         for name, parameter in block.members.items():
@@ -203,7 +207,9 @@ class Hierarchy:
         found.correlations[block.correlation] = cholesky @ cholesky.T
         return scale[:, None] * cholesky
 
-    def _location(self, name: str, block: Block, found: Unfolded, dtype: Any) -> jax.Array:
+    def _location(
+        self, name: str, block: RandomEffects, found: SiteValues, dtype: Any
+    ) -> jax.Array:
         """The location of every group, of shape (group, *dims)."""
         variation = block.members[name].variation
         grouping = self.individuals.groups[block.columns]
@@ -245,7 +251,7 @@ class Hierarchy:
                     if covariate in differing:
                         self._refuse(name, covariate, grouping, differing[covariate])
 
-    def _covariates_read(self, name: str, block: Block) -> list[str]:
+    def _covariates_read(self, name: str, block: RandomEffects) -> list[str]:
         """The covariates that a location depends on, itself or through other parameters."""
         shapes = {n: jax.ShapeDtypeStruct(s.shape, np.float32) for n, s in self.sites.items()}
         known = {n: np.asarray(x, np.float32) for n, x in self.individuals.covariates.items()}
@@ -256,7 +262,7 @@ class Hierarchy:
             found = other.unfold(lambda name, law: sites[name], np.float32)
             return other._location(name, block, found, np.float32)
 
-        read = reads(location, shapes, known)
+        read = depends_on(location, shapes, known)
         return [covariate for covariate, used in zip(sorted(known), read, strict=True) if used]
 
     def _refuse(self, name: str, covariate: str, grouping: Grouping, pair: tuple[int, int]) -> None:
@@ -271,7 +277,7 @@ class Hierarchy:
         )
 
     def of_individuals(
-        self, found: Unfolded, dtype: Any
+        self, found: SiteValues, dtype: Any
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """What all individuals share, and what each has of its own so far, by name.
 
@@ -354,7 +360,7 @@ class Hierarchy:
             found |= {f"{name}_{side}": np.asarray(c.parameters) for side in ("row", "column")}
         return found
 
-    def reported(self, found: Unfolded) -> dict[str, jax.Array]:
+    def reported(self, found: SiteValues) -> dict[str, jax.Array]:
         """The values of what a posterior reports, by name, from values of the sites."""
         return {
             name: (found.own | found.correlations | found.sites)[name] for name in self.quantities

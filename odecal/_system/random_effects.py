@@ -28,7 +28,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class RandomEffects:
     """Varying parameters that are sampled together: one, or several that are correlated.
 
     Args:
@@ -59,7 +59,7 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Unfolded:
+class SiteValues:
     """One value of every site, and what follows for the groups.
 
     Args:

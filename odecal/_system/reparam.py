@@ -13,7 +13,7 @@ from odecal.centring import AbstractCentring
 
 
 @dataclass(frozen=True, eq=False)
-class Coordinates:
+class Reparam:
     """r = a μ/σ₀ + M⁻¹ (θ − μ), for each group, of K values that are sampled together.
 
     θ ~ N(μ, F Fᵀ), and M = (1 − b) F + b σ₀ (row by row, so that M is lower triangular as F is).
@@ -29,7 +29,7 @@ class Coordinates:
     unit: np.ndarray
 
     @staticmethod
-    def of(centrings: dict[str, AbstractCentring], shape: tuple[int, ...]) -> "Coordinates":
+    def of(centrings: dict[str, AbstractCentring], shape: tuple[int, ...]) -> "Reparam":
         """Those of some parameters, of their centrings.
 
         Args:
@@ -50,7 +50,7 @@ class Coordinates:
             axes = array.shape + (1,) * (len(shape) - array.ndim if array.ndim else 0)
             return np.broadcast_to(array.reshape(axes), shape)
 
-        return Coordinates(
+        return Reparam(
             np.stack([weights(name, c.of_location) for name, c in centrings.items()], -1),
             np.stack([weights(name, c.of_scale) for name, c in centrings.items()], -1),
             np.asarray([c.unit for c in centrings.values()]),

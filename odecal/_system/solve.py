@@ -25,7 +25,7 @@ class Solve:
             value of a state that matters. None takes 1e-8, and of states that are smaller than
             0.01 less: 1e-8 of their magnitude, as initial values, doses and data tell it.
         max_steps: the largest number of steps; a solve that needs more has failed. None takes the
-            strategy's `usual_max_steps`: 65,536 by `ExplicitForward`, and 4096 by all others; and
+            strategy's `default_max_steps`: 65,536 by `ExplicitForward`, and 4096 by all others; and
             one more for each turn of an input, at which a step must end.
         adjoint: the gradient strategy: one of `odecal.adjoints`, or any `diffrax.AbstractAdjoint`.
             None leaves the choice to [`calibrate`][odecal.calibrate]; elsewhere it is
@@ -54,9 +54,9 @@ class Solve:
         return ExplicitForward() if ExplicitForward.serves(self.solver) else Forward()
 
     @property
-    def most_steps(self) -> int:
+    def max_steps_or_default(self) -> int:
         """The largest number of steps, as asked for or as the strategy has it."""
-        return self.strategy.usual_max_steps if self.max_steps is None else self.max_steps
+        return self.strategy.default_max_steps if self.max_steps is None else self.max_steps
 
     def within(self, atol: Any) -> "Solve":
         """The same with an absolute tolerance, or one for each element, which is not checked."""
@@ -73,10 +73,10 @@ class Solve:
         """
         return limited(diffrax.PIDController(rtol=self.rtol, atol=self.atol), limits)
 
-    def most_steps_past(self, limits: Any) -> int:
+    def max_steps_past(self, limits: Any) -> int:
         """The largest number of steps, with one more for each of some limits unless asked for."""
         more = 0 if limits is None or self.max_steps is not None else limits.shape[-1]
-        return self.most_steps + more
+        return self.max_steps_or_default + more
 
     @property
     def forward_mode(self) -> bool:
@@ -117,7 +117,7 @@ class Solve:
         try:
             if self.adjoint is not None:
                 object.__setattr__(self, "adjoint", as_adjoint(self.adjoint))
-            self.strategy.check(self.solver, self.most_steps)
+            self.strategy.check(self.solver, self.max_steps_or_default)
         except (TypeError, ValueError) as error:
             raise SettingsError(
                 f"Solve(solver={type(self.solver).__name__}(), adjoint=...) cannot work. {error}"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from odecal._errors import SettingsError
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
 from odecal.samplers._metrics import with_definite_types
-from odecal.samplers._rounding import Rounding
+from odecal.samplers._whitening import Whitening
 
 # Halton numbers have this many binary digits: more than there will be draws.
 _DIGITS = 24
@@ -95,7 +95,7 @@ class _Ensemble:
     def init(self, key: jax.Array, start: Start) -> "_State":
         """Chains at their starts, in coordinates in which the guessed covariance is round."""
         del key
-        rounding = Rounding.of(start.covariance)
+        rounding = Whitening.of(start.covariance)
         chains = self.state_type(
             rounding.round(start.position),
             start.logdensity,
@@ -109,8 +109,8 @@ class _Ensemble:
             log_trajectory_length_moving_average=0 * step_size,
         )
         zero = jnp.zeros_like(variance)
-        moments = _Moments(zero[0], zero, zero)
-        return _State(chains, with_definite_types(adapted), variance, moments, rounding)
+        save_times = _Moments(zero[0], zero, zero)
+        return _State(chains, with_definite_types(adapted), variance, save_times, rounding)
 
     def step(self, key: jax.Array, state: "_State", index: jax.Array) -> tuple["_State", Draw]:
         """Move every chain by a trajectory of one length; in warm-up, adapt."""
@@ -171,13 +171,13 @@ class _Ensemble:
         )
         adapted = jax.tree.map(lambda x, new: jnp.asarray(new, x.dtype), state.adapted, adapted)
         start, end = self.run.num_warmup // 4, self.run.num_warmup // 2
-        moments = jax.lax.cond(
+        save_times = jax.lax.cond(
             (index >= start) & (index < end),
-            lambda: state.moments.take(state.chains.position),
-            lambda: state.moments,
+            lambda: state.save_times.take(state.chains.position),
+            lambda: state.save_times,
         )
-        variance = jnp.where(index == end - 1, moments.variance(), state.variance)
-        return state._replace(adapted=adapted, variance=variance, moments=moments)
+        variance = jnp.where(index == end - 1, save_times.variance(), state.variance)
+        return state._replace(adapted=adapted, variance=variance, save_times=save_times)
 
 
 class _Moments(NamedTuple):
@@ -204,5 +204,5 @@ class _State(NamedTuple):
     chains: Any
     adapted: Any
     variance: jax.Array
-    moments: _Moments
-    rounding: Rounding
+    save_times: _Moments
+    rounding: Whitening

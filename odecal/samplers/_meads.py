@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from odecal._errors import SettingsError
 from odecal._jax.keys import numbered
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
-from odecal.samplers._rounding import Rounding
+from odecal.samplers._whitening import Whitening
 
 
 class MEADS(AbstractSampler):
@@ -75,7 +75,7 @@ class _Ensemble:
     def init(self, key: jax.Array, start: Start) -> "_State":
         """Chains at their starts, in coordinates in which the guessed covariance is round."""
         key_momentum, key_slice = jax.random.split(key)
-        rounding = Rounding.of(start.covariance)
+        rounding = Whitening.of(start.covariance)
         position, gradient = rounding.round(start.position), rounding.gradient(start.gradient)
         shape, dtype = position.shape, position.dtype
         chains = self.state_type(
@@ -171,4 +171,4 @@ class _Total(NamedTuple):
 class _State(NamedTuple):
     chains: Any
     adapted: Any
-    rounding: Rounding
+    rounding: Whitening

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
-from odecal.samplers._rounding import Rounding
+from odecal.samplers._whitening import Whitening
 
 
 class Pathfinder(AbstractSampler):
@@ -45,7 +45,7 @@ class Pathfinder(AbstractSampler):
         del run
 
         def init(key: jax.Array, start: Start) -> _State:
-            rounding = Rounding.of(start.covariance[None])
+            rounding = Whitening.of(start.covariance[None])
             found, _ = pathfinder.approximate(
                 key,
                 lambda z: target.logdensity_fn(start.position + rounding.unround(z)),
@@ -77,4 +77,4 @@ class Pathfinder(AbstractSampler):
 class _State(NamedTuple):
     found: Any
     origin: jax.Array
-    rounding: Rounding
+    rounding: Whitening

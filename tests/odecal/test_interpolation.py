@@ -45,7 +45,7 @@ def everybody(names, kind, dtype):
     return times.astype(dtype), coefficients.astype(dtype)
 
 
-def moments(times):
+def save_times(times):
     width = max(times[-1] - times[0], 1.0)
     between = times[0] + width * np.linspace(-0.3, 2.5, 57)
     return np.concatenate([between, times, [times[-1] + 1e5]])
@@ -61,7 +61,7 @@ def values_at(kind, arrays, i, t):
 @pytest.mark.parametrize("name", OWN)
 def test_between_samples_it_is_scipy_s(name, kind, dtype):
     times, values = OWN[name]
-    t = moments(times)
+    t = save_times(times)
     if dtype == np.float32:  # not where rounding moves a time across a jump
         t = t[np.abs(t[:, None] - times).min(axis=1) > 1e-3]
         times = times.astype(np.float32).astype(float)
@@ -80,7 +80,7 @@ def test_how_often_others_were_sampled_changes_no_bit(kind, dtype):
     with jax.enable_x64(dtype == np.float64):
         together = everybody(names, kind, dtype)
         for i, name in enumerate(names):
-            t = moments(OWN[name][0]).astype(dtype)
+            t = save_times(OWN[name][0]).astype(dtype)
             alone = values_at(kind, everybody([name], kind, dtype), 0, t)
             np.testing.assert_array_equal(values_at(kind, together, i, t), alone)
 

@@ -94,7 +94,7 @@ def test_every_kind_of_table_gives_the_same_experiment(wrap, tmp_path):
     np.testing.assert_array_equal(mass.individual, [0, 0, 1, 1])
     np.testing.assert_array_equal(mass.values, [10.0, 30.0, 40.0, 50.0])
     assert height.upper is None
-    np.testing.assert_array_equal(experiment.moments.ts, [[0, 1, 2], [0.5, 1.5, 1.5]])
+    np.testing.assert_array_equal(experiment.save_times.ts, [[0, 1, 2], [0.5, 1.5, 1.5]])
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_individual_without_observations_is_kept_with_a_warning():
         experiment = read_experiment(data, Growth())
     np.testing.assert_array_equal(experiment.individuals.labels, [7, 3])
     np.testing.assert_array_equal(experiment.t0, [0.0, 0.5])
-    assert experiment.moments.ts.shape == (2, 3)
+    assert experiment.save_times.ts.shape == (2, 3)
 
 
 def test_individual_with_doses_alone():

@@ -43,7 +43,7 @@ def test_observables_measured_at_different_times_share_one_set_of_times():
     experiment = read_experiment(data, Two())
     np.testing.assert_array_equal(experiment.series["level"].times, [0.0, 3.0])
     np.testing.assert_array_equal(experiment.series["count"].times, [1.0, 1.0])
-    np.testing.assert_array_equal(experiment.moments.ts, [[0.0, 1.0, 3.0]])
+    np.testing.assert_array_equal(experiment.save_times.ts, [[0.0, 1.0, 3.0]])
 
 
 def test_where_nothing_is_missing_a_series_is_complete():

@@ -9,7 +9,7 @@ import xarray as xr
 from simple_systems import Two, Vector, table
 
 from odecal import Observable, ObservationError, State, System
-from odecal._data.columns import layout_of
+from odecal._data.columns import column_roles
 from odecal._data.datasets import is_dataset, table_of
 from odecal._data.sheet import read_sheet
 from odecal._data.tidy import read_tidy
@@ -17,7 +17,7 @@ from odecal._data.tidy import read_tidy
 
 def read(data, system=Two, time=None, usual_time=None, ignore=()):
     system = system() if isinstance(system, type) else system
-    layout = replace(layout_of(system, time, ignore, ()), usual_time=usual_time)
+    layout = replace(column_roles(system, time, ignore, ()), usual_time=usual_time)
     if is_dataset(data):
         table, time = table_of(data, layout)
         return read_tidy(table, layout, time).rows

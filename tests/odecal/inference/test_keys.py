@@ -18,7 +18,7 @@ from odecal._inference import pipeline, predictive
 from odecal._inference.engine import Engine, Journal
 from odecal._inference.predictive import Evaluator
 from odecal._inference.progress import Progress
-from odecal._jax.keys import streams
+from odecal._jax.keys import run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.flat import flatten
 
@@ -115,7 +115,7 @@ def test_no_two_parts_of_a_prediction_share_a_random_number(uses, monkeypatch):
     with model.precision(), Compiler() as compiler:
         flat = flatten(model)
         evaluate = Evaluator(model, flat, np.linspace(0.0, 2.0, 4), compiler)
-        found = evaluate(np.zeros((2, 8, flat.dim)), streams(0).replicates)
+        found = evaluate(np.zeros((2, 8, flat.dim)), run_keys(0).replicates)
     assert set(found.renewed) == {"first", "second"}
     uses.check()
 
@@ -163,6 +163,6 @@ def test_no_two_transitions_of_a_sampler_share_a_random_number(uses, cls):
     parts = (np.asarray(x) for x in (places, values, gradients, covariance))
     target = samplers.Target(3, gaussian, gaussian, lambda key: jax.random.normal(key, (3,)))
     with Compiler() as compiler:
-        engine = Engine(target, cls(), run, streams(0).chains, compiler)
+        engine = Engine(target, cls(), run, run_keys(0).chains, compiler)
         engine.go_on(engine.begin(samplers.Start(*parts)), Progress(), Journal())
     uses.check()

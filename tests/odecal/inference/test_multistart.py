@@ -8,8 +8,8 @@ from odecal.systems import ExponentialDecay, LotkaVolterra
 from scipy import stats
 
 import odecal
-from odecal._inference.multistart import NUM_CANDIDATES, StartFinder, prior_scale
-from odecal._jax.keys import streams, words_of
+from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, prior_scale
+from odecal._jax.keys import key_data_of, run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.flat import flatten
 from odecal.samplers import Target
@@ -24,14 +24,14 @@ def hudson_bay():
     model = odecal.compile(LotkaVolterra(), LotkaVolterra.data)
     with model.precision(), Compiler() as compiler:
         flat = flatten(model)
-        finder = StartFinder(flat, compiler)
+        finder = MultiStart(flat, compiler)
         draw = jax.jit(jax.vmap(flat.sample_prior))
 
     def find(seed, num_chains=4):
         with model.precision():
             key_draws, key = jax.random.split(jax.random.key(seed))
             candidates = draw(jax.random.split(key_draws, NUM_CANDIDATES))
-            return finder(np.asarray(candidates), words_of(key), num_chains)
+            return finder(np.asarray(candidates), key_data_of(key), num_chains)
 
     return find, model, flat
 
@@ -90,7 +90,7 @@ def test_chains_start_in_every_mode_of_a_mass_that_matters(gap, modes):
         candidates = np.asarray(
             jax.vmap(flat.sample_prior)(jax.random.split(jax.random.key(0), 64))
         )
-        found = StartFinder(flat, compiler)(candidates, streams(1).starts, 6)
+        found = MultiStart(flat, compiler)(candidates, run_keys(1).starts, 6)
     assert len(found.modes) == 2
     np.testing.assert_allclose(np.sort(found.modes[:, 0]), [-5.0, 5.0], atol=1e-2)
     # The masses are those of Gaussians of unit covariance.
@@ -107,7 +107,7 @@ def search(density, sample, dim, num_chains=8, first=None):
         if first is not None:
             candidates[: len(first)] = first
         flat = Target(dim, density, density, sample)
-        return StartFinder(flat, compiler)(candidates, streams(0).starts, num_chains)
+        return MultiStart(flat, compiler)(candidates, run_keys(0).starts, num_chains)
 
 
 def normal(x, mean, sd):
@@ -237,7 +237,7 @@ def test_candidates_that_fail_are_replaced_and_counted():
     candidates = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
     with Compiler() as compiler:
         flat = Target(2, density, density, lambda key: jax.random.normal(key, (2,)))
-        found = StartFinder(flat, compiler)(candidates, streams(1).starts, 3)
+        found = MultiStart(flat, compiler)(candidates, run_keys(1).starts, 3)
     assert found.num_failed == (candidates[:, 0] <= 0).sum() > 10
     assert np.isfinite(found.end_logdensities).all()
     assert np.isfinite(found.starts.logdensity).all()

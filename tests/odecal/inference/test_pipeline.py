@@ -6,7 +6,7 @@ import pytest
 from odecal.systems import ExponentialDecay
 
 import odecal
-from odecal._jax.programs import Compiler, each, padded, spread
+from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded
 from odecal._results.summary import summary, verdict
 
 
@@ -98,7 +98,7 @@ def test_programs_are_compiled_in_the_background_and_run_on_all_devices():
 
     with Compiler() as compiler:
         example = jax.ShapeDtypeStruct((4, 3), np.float32)
-        program = compiler(spread(each(double), devices, batched=1), example)
+        program = compiler(jit_sharded(map_or_vmap(double), devices, batched=1), example)
         assert program.shape.shape == (4, 3)
         result = program(np.ones((4, 3), np.float32))
         assert compiler.seconds > 0

@@ -132,11 +132,11 @@ def quadrature():
         log_density = log_density - np.log(sigma) - residual**2 / (2 * sigma**2)
     weights = np.exp(log_density - log_density.max())
     weights /= weights.sum()
-    moments = {}
+    save_times = {}
     for name, x in {"k": k, "y0": y0, "sigma": sigma}.items():
         mean = (weights * x).sum()
-        moments[name] = mean, np.sqrt((weights * (x - mean) ** 2).sum())
-    return moments
+        save_times[name] = mean, np.sqrt((weights * (x - mean) ** 2).sum())
+    return save_times
 
 
 @both_samplers

@@ -11,7 +11,7 @@ from odecal._inference.engine import Engine
 from odecal._inference.pipeline import Plan, time_grid
 from odecal._inference.predictive import Evaluator
 from odecal._inference.rehearse import rehearse
-from odecal._jax.keys import streams
+from odecal._jax.keys import run_keys
 from odecal._jax.programs import Program
 from odecal._model.flat import flatten
 from odecal._run.names import check_dims
@@ -33,7 +33,7 @@ def rehearsed(system, table, sampler):
     plan, compiler = Plan(model, sampler, Run(8, 5, 5), 0), Uncompiled()
     with model.precision():
         flat = flatten(model)
-        engine = Engine(flat, plan.sampler, plan.run, streams(0).chains, compiler)
+        engine = Engine(flat, plan.sampler, plan.run, run_keys(0).chains, compiler)
         evaluate = Evaluator(model, flat, time_grid(model), compiler)
         rehearse(plan, flat.names, engine.blank(), evaluate.blank(), time_grid(model))
 

@@ -96,7 +96,7 @@ def test_start_of_an_interval_reaches_back_over_a_missing_value():
 def test_start_of_a_fixed_interval_does_not_reach_back_over_a_missing_value():
     experiment = read_experiment(table([1.0, 2.0, 3.0], [9, np.nan, 9]), Weekly())
     np.testing.assert_array_equal(experiment.series["gone"].start, [0.5, 2.5])
-    np.testing.assert_array_equal(experiment.moments.ts[0], [0.5, 1.0, 2.5, 3.0])
+    np.testing.assert_array_equal(experiment.save_times.ts[0], [0.5, 1.0, 2.5, 3.0])
 
 
 def test_times_of_another_observable_are_no_beginnings():

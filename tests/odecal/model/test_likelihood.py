@@ -5,7 +5,7 @@ import numpyro.distributions as dist
 import pytest
 import scipy.stats
 
-from odecal._model.likelihood import AtTimes
+from odecal._model.likelihood import ObservationDistribution
 from odecal._system.values import Values
 
 T = np.array([0.0, 0.5, 2.0, 3.0])
@@ -39,7 +39,9 @@ KINDS = pytest.mark.parametrize(
 
 
 def at_times(law, y, p=P):
-    return AtTimes(law, (jnp.asarray(T), jnp.asarray(y), jnp.asarray(p)), (0, 0, None), len(T))
+    return ObservationDistribution(
+        law, (jnp.asarray(T), jnp.asarray(y), jnp.asarray(p)), (0, 0, None), len(T)
+    )
 
 
 def log_density(law, y, value, present=None):
@@ -155,7 +157,9 @@ def test_arguments_may_be_records():
 
     y = Values({"a": jnp.asarray(Y), "b": jnp.asarray(Z)})
     p = Values({"sigma": jnp.asarray(0.5)})
-    density = AtTimes(law, (jnp.asarray(T), y, p), (0, 0, None), 4).log_prob(jnp.zeros(4))
+    density = ObservationDistribution(law, (jnp.asarray(T), y, p), (0, 0, None), 4).log_prob(
+        jnp.zeros(4)
+    )
     expected = scipy.stats.norm(Y + Z.sum(axis=1), 0.5).logpdf(0.0)
     np.testing.assert_allclose(density, expected, rtol=1e-5)
 
@@ -182,7 +186,7 @@ def test_counts_have_the_support_of_one_count_and_are_whole():
 
 
 def test_single_time():
-    law = AtTimes(normal, (jnp.zeros(1), jnp.ones(1), P), (0, 0, None), 1)
+    law = ObservationDistribution(normal, (jnp.zeros(1), jnp.ones(1), P), (0, 0, None), 1)
     expected = scipy.stats.norm(P, 1.0).logpdf(0.5)
     np.testing.assert_allclose(law.log_prob(jnp.array([0.5])), [expected], rtol=1e-5)
 
@@ -196,7 +200,7 @@ def test_a_binomial_of_a_prevalence_out_of_bounds_can_be_drawn(value):
 
     @jax.jit
     def draw(probs):
-        law = AtTimes(lambda p: dist.Binomial(10, p), (probs,), (0,), 2)
+        law = ObservationDistribution(lambda p: dist.Binomial(10, p), (probs,), (0,), 2)
         return law.sample(jax.random.key(0))
 
     assert draw(jnp.array([0.5, value]))[1] == (10 if value > 1 else 0)
@@ -208,7 +212,7 @@ def test_a_binomial_of_a_prevalence_out_of_bounds_can_be_drawn(value):
 def test_slightly_negative_rates_have_the_density_of_zero(law):
     @jax.jit
     def density(rate, count):
-        return AtTimes(law, (rate[None],), (0,), 1).log_prob(count[None]).sum()
+        return ObservationDistribution(law, (rate[None],), (0,), 1).log_prob(count[None]).sum()
 
     rate = jnp.array(-1e-9)
     np.testing.assert_allclose(density(rate, jnp.array(0)), 0.0, atol=1e-6)
@@ -219,6 +223,10 @@ def test_slightly_negative_rates_have_the_density_of_zero(law):
 def test_rates_far_out_of_bounds_have_no_density():
     @jax.jit
     def density(rate):
-        return AtTimes(dist.Poisson, (rate[None],), (0,), 1).log_prob(jnp.array([3])).sum()
+        return (
+            ObservationDistribution(dist.Poisson, (rate[None],), (0,), 1)
+            .log_prob(jnp.array([3]))
+            .sum()
+        )
 
     assert np.isnan(density(jnp.array(-0.2)))

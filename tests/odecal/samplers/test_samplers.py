@@ -13,7 +13,7 @@ from odecal import samplers
 from odecal._errors import SettingsError
 from odecal._inference.engine import Engine, Journal
 from odecal._inference.progress import Progress
-from odecal._jax.keys import streams
+from odecal._jax.keys import run_keys
 from odecal._jax.programs import Compiler
 from odecal._jax.trace import trace_scalar
 from odecal.samplers._warmup import WindowedWarmup
@@ -67,7 +67,7 @@ def engine(sampler, density, dim, run, compiler, seed=0):
         lambda key: PRIOR_SD * jax.random.normal(key, (dim,)),
     )
     sampler.check_run(run)
-    return Engine(target, sampler, run, streams(seed).chains, compiler)
+    return Engine(target, sampler, run, run_keys(seed).chains, compiler)
 
 
 def starts(density, dim, num_chains, spread=0.3, seed=0):

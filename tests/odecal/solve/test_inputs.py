@@ -72,11 +72,11 @@ def solved(system, table, solve=None):
     """The filtered input where it was read, and its slope by τ."""
     model = odecal.compile(system, table, solve)
     series = model.experiment.series["reading"]
-    moments = model.experiment.moments
+    save_times = model.experiment.save_times
 
     def read(tau):
         trajectory = model.predict({"tau": tau}).trajectory
-        index = moments.index["reading"]
+        index = save_times.index["reading"]
         who = (series.individual, index) if trajectory.y.u.ndim > 1 else index
         return trajectory.y.u[who], jnp.any(trajectory.failed)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from odecal.samplers._base import as_matrix
 
 
-class Rounding(NamedTuple):
+class Whitening(NamedTuple):
     """The linear map x = factor z from round coordinates z to a chain's x.
 
     Args:
@@ -19,7 +19,7 @@ class Rounding(NamedTuple):
     factor: jax.Array
 
     @classmethod
-    def of(cls, covariances: jax.Array) -> "Rounding":
+    def of(cls, covariances: jax.Array) -> "Whitening":
         """That of the mean of guesses of the covariance, with a leading axis of chains."""
         return cls(jnp.linalg.cholesky(as_matrix(jnp.mean(covariances, axis=0))))
 
