@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from odecal._data.csv import is_unnamed
-from odecal._data.experiment import Columns
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._system.components import State
 from odecal._system.declaration import Declaration
+from odecal._system.groups import Columns
 from odecal._system.inputs import Input
 from odecal._system.varying import Covariate, Varying, as_group
 

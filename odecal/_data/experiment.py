@@ -6,45 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
-# The columns of a table that name a group together, such as ("subject",) or ("subject", "period").
-Columns = tuple[str, ...]
+from odecal._system.groups import Individuals
+
 # How many of the doses before a steady state may still be to come, or be running, at most.
 MOST_BEFORE = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Grouping:
-    """Which group each individual belongs to.
-
-    Args:
-        dim: the name of the dimension of groups.
-        labels: of the groups, of shape (group,).
-        index: the group of each individual, of shape (individual,).
-    """
-
-    dim: str
-    labels: np.ndarray
-    index: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Individuals:
-    """Who was observed. Each is solved for by itself.
-
-    Args:
-        dim: the name of the dimension of individuals; empty for one that needs no name.
-        labels: of the individuals, of shape (individual,).
-        groups: every grouping that a parameter varies over, by its columns.
-        covariates: what is known of each, by name, of shape (individual,).
-    """
-
-    dim: str = ""
-    labels: np.ndarray = field(default_factory=lambda: np.zeros(1, int))
-    groups: Mapping[Columns, Grouping] = field(default_factory=dict)
-    covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True, eq=False)

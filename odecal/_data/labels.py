@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.experiment import Columns
 from odecal._data.numbers import NUMBER, dense, row_number, shown, told
 from odecal._errors import ObservationError
+from odecal._system.groups import Columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from odecal._data.experiment import Doses, Experiment, Grouping, Individuals, Samples, Series
+from odecal._data.experiment import Doses, Experiment, Samples, Series
+from odecal._system.groups import Grouping, Individuals
 
 
 def experiment_to_arrays(experiment: Experiment) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._data.experiment import Grouping, Individuals
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._system.checks_groups import check_groups
 from odecal._system.checks_inputs import check_dosing, check_event, check_real, check_shape
 from odecal._system.declaration import Declaration
+from odecal._system.groups import Grouping, Individuals
 from odecal._system.hierarchy import Hierarchy
 from odecal._system.user_code import user_code
 from odecal._system.values import Values

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from odecal._data.experiment import Grouping, Individuals
 from odecal._errors import ObservationError
 from odecal._jax.dependence import depends_on
 from odecal._jax.keys import named
 from odecal._system.base import _is_prior
 from odecal._system.declaration import Declaration, Site
+from odecal._system.groups import Grouping, Individuals
 from odecal._system.random_effects import Quantity, RandomEffects, SiteValues
 from odecal._system.reparam import Reparam
 from odecal._system.user_code import real, user_code

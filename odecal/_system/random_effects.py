@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import jax
 
-from odecal._data.experiment import Columns
 from odecal._system.base import Component, _is_prior
+from odecal._system.groups import Columns
 from odecal._system.varying import Pooling, Varying
 
 

@@ -9,8 +9,9 @@ import pytest
 from scipy.interpolate import PchipInterpolator, interp1d
 
 import odecal
-from odecal._data.experiment import Experiment, Individuals, Samples
+from odecal._data.experiment import Experiment, Samples
 from odecal._solve.forcing_data import _padded_samples
+from odecal._system.groups import Individuals
 from odecal.interpolation import Backward, Constant, Hermite, Linear
 
 RNG = np.random.default_rng(0)

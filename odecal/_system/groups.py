@@ -1,0 +1,44 @@
+"""Who is observed, and the groups that they belong to: what a hierarchy is laid out for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# The columns of a table that name a group together, such as ("subject",) or ("subject", "period").
+Columns = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """Which group each individual belongs to.
+
+    Args:
+        dim: the name of the dimension of groups.
+        labels: of the groups, of shape (group,).
+        index: the group of each individual, of shape (individual,).
+    """
+
+    dim: str
+    labels: np.ndarray
+    index: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Individuals:
+    """Who was observed. Each is solved for by itself.
+
+    Args:
+        dim: the name of the dimension of individuals; empty for one that needs no name.
+        labels: of the individuals, of shape (individual,).
+        groups: every grouping that a parameter varies over, by its columns.
+        covariates: what is known of each, by name, of shape (individual,).
+    """
+
+    dim: str = ""
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(1, int))
+    groups: Mapping[Columns, Grouping] = field(default_factory=dict)
+    covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
