@@ -8,10 +8,10 @@ import numpy as np
 from odecal._data.columns import ColumnRoles, elements
 from odecal._data.dose_checks import check_records
 from odecal._data.dose_records import DoseRecords, element_names
+from odecal._data.frame import read_sheet
 from odecal._data.individuals import IndividualsTable
 from odecal._data.labels import row_keys
 from odecal._data.numbers import numbers, times_of
-from odecal._data.sheet import read_sheet
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._system.declaration import Declaration
 

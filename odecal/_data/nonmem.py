@@ -10,10 +10,10 @@ from odecal._data.dose_checks import check_records
 from odecal._data.individuals import IndividualsTable, read_individuals
 from odecal._data.labels import read_labels
 from odecal._data.nonmem_events import TABLE, read_kinds, read_records
-from odecal._data.nonmem_values import read_values
+from odecal._data.nonmem_individuals import check_clock, restarted
+from odecal._data.nonmem_observations import read_values
 from odecal._data.numbers import times_of
 from odecal._data.parsed import ParsedTable, check_known_times, together
-from odecal._data.restarts import check_clock, restarted
 from odecal._errors import ObservationError, listed, suggestion
 
 if TYPE_CHECKING:

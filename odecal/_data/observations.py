@@ -13,13 +13,13 @@ from odecal._data.dose_checks import check_starts
 from odecal._data.dose_records import DoseRecords, written_out
 from odecal._data.dose_tables import TABLE, read_doses
 from odecal._data.experiment import Experiment, Series
+from odecal._data.frame import read_sheet
 from odecal._data.individuals import names_of
 from odecal._data.input_samples import read_samples
 from odecal._data.nonmem import is_pharmacometric, read_pharmacometric
 from odecal._data.parsed import ParsedTable
 from odecal._data.series import interval_starts as interval_starts
 from odecal._data.series import series_of
-from odecal._data.sheet import read_sheet
 from odecal._data.tidy import read_tidy
 from odecal._errors import ObservationError
 

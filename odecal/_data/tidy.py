@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.censored_cells import Bounds, censored, limit, read_bounds
+from odecal._data.censored import Bounds, censored, limit, read_bounds
 from odecal._data.columns import ColumnRoles, time_column
 from odecal._data.individuals import read_individuals
 from odecal._data.numbers import times_of

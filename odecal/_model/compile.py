@@ -8,7 +8,7 @@ import numpy as np
 
 from odecal._data.experiment import Series
 from odecal._data.observations import read_experiment
-from odecal._data.time_precision import check_times
+from odecal._data.times import check_times
 from odecal._errors import ObservationError, SettingsError
 from odecal._model.model import Model
 from odecal._system.solve import Solve

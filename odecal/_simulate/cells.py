@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.censored_cells import limit
+from odecal._data.censored import limit
 from odecal._data.columns import ColumnRoles
 from odecal._data.experiment import Series
-from odecal._data.sheet import numbers
+from odecal._data.frame import numbers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from odecal._data.columns import ColumnRoles, column_roles, ignored_columns
+from odecal._data.frame import numbers, read_sheet
 from odecal._data.nonmem import is_pharmacometric
 from odecal._data.observations import Observations, read_experiment
-from odecal._data.sheet import numbers, read_sheet
-from odecal._data.time_precision import check_times
+from odecal._data.times import check_times
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._jax.keys import named
 from odecal._model.model import Model

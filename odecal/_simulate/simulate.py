@@ -11,7 +11,7 @@ import numpy as np
 from odecal._data.experiment import Experiment, Series
 from odecal._data.observations import Observations
 from odecal._data.series import interval_starts
-from odecal._data.time_precision import check_times
+from odecal._data.times import check_times
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._jax.keys import named
 from odecal._model.compile import as_system

@@ -11,7 +11,7 @@ import pytest
 
 import odecal
 from odecal._data import compressed
-from odecal._data.sheet import read_sheet
+from odecal._data.frame import read_sheet
 
 CSV = b"time,gauge\n1,0.62\n2,0.35\n"
 LONG = CSV + b"".join(b"%d,%f\n" % (i, i**0.5) for i in range(3, 3000))

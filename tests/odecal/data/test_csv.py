@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from simple_systems import Two
+from example_tables import Two
 
 from odecal import (
     Covariate,
@@ -18,8 +18,8 @@ from odecal import (
     noise,
     simulate,
 )
+from odecal._data.frame import read_sheet
 from odecal._data.observations import read_experiment
-from odecal._data.sheet import read_sheet
 
 
 class Pelts(System):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from simple_systems import Two, Vector, table
+from example_tables import Two, Vector, table
 
 import odecal
 from odecal import ObservationError, Observations

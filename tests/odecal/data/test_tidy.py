@@ -6,12 +6,12 @@ import numpyro.distributions as dist
 import pandas as pd
 import pytest
 import xarray as xr
-from simple_systems import Two, Vector, table
+from example_tables import Two, Vector, table
 
 from odecal import Observable, ObservationError, State, System
 from odecal._data.columns import column_roles
 from odecal._data.datasets import is_dataset, table_of
-from odecal._data.sheet import read_sheet
+from odecal._data.frame import read_sheet
 from odecal._data.tidy import read_tidy
 
 

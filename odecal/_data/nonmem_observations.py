@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._data.censored_cells import Bounds, censored, limit, read_bounds
+from odecal._data.censored import Bounds, censored, limit, read_bounds
+from odecal._data.frame import loose_numbers, numbers
 from odecal._data.individuals import IndividualsTable
 from odecal._data.nonmem_events import (
     OBSERVATION,
@@ -15,7 +16,6 @@ from odecal._data.nonmem_events import (
     zeros_for_empty,
 )
 from odecal._data.parsed import Rows
-from odecal._data.sheet import loose_numbers, numbers
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._system.declaration import Declaration
 
