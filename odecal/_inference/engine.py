@@ -14,8 +14,9 @@ import numpy as np
 
 from odecal._errors import OutputError
 from odecal._inference.progress import Progress
-from odecal._jax.keys import KeyData, key_of, numbered
-from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded, shapes, usable_devices
+from odecal._jax.backend import usable_devices
+from odecal._jax.keys import KeyData, key_of
+from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded, shapes
 from odecal._jax.trace import trace
 from odecal.samplers import AbstractSampler, Draw, Kernel, Run, Start, Target
 from odecal.samplers._base import covariance_shape
@@ -304,7 +305,7 @@ def _go_on(
 
 
 def _key_of_chain(key_data: jax.Array, number: jax.Array) -> jax.Array:
-    return numbered(key_of(key_data), number)
+    return jax.random.fold_in(key_of(key_data), number)
 
 
 def _keys(key: jax.Array) -> jax.Array:
@@ -322,7 +323,7 @@ def _block(
     def transition(i: jax.Array, carry: Any) -> Any:
         state, buffer = carry
         index = start + i
-        state, draw = step(numbered(key, index), state, index)
+        state, draw = step(jax.random.fold_in(key, index), state, index)
         return state, jax.tree.map(lambda b, x: b.at[i].set(x), buffer, draw)
 
     _, one = jax.eval_shape(step, key, state, start)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix
 
-from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded, usable_devices
+from odecal._jax.backend import usable_devices
+from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded
 from odecal.samplers import Target
 from odecal.samplers._base import covariance_shape
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._data.experiment import SaveTimes, save_times_of
-from odecal._jax.keys import KeyData, example_key_data, key_of, named, numbered
-from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded, usable_devices
+from odecal._jax.backend import usable_devices
+from odecal._jax.keys import KeyData, example_key_data, key_of, keys_by_name
+from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded
 from odecal._model.flat import FlatModel
 from odecal._model.forward import Place
 from odecal._model.model import Model
@@ -86,7 +87,7 @@ class Evaluator:
 
         def one(position: jax.Array, which: jax.Array, key_data: jax.Array) -> dict[str, Any]:
             chain, draw = which
-            key = numbered(numbered(key_of(key_data), chain), draw)
+            key = jax.random.fold_in(jax.random.fold_in(key_of(key_data), chain), draw)
             return _evaluate_one(model, flat, save_times, position, key)
 
         def chunk(positions: jax.Array, which: jax.Array, key_data: jax.Array) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def _evaluate_one(
     who = np.repeat(np.arange(count), size)
     replicated, predicted = {}, {}
     key_data, key_others = jax.random.split(key)
-    keys = named(key_data, prediction.laws)
+    keys = keys_by_name(key_data, prediction.laws)
     for name, law in prediction.laws.items():
         series = model.experiment.series[name]
         if model.system.declaration.observables[name].over_interval:
@@ -234,5 +235,5 @@ def _renewed(model: Model, sites: Mapping[str, jax.Array], key: jax.Array) -> di
         return {}
     key_groups, key_data = jax.random.split(key)
     prediction = model.predict_at(model.hierarchy.renewed(sites, key_groups, model.dtype), None)
-    keys = named(key_data, prediction.laws)
+    keys = keys_by_name(key_data, prediction.laws)
     return {name: law.sample(keys[name]) for name, law in prediction.laws.items()}

@@ -1,13 +1,17 @@
-"""Streams of random numbers, one for each purpose of a run, from one seed."""
+"""The random keys of a run: one for each purpose, from one seed."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import UInt32
 
-# The two words of a random key, of shape (2,): a key that costs no program to make or to keep.
-KeyData = np.ndarray
+# The two words of a random key, which cost no program to make or to keep.
+KeyData = UInt32[np.ndarray, "2"]
+
+# JAX's `fold_in(key, i)` is `split(key, n)[i]`. So a key has one use: it is drawn with, or split
+# once, or folded with numbers; and whoever is given a key is the only one to use it.
 
 
 class RunKeys(NamedTuple):
@@ -29,35 +33,26 @@ class RunKeys(NamedTuple):
 
 
 def run_keys(seed: int) -> RunKeys:
-    """Independent streams from one seed, by NumPy's `SeedSequence`."""
+    """Independent keys from one seed, by NumPy's `SeedSequence`."""
     count = len(RunKeys._fields)
     key_data = np.random.SeedSequence(seed).generate_state(2 * count, np.uint32)
     return RunKeys(*key_data.reshape(count, 2))
 
 
 def key_data_of(key: jax.Array) -> KeyData:
-    """A random key of JAX as words."""
+    """The words of a random key; of a generator with longer keys, the first two."""
     return np.resize(np.asarray(jax.random.key_data(key)), 2)
 
 
-def key_of(key_data: Any) -> jax.Array:
-    """A random key of JAX, made inside a program, whatever generator JAX is set to."""
+def key_of(key_data: KeyData | UInt32[jax.Array, "2"]) -> jax.Array:
+    """A random key from its words, made inside a program, whatever generator JAX is set to."""
     return jax.random.wrap_key_data(key_data, impl="threefry2x32")
 
 
-# JAX's `fold_in(key, i)` is `split(key, n)[i]`. So a key has one use: it is drawn with, or split
-# once, or numbered; and who is given a key is the only one to use it.
-
-
-def named(key: jax.Array, names: Iterable[str]) -> dict[str, jax.Array]:
+def keys_by_name(key: jax.Array, names: Iterable[str]) -> dict[str, jax.Array]:
     """A key for each name, by splitting one that has no other use."""
     names = list(names)
     return dict(zip(names, jax.random.split(key, len(names)), strict=True)) if names else {}
-
-
-def numbered(key: jax.Array, number: Any) -> jax.Array:
-    """The key of a number, from one that has no other use than to be numbered."""
-    return jax.random.fold_in(key, number)
 
 
 def example_key_data() -> jax.ShapeDtypeStruct:

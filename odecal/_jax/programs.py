@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from odecal._jax.backend import on_cpu
 from odecal._jax.trace import trace
 
 
@@ -60,7 +61,7 @@ class Compiler:
         """Trace a program now, and compile it in the background.
 
         Args:
-            function: from `jax.jit`, or [`jit_sharded`][odecal._jax.programs.spread].
+            function: from `jax.jit`, or [`jit_sharded`][odecal._jax.programs.jit_sharded].
             examples: its arguments, or their shapes.
 
         Returns:
@@ -101,11 +102,6 @@ def _leave(compiling: "list[Future[Any]]") -> None:
         os._exit(128 + signal.SIGINT)
 
 
-def usable_devices(wanted: int) -> list[Any]:
-    """The devices to use for so many independent pieces of work."""
-    return jax.devices()[:wanted]
-
-
 def padded(count: int, size: int) -> int:
     """The next multiple of a size."""
     return -(-count // size) * size
@@ -120,7 +116,7 @@ def map_or_vmap(function: Callable[..., Any]) -> Callable[..., Any]:
     def one_after_another(*args: Any) -> Any:
         return jax.lax.map(lambda a: function(*a), args)
 
-    return one_after_another if jax.default_backend() == "cpu" else jax.vmap(function)
+    return one_after_another if on_cpu() else jax.vmap(function)
 
 
 def jit_sharded(

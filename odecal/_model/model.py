@@ -14,7 +14,7 @@ import numpyro
 import numpyro.distributions as dist
 
 from odecal._data.experiment import Experiment, SaveTimes, save_times_of
-from odecal._jax.keys import named
+from odecal._jax.keys import keys_by_name
 from odecal._jax.runtime_errors import no_runtime_errors
 from odecal._jax.safe_gradient import safe_gradient
 from odecal._model.derived import derived_values, own_derived
@@ -262,7 +262,7 @@ class Model:
 
     def sample_prior(self, key: jax.Array) -> dict[str, jax.Array]:
         """Draw one value of every site from its prior."""
-        keys = named(key, self.sites)
+        keys = keys_by_name(key, self.sites)
 
         def draw(name: str, law: dist.Distribution) -> jax.Array:
             return law.sample(keys[name]).astype(self.dtype)

@@ -13,7 +13,7 @@ from odecal._data.nonmem import is_pharmacometric
 from odecal._data.observations import Observations, read_experiment
 from odecal._data.times import check_times
 from odecal._errors import ObservationError, SamplingError, listed
-from odecal._jax.keys import named
+from odecal._jax.keys import keys_by_name
 from odecal._model.model import Model
 from odecal._simulate.cells import fill_pharmacometric, fill_tidy
 from odecal._simulate.values import drawn_values
@@ -116,7 +116,7 @@ def _drawn(
         @jax.jit
         def observed(sites: dict[str, jax.Array], key: jax.Array) -> Any:
             prediction = model.predict(sites)
-            keys = named(key, prediction.laws)
+            keys = keys_by_name(key, prediction.laws)
             draws = {name: law.sample(keys[name]) for name, law in prediction.laws.items()}
             return prediction.trajectory.failed, draws
 

@@ -13,7 +13,7 @@ from odecal._data.observations import Observations
 from odecal._data.series import interval_starts
 from odecal._data.times import check_times
 from odecal._errors import ObservationError, SamplingError, listed
-from odecal._jax.keys import named
+from odecal._jax.keys import keys_by_name
 from odecal._model.compile import as_system
 from odecal._model.model import Model
 from odecal._simulate.design import simulate_design
@@ -140,7 +140,7 @@ def _simulate_alone(
             )
         index = jnp.searchsorted(prediction.trajectory.ts, jnp.asarray(times))
         arrays = {name: y[index] for name, y in prediction.trajectory.y.items()}
-        keys = named(key_noise, prediction.laws)
+        keys = keys_by_name(key_noise, prediction.laws)
         arrays |= {name: law.sample(keys[name]) for name, law in prediction.laws.items()}
         used = {name: np.asarray(value, float).tolist() for name, value in sites.items()}
     variables = {

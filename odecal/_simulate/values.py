@@ -9,7 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from odecal._errors import DeclarationError, listed, suggestion
-from odecal._jax.keys import named
+from odecal._jax.keys import keys_by_name
 from odecal._model.model import Model
 from odecal._system.base import _is_number
 from odecal._system.random_effects import RandomEffects, SiteValues
@@ -36,7 +36,7 @@ def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> Sit
     }
     given |= _choleskys(model, values)
     linked = {block.raw: x for block in hierarchy.blocks if (x := _linked(model, block, values))}
-    keys = named(key, model.sites)
+    keys = keys_by_name(key, model.sites)
 
     def visit(name: str, law: dist.Distribution) -> jax.Array:
         if name in given:

@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 
 from odecal._errors import ObservationError
 from odecal._jax.dependence import depends_on
-from odecal._jax.keys import named
+from odecal._jax.keys import keys_by_name
 from odecal._system.base import _is_prior
 from odecal._system.declaration import Declaration, Site
 from odecal._system.groups import Grouping, Individuals
@@ -304,7 +304,7 @@ class Hierarchy:
         self, sites: Mapping[str, jax.Array], key: jax.Array, dtype: Any
     ) -> dict[str, jax.Array]:
         """The values of the sites with other groups, drawn from the same population."""
-        keys = named(key, [block.raw for block in self.blocks])
+        keys = keys_by_name(key, [block.raw for block in self.blocks])
 
         def visit(name: str, law: dist.Distribution) -> jax.Array:
             if name not in keys:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from odecal._errors import SettingsError
-from odecal._jax.keys import numbered
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
 from odecal.samplers._whitening import Whitening
 
@@ -131,7 +130,7 @@ class _Ensemble:
 
         def one(i: jax.Array, carry: Any) -> Any:
             chains, total = carry
-            keys = jax.random.split(numbered(key, i), num_chains)
+            keys = jax.random.split(jax.random.fold_in(key, i), num_chains)
             chains, info = move(keys, chains, *how)
             failed = jnp.isneginf(info.proposal.logdensity).astype(jnp.int32)
             return chains, _Total(

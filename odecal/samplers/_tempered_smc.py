@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from odecal._jax.backend import on_cpu
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
 from odecal.samplers._mixture import Mixture, fitted
 
@@ -143,7 +144,7 @@ class _Tempering:
         self.pilots = settings.num_particles
         self.number = max(settings.num_particles, run.num_samples)
         self.total = self.pilots + self.number
-        self.batch = None if jax.default_backend() == "cpu" else _BATCH
+        self.batch = None if on_cpu() else _BATCH
 
     def init(self, key: jax.Array, start: Start) -> _State:
         """Particles from the prior."""
