@@ -22,10 +22,7 @@ from odecal.adjoints._jumps import Jumps as Jumps
 from odecal.adjoints._jumps import Schedule as Schedule
 from odecal.adjoints._problem import Problem as Problem
 from odecal.adjoints._properties import Mode as Mode
-from odecal.adjoints._properties import Monomial as Monomial
-from odecal.adjoints._properties import Order as Order
 from odecal.adjoints._properties import Properties as Properties
-from odecal.adjoints._properties import Size as Size
 from odecal.adjoints._quadrature import Quadrature as Quadrature
 from odecal.adjoints._recursive_checkpoint import RecursiveCheckpoint as RecursiveCheckpoint
 from odecal.adjoints._sensitivities import AbstractSensitivities as AbstractSensitivities
@@ -47,14 +44,11 @@ __all__ = [
     "Interpolating",
     "Jumps",
     "Mode",
-    "Monomial",
-    "Order",
     "Problem",
     "Properties",
     "Quadrature",
     "RecursiveCheckpoint",
     "Schedule",
-    "Size",
     "SteadyState",
     "as_adjoint",
 ]

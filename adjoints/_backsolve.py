@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from odecal.adjoints._continuous import AbstractContinuous, begin, nothing_seen, pull, unit
 from odecal.adjoints._problem import Problem, solve
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._reverse import Flow
 
 
@@ -41,8 +41,8 @@ class Backsolve(AbstractContinuous):
     properties: ClassVar[Properties | None] = Properties(
         mode=Mode.REVERSE,
         exact=False,
-        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
-        memory=order(Monomial(states=1), Monomial(parameters=1)),
+        time="O(n d + n k)",
+        memory="O(d + k)",
         stiff=False,
         chaotic=False,
         hessian=True,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from odecal.adjoints._integrate import Arrive, Road, Visit, march
 from odecal.adjoints._problem import Problem, solve
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._reverse import AbstractReverse, Flow
 from odecal.adjoints._step_limits import backwards, inner, uniform
 
@@ -33,8 +33,8 @@ class AbstractContinuous(AbstractReverse):
     properties: ClassVar[Properties | None] = Properties(
         mode=Mode.REVERSE,
         exact=False,
-        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
-        memory=order(Monomial(max_steps=1, states=1), Monomial(parameters=1)),
+        time="O(n d + n k)",
+        memory="O(d N + k)",
         stiff=True,
         chaotic=True,
         hessian=True,

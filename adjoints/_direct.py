@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import diffrax
 from odecal.adjoints._base import DiffraxAdjoint
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._properties import Mode, Properties
 
 
 class Direct(DiffraxAdjoint):
@@ -22,11 +22,8 @@ class Direct(DiffraxAdjoint):
     properties: ClassVar[Properties | None] = Properties(
         mode=Mode.REVERSE,
         exact=True,
-        time=order(
-            Monomial(steps=1, states=1, log_max_steps=1),
-            Monomial(steps=1, parameters=1, log_max_steps=1),
-        ),
-        memory=order(Monomial(states=1, log_max_steps=1), Monomial(parameters=1)),
+        time="O(n d log N + n k log N)",
+        memory="O(d log N + k)",
         stiff=True,
         chaotic=True,
         hessian=True,

@@ -20,7 +20,7 @@ from odecal.adjoints._jump_maps import Move
 from odecal.adjoints._jumps import Schedule, rows_at
 from odecal.adjoints._powers import with_limits
 from odecal.adjoints._problem import Problem, require_times_alone
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
 from odecal.adjoints._tangent_control import sizes_of, with_tangents
 
@@ -51,8 +51,8 @@ class ExplicitForward(AbstractSensitivities):
     properties: ClassVar[Properties | None] = Properties(
         mode=Mode.FORWARD,
         exact=True,
-        time=order(Monomial(steps=1, states=1, parameters=1)),
-        memory=order(Monomial(states=1, parameters=1)),
+        time="O(n d k)",
+        memory="O(d k)",
         stiff=False,
         chaotic=True,
         hessian=True,

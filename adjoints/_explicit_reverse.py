@@ -15,7 +15,7 @@ from odecal.adjoints._erk.solve import (
 from odecal.adjoints._erk.tableau import row, stages, transposed_stages
 from odecal.adjoints._erk.tape import Tape
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._reverse import AbstractReverse, Flow
 
 
@@ -44,8 +44,8 @@ class ExplicitReverse(AbstractReverse):
     properties: ClassVar[Properties | None] = Properties(
         mode=Mode.REVERSE,
         exact=True,
-        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
-        memory=order(Monomial(max_steps=1, states=1), Monomial(parameters=1)),
+        time="O(n d + n k)",
+        memory="O(d N + k)",
         stiff=False,
         chaotic=True,
         hessian=True,

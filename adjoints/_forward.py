@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from odecal.adjoints._erk.solve import serves
 from odecal.adjoints._explicit_forward import ExplicitForward
 from odecal.adjoints._problem import Problem, keeps_times_alone, solve, without_states
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._segments import by_stretches
 from odecal.adjoints._sensitivities import AbstractSensitivities
 
@@ -33,8 +33,8 @@ class Forward(AbstractSensitivities):
     properties: ClassVar[Properties | None] = Properties(
         mode=Mode.FORWARD,
         exact=True,
-        time=order(Monomial(steps=1, states=1, parameters=1)),
-        memory=order(Monomial(states=1, parameters=1)),
+        time="O(n d k)",
+        memory="O(d k)",
         stiff=True,
         chaotic=True,
         hessian=True,

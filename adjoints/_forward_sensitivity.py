@@ -10,7 +10,7 @@ from odecal.adjoints._base import AbstractAdjoint
 from odecal.adjoints._erk.solve import serves
 from odecal.adjoints._explicit_forward import ExplicitForward
 from odecal.adjoints._problem import Problem, require_times_alone, solve
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
 
 
@@ -39,8 +39,8 @@ class ForwardSensitivity(AbstractSensitivities):
     properties: ClassVar[Properties | None] = Properties(
         mode=Mode.FORWARD,
         exact=True,
-        time=order(Monomial(steps=1, states=1, parameters=1)),
-        memory=order(Monomial(states=1, parameters=1)),
+        time="O(n d k)",
+        memory="O(d k)",
         stiff=True,
         chaotic=True,
         hessian=True,

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import diffrax
 from odecal.adjoints._base import DiffraxAdjoint
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._properties import Mode, Properties
 
 
 class RecursiveCheckpoint(DiffraxAdjoint):
@@ -27,8 +27,8 @@ class RecursiveCheckpoint(DiffraxAdjoint):
     properties: ClassVar[Properties | None] = Properties(
         mode=Mode.REVERSE,
         exact=True,
-        time=order(Monomial(steps=1, states=1), Monomial(steps=1, parameters=1)),
-        memory=order(Monomial(max_steps=0.5, states=1), Monomial(parameters=1)),
+        time="O(n d + n k)",
+        memory="O(d √N + k)",
         stiff=True,
         chaotic=True,
         hessian=False,

@@ -6,7 +6,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 from odecal.adjoints._problem import Problem, solve
-from odecal.adjoints._properties import Mode, Monomial, Properties, order
+from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._reverse import AbstractReverse, Flow
 
 
@@ -36,8 +36,8 @@ class SteadyState(AbstractReverse):
     properties: ClassVar[Properties | None] = Properties(
         mode=Mode.REVERSE,
         exact=False,
-        time=order(Monomial(states=3), Monomial(parameters=1)),
-        memory=order(Monomial(states=2), Monomial(parameters=1)),
+        time="O(d³ + k)",
+        memory="O(d² + k)",
         stiff=True,
         chaotic=False,
         hessian=True,

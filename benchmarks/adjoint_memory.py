@@ -6,13 +6,14 @@
 """
 
 from dataclasses import replace
+from math import log, prod, sqrt
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import odecal
-from odecal import adjoints, systems
+from odecal import systems
 from odecal._inference.compare_adjoints import default_adjoints
 from odecal._inference.timing import compiled, gradient_of
 
@@ -32,12 +33,19 @@ def measure() -> pd.DataFrame:
             with model.precision():
                 x = np.zeros(8)
                 memory = compiled(gradient_of(model, adjoint), x, 1.0).memory
-            size = adjoints.Size(steps, STATES, PARAMETERS, steps)
             declared = adjoint.properties.memory
-            rows.append((name, steps, memory / 1e3, str(declared), declared(size)))
+            rows.append((name, steps, memory / 1e3, declared, numbers(declared, steps)))
             print(*rows[-1], flush=True)
     columns = ["adjoint", "max_steps", "peak_memory_kB", "declared", "numbers_declared"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def numbers(order: str, max_steps: int) -> float:
+    """An order of memory, such as O(d N + k), with constants of one."""
+    known = {"d": STATES, "k": PARAMETERS, "N": max_steps}
+    known |= {"√N": sqrt(max_steps), "logN": log(max_steps)}
+    terms = order.removeprefix("O(").removesuffix(")").replace("log N", "logN").split(" + ")
+    return sum(prod(known[factor] for factor in term.split()) for term in terms)
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Contract of every gradient strategy, on a plain Diffrax problem with a closed form."""
 
 import inspect
+import re
 
 import diffrax
 import jax
@@ -140,21 +141,8 @@ def test_forward_takes_tangents_of_what_moves_only(adjoint, inputs):
 def test_properties_are_declared(adjoint):
     declared = adjoint.properties
     assert isinstance(declared, adjoints.Properties)
-    small = adjoints.Size(steps=50, states=2, parameters=3, max_steps=100)
-    large = adjoints.Size(steps=500, states=20, parameters=30, max_steps=1000)
-    for growth in (declared.time, declared.memory):
-        assert 0 < growth(small) < growth(large)
-        assert str(growth).startswith("O(")
-
-
-def test_an_order_is_a_sum_of_products():
-    size = adjoints.Size(steps=2, states=3, parameters=5, max_steps=49)
-    terms = (adjoints.Monomial(steps=1, states=2), adjoints.Monomial(max_steps=0.5))
-    assert adjoints.Order(terms)(size) == 2 * 9 + 7
-    assert str(adjoints.Order(terms)) == "O(n d² + √N)"
-    logarithm = adjoints.Monomial(parameters=1, log_max_steps=1)
-    assert logarithm(size) == pytest.approx(5 * np.log(49))
-    assert str(logarithm) == "k log N"
+    for order in (declared.time, declared.memory):
+        assert re.fullmatch(r"O\((log N|[ndkN √²³+])+\)", order)
 
 
 @pytest.mark.parametrize(
