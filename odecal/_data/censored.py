@@ -58,7 +58,7 @@ def read_bounds(column: "pd.Series", name: str, lloq: np.ndarray) -> Bounds:
     return Bounds(lower, upper)
 
 
-def censored(bounds: Bounds, lloq: np.ndarray, uloq: np.ndarray) -> Bounds:
+def apply_limits(bounds: Bounds, lloq: np.ndarray, uloq: np.ndarray) -> Bounds:
     """Numbers beyond the limits of quantification into what is known of them.
 
     Args:
@@ -73,7 +73,7 @@ def censored(bounds: Bounds, lloq: np.ndarray, uloq: np.ndarray) -> Bounds:
     return Bounds(lower, upper)
 
 
-def limit(value: float | None) -> float:
+def limit_or_nan(value: float | None) -> float:
     """A limit of quantification; NaN for none, which nothing is beyond."""
     return np.nan if value is None else float(value)
 

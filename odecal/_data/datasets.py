@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._data.columns import ColumnRoles, check_columns, check_ignored
-from odecal._data.frame import loose_numbers
+from odecal._data.numbers import loose_numbers
 from odecal._errors import ObservationError, listed, suggestion
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import numpy as np
 
 from odecal._data.columns import elements
 from odecal._data.dose_records import DoseRecords, element_names
-from odecal._data.experiment import MOST_BEFORE
+from odecal._data.experiment import MAX_PRIOR_DOSES
 from odecal._data.individuals import IndividualsTable
 from odecal._errors import ObservationError
 from odecal._system.declaration import Declaration
@@ -83,9 +83,9 @@ def check_records(records: DoseRecords, declaration: Declaration, where: str) ->
     )
     refuse(
         (r.steady > 0)
-        & (np.maximum(_lasting(records), 0.0) > MOST_BEFORE * r.interval)
+        & (np.maximum(_lasting(records), 0.0) > MAX_PRIOR_DOSES * r.interval)
         & (r.interval > 0),
-        f"is in steady state of infusions that last more than {MOST_BEFORE} intervals of "
+        f"is in steady state of infusions that last more than {MAX_PRIOR_DOSES} intervals of "
         "{interval:g}. Correct the rate, the duration or the interval; or give the constant "
         "infusion that these are nearly: an amount of 0, no interval, and their mean rate.",
     )

@@ -8,7 +8,7 @@ import numpy as np
 from odecal._data.columns import ColumnRoles, elements
 from odecal._data.dose_checks import check_records
 from odecal._data.dose_records import DoseRecords, element_names
-from odecal._data.frame import read_sheet
+from odecal._data.frame import read_frame
 from odecal._data.individuals import IndividualsTable
 from odecal._data.labels import row_keys
 from odecal._data.numbers import numbers, times_of
@@ -45,7 +45,7 @@ def read_doses(
     Raises:
         ObservationError: if the table does not fit, with its row.
     """
-    table = read_sheet(data, "Doses")
+    table = read_frame(data, "Doses")
     time = _time_column(table, roles, time)
     times = times_of(table[time], time, _HINT)
     _check_given(np.isnan(times), f"no {time}", "when the dose was given")

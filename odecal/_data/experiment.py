@@ -9,7 +9,7 @@ import numpy as np
 from odecal._system.groups import Individuals
 
 # How many of the doses before a steady state may still be to come, or be running, at most.
-MOST_BEFORE = 256
+MAX_PRIOR_DOSES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Series:
         upper: where censored, the upper bound, of the shape of values, while `values` is the
             lower one: −inf and +inf for none. Equal to `values` where not censored. None where
             nothing is.
-        late: below which rank a value sees the doses of the same time (`Doses.rank`), of shape
+        after_dose: below which rank (`Doses.rank`) a value sees the doses of its time, of shape
             (n,); None for 0.
         row: the row of the table that each value is in, counted from 0, of shape (n,); None where
             there is no table.
@@ -39,7 +39,7 @@ class Series:
     start: np.ndarray
     individual: np.ndarray
     upper: np.ndarray | None = None
-    late: np.ndarray | None = None
+    after_dose: np.ndarray | None = None
     row: np.ndarray | None = None
 
     @property
@@ -48,10 +48,10 @@ class Series:
         return bool(self.present.all())
 
     @property
-    def behind(self) -> np.ndarray:
-        """`late`, also where there is none."""
+    def doses_before(self) -> np.ndarray:
+        """`after_dose`, also where there is none."""
         none = np.zeros(len(self.times), int)
-        return none if self.late is None else self.late.astype(int)
+        return none if self.after_dose is None else self.after_dose.astype(int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +140,14 @@ class SaveTimes:
     Args:
         ts: of each individual, of shape (individual, time), sorted; the last is repeated where an
             individual has fewer.
-        late: below which rank each of them sees the doses of the same time; None for 0.
+        after_dose: below which rank each of them sees the doses of the same time; None for 0.
         index: which of these times each value of an observable was measured at, of shape (n,).
         start: at which of them the interval of each value began.
         extra: which of them are the further ones asked for, of shape (individual, extra).
     """
 
     ts: np.ndarray
-    late: np.ndarray | None
+    after_dose: np.ndarray | None
     index: Mapping[str, np.ndarray]
     start: Mapping[str, np.ndarray]
     extra: np.ndarray
@@ -164,7 +164,10 @@ def save_times_of(experiment: Experiment, extra: np.ndarray) -> SaveTimes:
     count = len(experiment.individuals)
     keys: list[list[np.ndarray]] = [[] for _ in range(count)]  # pairs of a time and a rank
     for series in experiment.series.values():
-        for times, after in ((series.times, series.behind), (series.start, series.behind * 0)):
+        for times, after in (
+            (series.times, series.doses_before),
+            (series.start, series.doses_before * 0),
+        ):
             pairs = np.stack([times, after], axis=1)
             for i, part in _parts(series.individual, pairs):
                 keys[i].append(part)
@@ -176,7 +179,7 @@ def save_times_of(experiment: Experiment, extra: np.ndarray) -> SaveTimes:
         unique.append(np.unique(own if len(own) else begin, axis=0))
     width = max(len(own) for own in unique)
     ts = np.stack([np.pad(own[:, 0], (0, width - len(own)), mode="edge") for own in unique])
-    late = np.stack([np.pad(own[:, 1], (0, width - len(own)), mode="edge") for own in unique])
+    after_dose = np.stack([np.pad(own[:, 1], (0, width - len(own)), mode="edge") for own in unique])
 
     def found(individual: np.ndarray, times: np.ndarray, after: np.ndarray) -> np.ndarray:
         index = np.zeros(len(times), int)
@@ -187,12 +190,16 @@ def save_times_of(experiment: Experiment, extra: np.ndarray) -> SaveTimes:
 
     index, start = {}, {}
     for name, series in experiment.series.items():
-        index[name] = found(series.individual, series.times, series.behind)
-        start[name] = found(series.individual, series.start, series.behind * 0)
+        index[name] = found(series.individual, series.times, series.doses_before)
+        start[name] = found(series.individual, series.start, series.doses_before * 0)
     nobody = np.repeat(np.arange(count), len(extra))
     where = found(nobody, np.concatenate(more), np.zeros(count * len(extra), int))
     return SaveTimes(
-        ts, late.astype(int) if late.any() else None, index, start, where.reshape(count, -1)
+        ts,
+        after_dose.astype(int) if after_dose.any() else None,
+        index,
+        start,
+        where.reshape(count, -1),
     )
 
 

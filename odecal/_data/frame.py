@@ -4,16 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odecal._data.csv import read_csv
-from odecal._data.numbers import loose_numbers as loose_numbers
-from odecal._data.numbers import numbers as numbers
-from odecal._data.numbers import row_number as row_number
 from odecal._errors import ObservationError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_sheet(data: Any, what: str = "Observations") -> "pd.DataFrame":
+def read_frame(data: Any, what: str = "Observations") -> "pd.DataFrame":
     """A table whose columns have different names and whose rows are numbered.
 
     Args:

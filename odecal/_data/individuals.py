@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from odecal._data.columns import ColumnRoles
-from odecal._data.frame import numbers
 from odecal._data.labels import Key, dim_of, labels_of, read_labels, row_keys
+from odecal._data.numbers import numbers
 from odecal._errors import ObservationError, listed
 from odecal._system.groups import Columns, Grouping, Individuals
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from odecal._data.columns import ColumnRoles
 from odecal._data.experiment import Samples
-from odecal._data.frame import numbers
 from odecal._data.individuals import IndividualsTable
+from odecal._data.numbers import numbers
 from odecal._errors import ObservationError
 
 if TYPE_CHECKING:

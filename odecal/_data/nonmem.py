@@ -26,14 +26,14 @@ _NAMES = (
 )
 
 
-def is_pharmacometric(table: "pd.DataFrame", roles: ColumnRoles) -> bool:
+def is_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> bool:
     """Whether a table has TIME and DV, and a column that tells what its rows are."""
     names = {name.upper() for name in table.columns if name not in roles.ignore}
     taken = {name.upper() for name in (*roles.values, *roles.covariates.values())}
     return {"TIME", "DV"} <= names and "DV" not in taken and bool(names & {"EVID", "AMT", "MDV"})
 
 
-def read_pharmacometric(table: "pd.DataFrame", roles: ColumnRoles) -> ParsedTable:
+def read_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> ParsedTable:
     """Read a pharmacometric table.
 
     Args:

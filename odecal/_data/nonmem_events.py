@@ -7,8 +7,8 @@ import numpy as np
 
 from odecal._data.dose_records import DoseRecords, element_names
 from odecal._data.dose_tables import element_of
-from odecal._data.frame import loose_numbers, numbers
 from odecal._data.individuals import IndividualsTable
+from odecal._data.numbers import loose_numbers, numbers
 from odecal._errors import ObservationError, listed
 from odecal._system.declaration import Declaration
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._data.censored import Bounds, censored, limit, read_bounds
-from odecal._data.frame import loose_numbers, numbers
+from odecal._data.censored import Bounds, apply_limits, limit_or_nan, read_bounds
 from odecal._data.individuals import IndividualsTable
 from odecal._data.nonmem_events import (
     OBSERVATION,
@@ -15,6 +14,7 @@ from odecal._data.nonmem_events import (
     refuse,
     zeros_for_empty,
 )
+from odecal._data.numbers import loose_numbers, numbers
 from odecal._data.parsed import Rows
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._system.declaration import Declaration
@@ -58,7 +58,7 @@ def read_values(
     )
     measured &= given
     which = _observables(cells, declaration, measured)
-    late = places(people.who, times, kinds)
+    after_dose = places(people.who, times, kinds)
     rows = {}
     for i, (name, part) in enumerate(declaration.observables.items()):
         at = np.flatnonzero(measured & (which == i))
@@ -69,8 +69,8 @@ def read_values(
                 + ". Expected at least one. Drop the observable from the system by setting "
                 f"{name}=None if it was not measured."
             )
-        bounds = _bounds(cells, at, cens[at], limit(part.lloq), limit(part.uloq))
-        after = late[at] if late[at].any() else None
+        bounds = _bounds(cells, at, cens[at], limit_or_nan(part.lloq), limit_or_nan(part.uloq))
+        after = after_dose[at] if after_dose[at].any() else None
         rows[name] = Rows(people.who[at], times[at], bounds.lower, bounds.upper, after, at)
     return rows
 
@@ -132,7 +132,9 @@ def _bounds(
     raw = read_bounds(column, str(column.name), known)
     # Where the table says itself what is censored, its LLOQ is for information.
     limits = np.full(len(at), lloq) if "CENS" in cells else known
-    bounds = censored(raw, np.where(cens == 0, limits, np.nan), np.where(cens == 0, uloq, np.nan))
+    bounds = apply_limits(
+        raw, np.where(cens == 0, limits, np.nan), np.where(cens == 0, uloq, np.nan)
+    )
     below, above = cens == 1, cens == -1
     lowest = np.where(np.isnan(other), -np.inf, other)
     highest = np.where(np.isnan(other), np.inf, other)

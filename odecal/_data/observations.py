@@ -13,12 +13,11 @@ from odecal._data.dose_checks import check_starts
 from odecal._data.dose_records import DoseRecords, written_out
 from odecal._data.dose_tables import TABLE, read_doses
 from odecal._data.experiment import Experiment, Series
-from odecal._data.frame import read_sheet
+from odecal._data.frame import read_frame
 from odecal._data.individuals import names_of
 from odecal._data.input_samples import read_samples
-from odecal._data.nonmem import is_pharmacometric, read_pharmacometric
+from odecal._data.nonmem import is_nonmem, read_nonmem
 from odecal._data.parsed import ParsedTable
-from odecal._data.series import interval_starts as interval_starts
 from odecal._data.series import series_of
 from odecal._data.tidy import read_tidy
 from odecal._errors import ObservationError
@@ -113,9 +112,9 @@ def _readings(source: Observations, roles: ColumnRoles) -> ParsedTable:
     if is_dataset(source.data):
         table, time = table_of(source.data, roles)
         return read_tidy(table, roles, time)
-    table = read_sheet(source.data)
-    if is_pharmacometric(table, roles):
-        return read_pharmacometric(table, roles)
+    table = read_frame(source.data)
+    if is_nonmem(table, roles):
+        return read_nonmem(table, roles)
     return read_tidy(table, roles)
 
 

@@ -23,7 +23,7 @@ class Rows:
         times: when, of shape (row,).
         lower: the lower bounds of the values, of shape (row, *dims), as in `Bounds`.
         upper: the upper ones.
-        late: below which rank each sees the doses of the same time, as in `Series`.
+        after_dose: below which rank each sees the doses of the same time, as in `Series`.
         row: the row of the table that each is, counted from 0, of shape (row,).
     """
 
@@ -31,7 +31,7 @@ class Rows:
     times: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
-    late: np.ndarray | None = None
+    after_dose: np.ndarray | None = None
     row: np.ndarray | None = None
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from odecal._data.experiment import Doses, Experiment, Samples, Series
 from odecal._system.groups import Grouping, Individuals
 
+# Fields that have another name in files.
+_NAMES_IN_FILES = {"after_dose": "late"}
+
 
 def experiment_to_arrays(experiment: Experiment) -> dict[str, Any]:
     """An experiment as arrays.
@@ -66,12 +69,20 @@ def experiment_from_arrays(arrays: Mapping[str, np.ndarray]) -> Experiment:
 
 def _columns(prefix: str, rows: Any) -> dict[str, Any]:
     """The fields of a dataclass of arrays that are there."""
-    named = {f.name: getattr(rows, f.name) for f in fields(rows)}
-    return {f"{prefix}.{name}": x for name, x in named.items() if x is not None}
+    named = {name: getattr(rows, field) for field, name in _names(prefix, type(rows)).items()}
+    return {name: x for name, x in named.items() if x is not None}
 
 
 def _made(kind: type[Any], prefix: str, arrays: Mapping[str, np.ndarray]) -> Any:
-    named = {f.name: f"{prefix}.{f.name}" for f in fields(kind)}
     optional = {f.name for f in fields(kind) if f.default is None}
-    there = {name: x for name, x in named.items() if x in arrays or name not in optional}
-    return kind(**{name: arrays[x] for name, x in there.items()})
+    there = {
+        field: arrays[name]
+        for field, name in _names(prefix, kind).items()
+        if name in arrays or field not in optional
+    }
+    return kind(**there)
+
+
+def _names(prefix: str, kind: type[Any]) -> dict[str, str]:
+    """What the fields of a dataclass are called in files."""
+    return {f.name: f"{prefix}.{_NAMES_IN_FILES.get(f.name, f.name)}" for f in fields(kind)}

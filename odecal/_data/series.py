@@ -58,7 +58,7 @@ def series_of(
         start,
         who,
         upper=None if np.array_equal(lower, upper) else upper,
-        late=None if rows.late is None else rows.late[keep],
+        after_dose=None if rows.after_dose is None else rows.after_dose[keep],
         row=None if rows.row is None else rows.row[keep],
     )
 

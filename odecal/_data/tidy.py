@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.censored import Bounds, censored, limit, read_bounds
+from odecal._data.censored import Bounds, apply_limits, limit_or_nan, read_bounds
 from odecal._data.columns import ColumnRoles, time_column
 from odecal._data.individuals import read_individuals
 from odecal._data.numbers import times_of
@@ -57,11 +57,11 @@ def _of_observables(table: "pd.DataFrame", roles: ColumnRoles) -> np.ndarray:
 
 def _element_bounds(table: "pd.DataFrame", columns: Sequence[str], part: Any) -> Bounds:
     """Between what each element of an observable lies, of shape (row, element)."""
-    lloq, uloq = limit(part.lloq), limit(part.uloq)
+    lloq, uloq = limit_or_nan(part.lloq), limit_or_nan(part.uloq)
     limits = np.full(len(table), lloq)
     cells = [read_bounds(table[column], column, limits) for column in columns]
     together = Bounds(
         np.stack([cell.lower for cell in cells], axis=-1),
         np.stack([cell.upper for cell in cells], axis=-1),
     )
-    return censored(together, np.asarray(lloq), np.asarray(uloq))
+    return apply_limits(together, np.asarray(lloq), np.asarray(uloq))

@@ -124,7 +124,7 @@ class Forward:
 
     def solve(self, persons: IndividualParameters, save_times: SaveTimes) -> Trajectory:
         """Solve for every individual, for one that needs no name without a leading axis."""
-        given = self.given._replace(late=save_times.late)
+        given = self.given._replace(late=save_times.after_dose)
         when = jax.tree.map(
             lambda x: np.asarray(x, np.dtype(self.dtype)), (self.experiment.t0, save_times.ts)
         )

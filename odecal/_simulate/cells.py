@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.censored import limit
+from odecal._data.censored import limit_or_nan
 from odecal._data.columns import ColumnRoles
 from odecal._data.experiment import Series
-from odecal._data.frame import numbers
+from odecal._data.numbers import numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,12 +41,12 @@ def fill_tidy(
         for j, column in enumerate(columns):
             there = present[:, j]
             blank = pd.Series(np.nan, table.index)
-            cells = _reported(drawn[there, j], limit(part.lloq), limit(part.uloq))
+            cells = _reported(drawn[there, j], limit_or_nan(part.lloq), limit_or_nan(part.uloq))
             filled[column] = _put(blank, _rows(one)[there], cells)
     return table.assign(**filled)
 
 
-def fill_pharmacometric(
+def fill_nonmem(
     table: "pd.DataFrame",
     layout: ColumnRoles,
     series: Mapping[str, Series],
@@ -92,13 +92,13 @@ def _limits(
     lower, upper = [], []
     for name, one in series.items():
         part, rows = layout.declaration.observables[name], _rows(one)
-        lloq = np.full(len(rows), limit(part.lloq))
+        lloq = np.full(len(rows), limit_or_nan(part.lloq))
         if "LLOQ" in roles:
             column = _without_dots(table[roles["LLOQ"]].iloc[rows])
             own = numbers(column, roles["LLOQ"])
             lloq = np.where(np.isnan(own), lloq, own)
         lower.append(lloq)
-        upper.append(np.full(len(rows), limit(part.uloq)))
+        upper.append(np.full(len(rows), limit_or_nan(part.uloq)))
     return np.concatenate(lower), np.concatenate(upper)
 
 

@@ -8,14 +8,15 @@ import jax
 import numpy as np
 
 from odecal._data.columns import ColumnRoles, column_roles, ignored_columns
-from odecal._data.frame import numbers, read_sheet
-from odecal._data.nonmem import is_pharmacometric
+from odecal._data.frame import read_frame
+from odecal._data.nonmem import is_nonmem
+from odecal._data.numbers import numbers
 from odecal._data.observations import Observations, read_experiment
 from odecal._data.times import check_times
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._jax.keys import keys_by_name
 from odecal._model.model import Model
-from odecal._simulate.cells import fill_pharmacometric, fill_tidy
+from odecal._simulate.cells import fill_nonmem, fill_tidy
 from odecal._simulate.values import drawn_values
 from odecal._system.solve import Solve
 
@@ -52,14 +53,14 @@ def simulate_design(
     """
     source = design if isinstance(design, Observations) else Observations(design)
     layout = column_roles(system, source.time, (*source.ignore, *ignored_columns(system)), ())
-    table = _with_dv(read_sheet(source.data, "Designs"), layout)
-    pharmacometric = is_pharmacometric(table, layout)
-    marked = _marked_pharmacometric(table, layout) if pharmacometric else _marked(table, layout)
+    table = _with_dv(read_frame(source.data, "Designs"), layout)
+    nonmem = is_nonmem(table, layout)
+    marked = _marked_nonmem(table, layout) if nonmem else _marked(table, layout)
     experiment = read_experiment(replace(source, data=marked), system)
     check_times(experiment, solve.dtype)
     model = Model(system, experiment, solve)
     draws, used = _drawn(model, values, seed)
-    fill = fill_pharmacometric if pharmacometric else fill_tidy
+    fill = fill_nonmem if nonmem else fill_tidy
     filled = _with_numbers(fill(table, layout, experiment.series, draws), layout)
     filled.attrs = {"values": used}
     return filled
@@ -85,7 +86,7 @@ def _with_numbers(table: "pd.DataFrame", layout: ColumnRoles) -> "pd.DataFrame":
     return table.assign(**found)
 
 
-def _marked_pharmacometric(table: "pd.DataFrame", layout: ColumnRoles) -> "pd.DataFrame":
+def _marked_nonmem(table: "pd.DataFrame", layout: ColumnRoles) -> "pd.DataFrame":
     """The table with a value in every row, of which the reader takes those of observations."""
     roles = {name.upper(): name for name in table.columns if name not in layout.ignore}
     blank = {"DV": _ANY, "CENS": 0, "LIMIT": np.nan}

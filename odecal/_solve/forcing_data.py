@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odecal._data.experiment import MOST_BEFORE, Doses, Experiment, Samples
+from odecal._data.experiment import MAX_PRIOR_DOSES, Doses, Experiment, Samples
 from odecal._system.declaration import Declaration
 from odecal._system.inputs import Dosing
 from odecal.interpolation import AbstractInterpolation
@@ -117,7 +117,7 @@ def _reach(doses: Doses, declaration: Declaration) -> int:
     for i in np.flatnonzero((doses.steady > 0) & (doses.interval > 0)):
         of = dosing[int(doses.element[i])]
         known, sure = _span(of, doses.amount[i], doses.rate[i], doses.duration[i])
-        intervals = min(known / doses.interval[i] * (1 + 1e-9), MOST_BEFORE)
+        intervals = min(known / doses.interval[i] * (1 + 1e-9), MAX_PRIOR_DOSES)
         reach = max(reach, int(intervals) + (0 if sure else _MOST_UNKNOWN))
     return reach
 

@@ -11,7 +11,7 @@ import pytest
 
 import odecal
 from odecal._data import compressed
-from odecal._data.frame import read_sheet
+from odecal._data.frame import read_frame
 
 CSV = b"time,gauge\n1,0.62\n2,0.35\n"
 LONG = CSV + b"".join(b"%d,%f\n" % (i, i**0.5) for i in range(3, 3000))
@@ -44,7 +44,7 @@ def flipped(content, at):
 )
 def test_what_is_compressed_is_read(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    np.testing.assert_array_equal(read_sheet(tmp_path / name)["gauge"], [0.62, 0.35])
+    np.testing.assert_array_equal(read_frame(tmp_path / name)["gauge"], [0.62, 0.35])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_is_compressed_is_read(tmp_path, name, content):
 def test_what_is_broken_is_told_once(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(odecal.ObservationError, match=message) as told:
-        read_sheet(tmp_path / name)
+        read_frame(tmp_path / name)
     assert str(told.value).count("Expected") == 1
 
 
@@ -79,4 +79,4 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(compressed, "_MOST_BYTES", 2**20)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"time\n" + b"0" * 2**22, mtime=0))
     with pytest.raises(odecal.ObservationError, match="unpacks to more than"):
-        read_sheet(tmp_path / "t.csv.gz")
+        read_frame(tmp_path / "t.csv.gz")

@@ -18,7 +18,7 @@ from odecal import (
     noise,
     simulate,
 )
-from odecal._data.frame import read_sheet
+from odecal._data.frame import read_frame
 from odecal._data.observations import read_experiment
 
 
@@ -302,7 +302,7 @@ def test_a_design_keeps_its_labels_and_numbers(tmp_path):
 
 
 def test_a_sheet_keeps_what_stands_in_it(tmp_path):
-    sheet = read_sheet(write(tmp_path, "a,b,c,d\n1,1.5,x,01\n,2.5,NA,1.0\n3,,\xa0y ,2\n"))
+    sheet = read_frame(write(tmp_path, "a,b,c,d\n1,1.5,x,01\n,2.5,NA,1.0\n3,,\xa0y ,2\n"))
     assert [sheet[name].dtype.kind for name in "abcd"] == ["f", "f", "O", "O"]
     assert sheet["c"].tolist()[::2] == ["x", "\xa0y "]
     assert re.match("nan", str(sheet["c"][1]))

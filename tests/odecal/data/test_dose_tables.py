@@ -139,7 +139,7 @@ def test_reset_alone(amount):
 
 
 def test_observations_at_the_time_of_a_dose_come_before_it():
-    assert read().series["level"].late is None
+    assert read().series["level"].after_dose is None
 
 
 def test_csv_with_the_time_column_of_the_observations(tmp_path):

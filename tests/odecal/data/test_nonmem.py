@@ -89,7 +89,7 @@ def test_usual_table():
     np.testing.assert_array_equal(series.individual, [0, 1, 1])
     np.testing.assert_array_equal(series.times, [1.0, 0.0, 5.0])
     np.testing.assert_array_equal(series.values, [8.5, 0.5, 1.5])
-    np.testing.assert_array_equal(series.late, [False, True, False])
+    np.testing.assert_array_equal(series.after_dose, [False, True, False])
     doses = experiment.doses
     np.testing.assert_array_equal(doses.individual, [0, 0, 0, 1, 1, 1])
     np.testing.assert_array_equal(doses.time, [0.0, 12.0, 24.0, 0.0, 4.0, 4.0])
@@ -271,7 +271,7 @@ def test_doses_twice():
     )
     experiment = read("ID,TIME,DV,MDV\n1,0,1,0", doses=doses)
     assert len(experiment.doses) == 1
-    assert experiment.series["cp"].late is None
+    assert experiment.series["cp"].after_dose is None
 
 
 # What rows are.
@@ -317,14 +317,14 @@ ID,TIME,DV,AMT
 """
     series = read(text).series["cp"]
     np.testing.assert_array_equal(series.values, [1, 2, 3, 4, 5, 6])
-    np.testing.assert_array_equal(series.late, [0, 1, 0, 0, 0, 1])
-    assert read("ID,TIME,DV,AMT\n1,0,1,.\n1,0,.,10").series["cp"].late is None
+    np.testing.assert_array_equal(series.after_dose, [0, 1, 0, 0, 0, 1])
+    assert read("ID,TIME,DV,AMT\n1,0,1,.\n1,0,.,10").series["cp"].after_dose is None
 
 
 def test_late_counts_the_doses_of_the_same_time():
     text = "1,0,1,,,\n1,0,,5,2,1\n1,0,2,,,\n1,0,,7,,\n1,0,3,,,\n1,9,3,,,"
     experiment = read(f"ID,TIME,DV,AMT,ADDL,II\n{text}")
-    np.testing.assert_array_equal(experiment.series["cp"].late, [0, 1, 2, 0])
+    np.testing.assert_array_equal(experiment.series["cp"].after_dose, [0, 1, 2, 0])
     np.testing.assert_array_equal(experiment.doses.rank, [0, 1, -1, -1])
 
 

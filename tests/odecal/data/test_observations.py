@@ -185,7 +185,7 @@ def test_single_experiment_has_one_individual_without_a_name():
     for series in experiment.series.values():
         np.testing.assert_array_equal(series.individual, 0)
         assert series.upper is None
-        assert series.late is None
+        assert series.after_dose is None
 
 
 def test_reading_warns_of_nothing():

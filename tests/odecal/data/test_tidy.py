@@ -11,7 +11,7 @@ from example_tables import Two, Vector, table
 from odecal import Observable, ObservationError, State, System
 from odecal._data.columns import column_roles
 from odecal._data.datasets import is_dataset, table_of
-from odecal._data.frame import read_sheet
+from odecal._data.frame import read_frame
 from odecal._data.tidy import read_tidy
 
 
@@ -21,7 +21,7 @@ def read(data, system=Two, time=None, usual_time=None, ignore=()):
     if is_dataset(data):
         table, time = table_of(data, layout)
         return read_tidy(table, layout, time).rows
-    return read_tidy(read_sheet(data), layout).rows
+    return read_tidy(read_frame(data), layout).rows
 
 
 def refuse(data, pattern, system=Two, **layout):
