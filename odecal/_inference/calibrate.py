@@ -8,28 +8,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from odecal._errors import DeclarationError, ObservationError, OutputError, SettingsError
+from odecal._inference.choose_adjoint import choose_adjoint
+from odecal._inference.choose_centring import choose_centring
+from odecal._inference.progress import Progress, shown_progress
 from odecal._model.compile import as_system, compile  # noqa: A004
+from odecal._model.model import Model
+from odecal._run.checkpoint import read_checkpoint
+from odecal._run.journal import FileJournal, journal_path
+from odecal._run.names import check_dims
+from odecal._run.netcdf import save
+from odecal._run.output import check_output
+from odecal._run.plan import check_count, checked_run, plan_from_bytes, plan_to_bytes
+from odecal._run.records import AbstractJournal, Plan
+from odecal._run.rescue import MemoryJournal, kept
 from odecal._system.solve import Solve
-from odecal.samplers import NUTS, AbstractSampler, LowRankMetric, Run
+from odecal._system.system import System
+from odecal.samplers import NUTS, AbstractSampler, LowRankMetric
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from odecal._inference.pipeline import Begun, Plan
-    from odecal._inference.progress import Progress
-    from odecal._model.model import Model
-    from odecal._run.journal import FileJournal
-    from odecal._system.system import System
 
 # The target acceptance rate where there is a hierarchy.
 _CAREFUL = 0.95
 
 
 def calibrate(
-    system: "System",
+    system: System,
     observations: Any = None,
     *,
     sampler: AbstractSampler | None = None,
@@ -39,7 +45,7 @@ def calibrate(
     num_samples: int = 1000,
     seed: int = 0,
     path: str | Path | None = None,
-    progress: "bool | Progress" = True,
+    progress: bool | Progress = True,
 ) -> "xr.DataTree":
     """Calibrate a system to observations: draw from the posterior of its parameters.
 
@@ -81,10 +87,6 @@ def calibrate(
         SamplingError: if no draw from the prior has a finite log density.
         OutputError: if the file or its journal cannot be written, or an unfinished run is there.
     """
-    from odecal._inference.pipeline import Plan
-    from odecal._run.names import check_dims
-    from odecal._run.rescue import MemoryJournal
-
     began = time.perf_counter()
     system = as_system(system)
     run = checked_run(sampler or NUTS(), num_chains, num_warmup, num_samples, seed)
@@ -111,7 +113,7 @@ def calibrate(
 
 
 def resume(
-    path: str | Path, system: "System | None" = None, *, progress: "bool | Progress" = True
+    path: str | Path, system: System | None = None, *, progress: bool | Progress = True
 ) -> "xr.DataTree":
     """Go on with a run that was killed or interrupted, to the end that it would have had.
 
@@ -129,9 +131,6 @@ def resume(
     Raises:
         OutputError: if there is no such run, or it is complete, or of another system.
     """
-    from odecal._run.journal import FileJournal, journal_path
-    from odecal._run.plan import plan_from_bytes
-
     began, path = time.perf_counter(), Path(path)
     if journal_path(path).exists():
         journal = FileJournal(journal_path(path.absolute()))
@@ -152,9 +151,9 @@ def resume(
 def extend(
     path: str | Path,
     num_samples: int,
-    system: "System | None" = None,
+    system: System | None = None,
     *,
-    progress: "bool | Progress" = True,
+    progress: bool | Progress = True,
 ) -> "xr.DataTree":
     """Add draws to a finished run.
 
@@ -173,12 +172,12 @@ def extend(
         SettingsError: if no draw is asked for, or the sampler cannot add any.
     """
     began, path = time.perf_counter(), Path(path)
-    _check_count("extend", "num_samples", num_samples, 1)
+    check_count("extend", "num_samples", num_samples, 1)
     plan, journal = _reopened(path, system, num_samples, progress)
     return _saved(plan, journal, path.absolute(), began, progress)
 
 
-def shipped(system: "System") -> Any:
+def shipped(system: System) -> Any:
     """The table that comes with a system.
 
     Raises:
@@ -193,7 +192,7 @@ def shipped(system: "System") -> Any:
     return system.data
 
 
-def _usual_sampler(model: "Model") -> AbstractSampler:
+def _usual_sampler(model: Model) -> AbstractSampler:
     """NUTS; in a hierarchy with smaller steps, for its necks, and a metric of few directions.
 
     There many coordinates are nearly independent, and a full covariance of them is mostly noise:
@@ -204,35 +203,31 @@ def _usual_sampler(model: "Model") -> AbstractSampler:
     return NUTS(target_acceptance_rate=_CAREFUL, metric=LowRankMetric())
 
 
-def _with_choices(model: "Model", seed: int, progress: "bool | Progress") -> "tuple[Model, str]":
+def _with_choices(model: Model, seed: int, progress: bool | Progress) -> tuple[Model, str]:
     """The model with what is left to be chosen: the adjoint, and centrings."""
-    from odecal._inference.choose_adjoint import choose_adjoint
-    from odecal._inference.choose_centring import choose_centring
-
     with _shown(progress) as shown:
         choice = choose_adjoint(model, seed, shown)
         solve = replace(model.solve, adjoint=choice.adjoint)
         return choose_centring(replace(model, solve=solve), seed, shown), choice.note()
 
 
-def _shown(progress: "bool | Progress") -> "Progress":
+def _shown(progress: bool | Progress) -> Progress:
     """What shows progress."""
-    from odecal._inference.progress import Progress, shown_progress
-
     if isinstance(progress, Progress):
         return progress
     return shown_progress() if progress else Progress()
 
 
 def _finish(
-    plan: "Plan", journal: "Begun", began: float, progress: "bool | Progress"
+    plan: Plan, journal: AbstractJournal, began: float, progress: bool | Progress
 ) -> "xr.DataTree":
     """Run a plan to its end."""
+    # Only here, since xarray takes long to import.
     from odecal._inference.pipeline import execute
-    from odecal._run.rescue import kept
+    from odecal._results.tree import build_tree
 
     with kept(journal), _shown(progress) as shown:
-        tree = execute(plan, journal, shown)
+        tree = build_tree(execute(plan, journal, shown))
     tree.attrs["wall_time_seconds"] = time.perf_counter() - began
     if not tree.attrs["complete"]:
         done, total = tree.attrs["done"], plan.run.num_warmup + plan.run.num_samples
@@ -245,13 +240,9 @@ def _finish(
 
 
 def _saved(
-    plan: "Plan", journal: "FileJournal", path: Path, began: float, progress: "bool | Progress"
+    plan: Plan, journal: FileJournal, path: Path, began: float, progress: bool | Progress
 ) -> "xr.DataTree":
     """Run a plan to its end, save the result, and let go of the journal."""
-    from odecal._run.netcdf import save
-    from odecal._run.plan import plan_to_bytes
-    from odecal._run.rescue import kept
-
     try:
         journal.record_plan(plan_to_bytes(plan))
         tree = _finish(plan, journal, began, progress)
@@ -274,11 +265,8 @@ def _check_apart(path: Path, observations: Any) -> None:
             )
 
 
-def _new_journal(path: Path) -> "FileJournal":
+def _new_journal(path: Path) -> FileJournal:
     """The journal of a run that begins."""
-    from odecal._run.journal import FileJournal, journal_path
-    from odecal._run.output import check_output
-
     check_output(path)
     if journal_path(path).exists():
         raise OutputError(
@@ -289,13 +277,9 @@ def _new_journal(path: Path) -> "FileJournal":
 
 
 def _reopened(
-    path: Path, system: "System | None", more: int, progress: "bool | Progress"
-) -> tuple["Plan", "FileJournal"]:
+    path: Path, system: System | None, more: int, progress: bool | Progress
+) -> tuple[Plan, FileJournal]:
     """A run that was saved, with draws to add, and a journal that begins where it ended."""
-    from odecal._run.checkpoint import read_checkpoint
-    from odecal._run.journal import FileJournal, journal_path
-    from odecal._run.plan import plan_from_bytes
-
     if more and journal_path(path).exists():
         raise OutputError(
             f"The run to {path} is unfinished. Expected a finished one to extend. Finish it first: "
@@ -314,7 +298,7 @@ def _reopened(
     return plan, journal
 
 
-def _teller(progress: "bool | Progress") -> Callable[[str], None]:
+def _teller(progress: bool | Progress) -> Callable[[str], None]:
     """Tells, where progress is shown, which file is run."""
 
     def tell(line: str) -> None:
@@ -322,33 +306,3 @@ def _teller(progress: "bool | Progress") -> Callable[[str], None]:
             print(line, file=sys.stderr)  # noqa: T201
 
     return tell
-
-
-def checked_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int) -> Run:
-    """The size of a run, which the sampler and the seed can be of.
-
-    Raises:
-        SettingsError: if not.
-    """
-    if not isinstance(sampler, AbstractSampler):
-        raise SettingsError(
-            "calibrate(sampler=...) expects a sampler object, such as odecal.samplers.NUTS(). "
-            f"Got {sampler!r}."
-        )
-    least = {"num_chains": (num_chains, 1), "num_warmup": (num_warmup, 0)}
-    least |= {"num_samples": (num_samples, 1), "seed": (seed, 0)}
-    for name, (value, low) in least.items():
-        _check_count("calibrate", name, value, low)
-    if seed >= 2**32:
-        raise SettingsError(f"calibrate(seed=...) expects a number below 2**32. Got {seed}.")
-    run = Run(int(num_chains), int(num_warmup), int(num_samples))
-    sampler.check_run(run)
-    return run
-
-
-def _check_count(function: str, name: str, value: Any, low: int) -> None:
-    """Refuse what is not a whole number of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise SettingsError(
-            f"{function}({name}=...) expects a whole number of at least {low}. Got {value!r}."
-        )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from odecal._inference.engine import Engine, Journal
+from odecal._inference.engine import Engine
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
 from odecal._inference.progress import Progress
 from odecal._jax.keys import key_of, run_keys
@@ -65,7 +65,7 @@ def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> np.n
     keys = jax.random.split(key_of(run_key.prior), NUM_CANDIDATES)
     candidates = np.asarray(jax.jit(jax.vmap(flat.sample_prior))(keys))
     starts = finder(candidates, run_key.starts, _PILOT.num_chains).starts
-    chains, complete = engine.go_on(engine.begin(starts), Progress(), Journal())
+    chains, complete = engine.go_on(engine.begin(starts), Progress())
     if not complete:
         raise KeyboardInterrupt  # nothing that is kept has been drawn yet
     return np.asarray(chains.positions).reshape(-1, flat.dim)

@@ -3,8 +3,7 @@
 import os
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,68 +17,13 @@ from odecal._jax.backend import usable_devices
 from odecal._jax.keys import KeyData, key_of
 from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded, shapes
 from odecal._jax.trace import trace
+from odecal._run.records import Chains, Leaves, Snapshot
 from odecal.samplers import AbstractSampler, Draw, Kernel, Run, Start, Target
 from odecal.samplers._base import covariance_shape
 
 # The most draws of a chain between two looks at the clock, and how long a block should take.
 _BLOCK = 100
 _SECONDS = 0.3
-
-Leaves = list[np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Chains:
-    """What has been drawn so far.
-
-    Args:
-        positions: positions in unconstrained space, of shape (chain, draw, dim).
-        stats: statistics of every transition, each of shape (chain, draw).
-        warmup_stats: the same for the transitions of warm-up.
-        learnt: what warm-up has found, by name; of shape (chain, ...), but for an ensemble.
-        state: the leaves of the state, from which the run can go on.
-        seconds: how long sampling took, without compilation.
-    """
-
-    positions: np.ndarray
-    stats: dict[str, np.ndarray]
-    warmup_stats: dict[str, np.ndarray]
-    learnt: dict[str, np.ndarray]
-    state: Leaves
-    seconds: float
-
-    @property
-    def done(self) -> int:
-        """How many transitions each chain has made."""
-        return self.warmup_stats["lp"].shape[1] + self.stats["lp"].shape[1]
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """A run that has been cut.
-
-    Args:
-        done: how many transitions each chain has made.
-        state: the leaves of the state after them.
-        blocks: the draws so far, in blocks, each of shape (chain, draw, ...).
-        seconds: how long they took.
-    """
-
-    done: int
-    state: Leaves
-    blocks: tuple[Draw, ...] = ()
-    seconds: float = 0.0
-
-
-class Journal:
-    """Where a run is recorded as it goes. This one keeps nothing."""
-
-    def record(self, snapshot: Snapshot) -> None:
-        """Keep the last block of a run, and the state after it.
-
-        Args:
-            snapshot: the run so far.
-        """
 
 
 class Engine:
@@ -148,14 +92,17 @@ class Engine:
         return Snapshot(0, self._leaves(self._init(starts, self._order, self._key_data)))
 
     def go_on(
-        self, snapshot: Snapshot, progress: Progress, journal: Journal
+        self,
+        snapshot: Snapshot,
+        progress: Progress,
+        record: Callable[[Snapshot], None] = lambda snapshot: None,
     ) -> tuple[Chains, bool]:
         """Run from a snapshot to the end.
 
         Args:
             snapshot: the run so far.
             progress: where progress is shown.
-            journal: where each block is recorded.
+            record: records the run after each block.
 
         Returns:
             The draws, and whether they are all; not where the user has interrupted the run, which
@@ -181,7 +128,7 @@ class Engine:
                     (*snapshot.blocks, draws),
                     snapshot.seconds + seconds,
                 )
-                journal.record(snapshot)
+                record(snapshot)
                 size = _next_size(count, seconds)
                 progress.update(snapshot.done, draws.stats, self._sampler.standing(draws.stats))
         except KeyboardInterrupt:

@@ -1,6 +1,5 @@
 """Where chains start: dispersed around the best modes that several optimisations find."""
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from odecal._jax.keys import KeyData, key_data_of
 from odecal._jax.programs import Compiler
 from odecal._model.flat import FlatModel, flatten
 from odecal._model.model import Model
+from odecal._run.records import WarmStart
 from odecal.samplers import Start, Target
 
 # Prior draws: of so many the scales are taken; so many are looked at, at once, until those with a
@@ -34,36 +34,6 @@ _ARRIVED, _NEWTON_STEPS = 0.01, 4
 _DIP = 1.0
 # Chains start at every mode whose mass is within this many nats of the largest.
 _CLOSE = 5.0
-
-
-@dataclass(frozen=True, eq=False)
-class WarmStart:
-    """Starting points of chains, and where they come from.
-
-    Args:
-        starts: of shape (chain, ...).
-        chain_modes: which mode each chain starts around, of shape (chain,).
-        ends: where each climb ended, of shape (climb, dim).
-        end_logdensities: the log density there, of shape (climb,).
-        end_modes: which mode that is, of shape (climb,); −1 for none, where a climb did not arrive.
-        end_steps: how many steps it took, of shape (climb,).
-        modes: the modes found, the highest first, of shape (mode, dim).
-        mode_logdensities: the log density of each, of shape (mode,).
-        mode_log_masses: the log of the mass of each, in Laplace's approximation, of shape (mode,).
-        num_failed: how many of the prior draws had no finite log density or gradient, and were
-            replaced.
-    """
-
-    starts: Start
-    chain_modes: np.ndarray
-    ends: np.ndarray
-    end_logdensities: np.ndarray
-    end_modes: np.ndarray
-    end_steps: np.ndarray
-    modes: np.ndarray
-    mode_logdensities: np.ndarray
-    mode_log_masses: np.ndarray
-    num_failed: int
 
 
 def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.Array]:

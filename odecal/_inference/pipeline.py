@@ -1,106 +1,28 @@
 """From a model to a posterior: compile, start, sample, evaluate, put together."""
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from odecal._inference.engine import Chains, Engine, Journal, Snapshot
-from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, WarmStart
-from odecal._inference.predictive import Evaluation, Evaluator
+from odecal._inference.engine import Engine
+from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
+from odecal._inference.predictive import Evaluator
+from odecal._inference.progress import Progress
+from odecal._inference.rehearse import rehearse
 from odecal._jax.keys import example_key_data, key_of, run_keys
 from odecal._jax.programs import Compiler, Program
 from odecal._model.flat import flatten
 from odecal._model.model import Model
-from odecal.samplers import AbstractSampler, Run
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from odecal._inference.progress import Progress
+from odecal._run.records import AbstractJournal, Plan, Result
 
 _NUM_PRIOR = 1000
 # Times of the grid of one individual, and of all together.
 _GRID, _GRID_OF_ALL = 200, 2400
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What a calibration does.
-
-    Args:
-        model: the model.
-        sampler: the sampler.
-        run: the size of the run.
-        seed: the random seed.
-        adjoint_choice: how the adjoint was chosen, as JSON.
-    """
-
-    model: Model
-    sampler: AbstractSampler
-    run: Run
-    seed: int
-    adjoint_choice: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What a calibration has done.
-
-    Args:
-        plan: what was to be done.
-        names: the name of every unconstrained dimension.
-        warm_start: where the chains started.
-        chains: the draws.
-        drawn: the evaluation of every draw, chain after chain; None if there is none yet.
-        prior: the evaluation of draws from the prior.
-        modes: the evaluation of the modes found.
-        grid: the fine grid of times.
-        complete: whether the draws are all that were asked for.
-        compile_seconds: for how long something was being traced or compiled.
-        start_seconds: how long the search for starting points took, without compilation.
-    """
-
-    plan: Plan
-    names: tuple[str, ...]
-    warm_start: WarmStart
-    chains: Chains
-    drawn: Evaluation | None
-    prior: Evaluation
-    modes: Evaluation
-    grid: np.ndarray
-    complete: bool
-    compile_seconds: float
-    start_seconds: float
-
-
-class Begun(Journal):
-    """A journal that also knows where a run stands. This one is of a run that begins."""
-
-    def warm_start(self) -> WarmStart | None:
-        """Where the chains started, if that has been found."""
-        return None
-
-    def snapshot(self) -> Snapshot | None:
-        """The run so far, if it has begun."""
-        return None
-
-    def record_start(self, found: WarmStart) -> None:
-        """Keep where the chains start.
-
-        Args:
-            found: the starting points.
-        """
-
-    def kept(self) -> str:
-        """Where what has been drawn is kept and how to go on, in words; empty if it is nowhere."""
-        return ""
-
-
-def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
+def execute(plan: Plan, journal: AbstractJournal, progress: Progress) -> Result:
     """Run a calibration from where it stands to its end.
 
     Args:
@@ -115,8 +37,6 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
         SamplingError: if no draw from the prior has a finite log density.
         OutputError: if the result could not be saved, before anything is drawn.
     """
-    from odecal._inference.rehearse import rehearse
-
     model, run = plan.model, plan.run
     run_key = run_keys(plan.seed)
     with model.precision(), Compiler() as compiler:
@@ -141,12 +61,12 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
             journal.record_start(found)
         assert found is not None
         snapshot = snapshot or engine.begin(found.starts)
-        chains, complete = engine.go_on(snapshot, progress, journal)
+        chains, complete = engine.go_on(snapshot, progress, journal.record)
         progress.say("Predicting from the draws")
         drawn = evaluate(chains.positions, run_key.replicates) if chains.positions.size else None
         others = evaluate(np.concatenate([prior, found.modes])[None], run_key.others)
         before, modes = others.split(_NUM_PRIOR)
-        result = Result(
+        return Result(
             plan,
             flat.names,
             found,
@@ -159,9 +79,6 @@ def execute(plan: Plan, journal: Begun, progress: "Progress") -> "xr.DataTree":
             compiler.seconds,
             start_seconds,
         )
-    from odecal._results.tree import build_tree
-
-    return build_tree(result)
 
 
 def _prior_program(model: Model, compiler: Compiler) -> Program:

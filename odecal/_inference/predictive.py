@@ -1,7 +1,6 @@
 """What a model predicts from many draws: one program, in batches, over all devices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -15,61 +14,12 @@ from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded
 from odecal._model.flat import FlatModel
 from odecal._model.forward import Place
 from odecal._model.model import Model
+from odecal._run.records import THINNED, Evaluation
 
 # Draws of one call of the program, at most, and about how many numbers it may give in all.
 _CHUNK, _CHUNK_SIZE = 512, 2**23
 # Draws of which trajectories on the grid are kept, and the most numbers of one kind that are kept.
 _MAX_TRAJECTORIES, _MAX_SIZE = 1000, 2 * 10**7
-
-Arrays = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What a model predicts from each of n draws.
-
-    What an individual has of its own has a leading axis of individuals, where they are many.
-
-    Args:
-        quantities: natural values of parameters, each of shape (n, *dims).
-        derived: derived quantities, likewise.
-        replicated: one replicated data set a draw: each observable, of shape (m, value, *dims).
-        log_likelihood: the log density of every observed value, of the same shapes.
-        renewed: a replicated data set of other groups of the same population, likewise; empty
-            where nothing varies between groups.
-        states: the states on the grid, each of shape (k, grid, *dims).
-        predicted: a replicate of each observable on the grid, except those over intervals.
-        solver_steps: the steps that the solve took, of shape (n,).
-        failed: whether it failed, of shape (n,).
-        data_step: of every how many draws of a chain there are replicated data (m of n).
-        grid_step: of every how many there are states on the grid (k of n).
-    """
-
-    quantities: Arrays
-    derived: Arrays
-    replicated: Arrays
-    log_likelihood: Arrays
-    renewed: Arrays
-    states: Arrays
-    predicted: Arrays
-    solver_steps: np.ndarray
-    failed: np.ndarray
-    data_step: int = 1
-    grid_step: int = 1
-
-    def split(self, number: int) -> tuple["Evaluation", "Evaluation"]:
-        """The first so many draws of a single chain, and, of the parameters alone, the rest."""
-        steps = {name: getattr(self, f"{part}_step") for name, part in _KEPT.items()}
-        parts = {f.name: getattr(self, f.name) for f in fields(self) if "_step" not in f.name}
-        heads = {name: -(-number // steps.get(name, 1)) for name in parts}
-        first = {
-            name: jax.tree.map(lambda x, n=heads[name]: x[:n], part) for name, part in parts.items()
-        }
-        rest = {
-            name: {} if name in _KEPT else jax.tree.map(lambda x: x[number:], part)
-            for name, part in parts.items()
-        }
-        return replace(self, **first), replace(self, **rest)
 
 
 class Evaluator:
@@ -141,25 +91,15 @@ class Evaluator:
         return Evaluation(**found, data_step=steps["data"], grid_step=steps["grid"])
 
 
-# Of what takes much room, by which step it is thinned.
-_KEPT = {
-    "replicated": "data",
-    "log_likelihood": "data",
-    "renewed": "data",
-    "states": "grid",
-    "predicted": "grid",
-}
-
-
 def _thinned(
     found: dict[str, Any], new: np.ndarray, draw: np.ndarray, steps: Mapping[str, int]
 ) -> dict[str, Any]:
     """Those draws of a chunk that are new, and of what takes much room every few of them."""
     kept = {}
     for name, part in found.items():
-        rows = new[draw % steps[_KEPT[name]] == 0] if name in _KEPT else new
+        rows = new[draw % steps[THINNED[name]] == 0] if name in THINNED else new
         kept[name] = jax.tree.map(lambda x, rows=rows: x[rows], part)
-        if name in _KEPT and name != "log_likelihood":
+        if name in THINNED and name != "log_likelihood":
             failed = found["failed"][rows]
             kept[name] = {n: _missing(x, failed) for n, x in kept[name].items()}
     return kept

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._errors import OutputError
-from odecal._inference.engine import Chains
-from odecal._inference.multistart import WarmStart
-from odecal._inference.predictive import Evaluation
+from odecal._results.tree import build_tree
 from odecal._run.names import check_names, fault_of_text, shown
+from odecal._run.records import Chains, Evaluation, Plan, Result, WarmStart
 from odecal.samplers import Start
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from odecal._inference.pipeline import Plan
-
 
 def rehearse(
-    plan: "Plan", names: tuple[str, ...], chains: Chains, one: Evaluation, grid: np.ndarray
+    plan: Plan, names: tuple[str, ...], chains: Chains, one: Evaluation, grid: np.ndarray
 ) -> None:
     """Put a result together and write it to memory, as it will be at the end of a run.
 
@@ -34,9 +31,6 @@ def rehearse(
     Raises:
         OutputError: if that fails; with the name, the unit or the label that is in the way.
     """
-    from odecal._inference.pipeline import Result
-    from odecal._results.tree import build_tree
-
     start = _no_start(len(names))
     result = Result(plan, names, start, chains, one, one, one, grid, True, 0.0, 0.0)
     try:

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from odecal._inference.pipeline import Result
-from odecal._inference.predictive import Evaluation
 from odecal._model.model import Model
 from odecal._run.checkpoint import checkpoint_arrays
 from odecal._run.plan import plan_to_bytes
@@ -19,6 +17,7 @@ from odecal._run.provenance import (
     solve_attrs,
     system_attrs,
 )
+from odecal._run.records import Evaluation, Result
 from odecal._system.components import Constant
 from odecal._system.declaration import Declaration
 

@@ -1,39 +1,23 @@
 """The part of a saved calibration from which its run can go on."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from odecal._errors import OutputError
-from odecal._inference.engine import Snapshot
-from odecal._inference.multistart import WarmStart
 from odecal._run.journal_rows import (
     snapshot_from_bytes,
     snapshot_to_bytes,
     warm_start_from_bytes,
     warm_start_to_bytes,
 )
+from odecal._run.netcdf import read_tree
+from odecal._run.records import Checkpoint, Snapshot, WarmStart
 from odecal.samplers import Draw
 
 if TYPE_CHECKING:
     import xarray as xr
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """A run that has been saved.
-
-    Args:
-        plan: what the run is, as bytes.
-        warm_start: where its chains started.
-        snapshot: where it stands.
-    """
-
-    plan: bytes
-    warm_start: WarmStart
-    snapshot: Snapshot
 
 
 def checkpoint_arrays(
@@ -61,8 +45,6 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
     Raises:
         OutputError: if there is none.
     """
-    from odecal._run.netcdf import read_tree
-
     tree, sealed = read_tree(path)
     if not sealed:
         raise OutputError(

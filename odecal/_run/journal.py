@@ -1,16 +1,18 @@
 """The journal of a run on disk, from which it goes on after being killed."""
 
+import itertools
 import os
 import sqlite3
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from odecal._errors import JournalError, OutputError
-from odecal._inference.engine import Snapshot
-from odecal._inference.multistart import WarmStart
-from odecal._inference.pipeline import Begun
+import jax
+import numpy as np
+
+from odecal._errors import JournalError, OdecalError, OutputError
 from odecal._run.journal_rows import (
     Kept,
     Rows,
@@ -21,7 +23,7 @@ from odecal._run.journal_rows import (
     warm_start_from_bytes,
     warm_start_to_bytes,
 )
-from odecal._run.rescue import rescued
+from odecal._run.records import AbstractJournal, Snapshot, WarmStart
 
 _TABLES = {"part": "name TEXT", "state": "done INTEGER", "block": "done INTEGER"}
 _SCHEMA = "".join(
@@ -37,7 +39,7 @@ def journal_path(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-class FileJournal(Begun):
+class FileJournal(AbstractJournal):
     """A journal in an SQLite database, beside the file that the run will be saved in.
 
     A block is written whole or not at all, whatever stops the process; and while a process works
@@ -55,8 +57,8 @@ class FileJournal(Begun):
         self.begun = False  # whether this process has recorded a state
         self._there = False  # whether there is a state in the file
         self._plan: bytes | None = None
-        self._found: WarmStart | None = None
-        self._latest: Snapshot | None = None
+        self._warm_start: WarmStart | None = None
+        self._snapshot: Snapshot | None = None
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise OutputError(
                 f"The journal of the run, {path}, is no plain file. Expected the one that odecal "
@@ -116,15 +118,15 @@ class FileJournal(Begun):
     def warm_start(self) -> WarmStart | None:
         """Where the chains started. See the base class."""
         data = self.part("warm_start")
-        self._found = None if data is None else warm_start_from_bytes(data)
-        return self._found
+        self._warm_start = None if data is None else warm_start_from_bytes(data)
+        return self._warm_start
 
     def snapshot(self) -> Snapshot | None:
         """The run so far. See the base class."""
         with self._told():
-            self._latest = read_kept(self._database).snapshot()
-        self._there = self._latest is not None
-        return self._latest
+            self._snapshot = read_kept(self._database).snapshot()
+        self._there = self._snapshot is not None
+        return self._snapshot
 
     # Writing.
 
@@ -133,14 +135,14 @@ class FileJournal(Begun):
         self._plan = plan
         self._write([("part", "plan", plan)])
 
-    def record_start(self, found: WarmStart) -> None:
+    def record_start(self, warm_start: WarmStart) -> None:
         """Keep where the chains start. See the base class."""
-        self._found = found
-        self._write([("part", "warm_start", warm_start_to_bytes(found))])
+        self._warm_start = warm_start
+        self._write([("part", "warm_start", warm_start_to_bytes(warm_start))])
 
     def record(self, snapshot: Snapshot) -> None:
         """Keep the last block. See the base class."""
-        self._latest = snapshot
+        self._snapshot = snapshot
         rows: Rows = [("state", snapshot.done, snapshot_to_bytes(snapshot))]
         if snapshot.blocks:
             block = snapshot.blocks[-1]
@@ -148,16 +150,16 @@ class FileJournal(Begun):
         self._write(rows)
         self.begun = self._there = True
 
-    def kept(self) -> str:
-        """Where what has been drawn is kept: here, or elsewhere if this has gone. See the base."""
+    def where(self) -> str:
+        """Where the draws are: here, or elsewhere if this file has gone. See the base class."""
         if self._there and self.path.exists():
             return (
                 f"What has been drawn is kept in {self.path}. Go on with odecal resume "
                 f"{self.path.with_suffix('')}"
             )
-        if self._plan is None or self._found is None or self._latest is None:
+        if self._plan is None or self._warm_start is None or self._snapshot is None:
             return ""
-        return rescued(self._plan, self._found, self._latest)
+        return rescued(self._plan, self._warm_start, self._snapshot)
 
     def _write(self, rows: Rows) -> None:
         """Write rows of tables, all or nothing."""
@@ -199,8 +201,47 @@ class FileJournal(Begun):
                 ) from None
             raise JournalError(
                 f"The journal of the run, {self.path}, cannot be used: {error}. Free some space, "
-                f"or mend its folder or its permissions. {self.kept()}".strip()
+                f"or mend its folder or its permissions. {self.where()}".strip()
             ) from None
+
+
+def rescued(plan: bytes, found: WarmStart, snapshot: Snapshot) -> str:
+    """Write what has been drawn to a journal in the working folder, or in that of temporary files.
+
+    Args:
+        plan: the run, as bytes.
+        found: where its chains started.
+        snapshot: the run so far.
+
+    Returns:
+        A sentence that says where, and how to go on.
+    """
+    blocks = snapshot.blocks
+    one = (jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *blocks),) if blocks else ()
+    for folder in (Path.cwd, tempfile.gettempdir):
+        try:
+            path = _free(Path(folder()).absolute())
+            journal = FileJournal(journal_path(path))
+            journal.record_plan(plan)
+            journal.record_start(found)
+            journal.record(Snapshot(snapshot.done, snapshot.state, one, snapshot.seconds))
+            journal.close()
+        except (OSError, OdecalError):
+            continue
+        return (
+            f"What has been drawn is kept in {journal.path}. Go on with odecal resume {path}, or "
+            f"odecal.resume({str(path)!r}, system)."
+        )
+    return "What has been drawn could not be kept: neither here nor among temporary files is room."
+
+
+def _free(folder: Path) -> Path:
+    """The path of a result of which neither file nor journal is there."""
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"{folder} cannot be written")
+    names = ("odecal-rescued.nc", *(f"odecal-rescued-{i}.nc" for i in range(2, 10_000)))
+    paths = (folder / name for name in names)
+    return next(itertools.filterfalse(lambda p: p.exists() or journal_path(p).exists(), paths))
 
 
 def _connected(path: Path) -> sqlite3.Connection:

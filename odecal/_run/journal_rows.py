@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from odecal._errors import OutputError
-from odecal._inference.engine import Snapshot
-from odecal._inference.multistart import WarmStart
 from odecal._run.npz import pack, unpack
+from odecal._run.records import Snapshot, WarmStart
 from odecal.samplers import Draw, Start
 
 Row = tuple[str, str | int, bytes]

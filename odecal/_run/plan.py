@@ -4,21 +4,26 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from odecal._data.serialise import experiment_from_arrays, experiment_to_arrays
-from odecal._errors import OdecalError, OutputError
+from odecal._errors import OdecalError, OutputError, SettingsError
+from odecal._model.model import Model
 from odecal._run.encode import from_plain, to_plain
 from odecal._run.npz import pack, unpack
+from odecal._run.records import Plan
 from odecal._run.system_record import Tell, reference, same_system
 from odecal._system.solve import Solve
+from odecal.centring import AbstractCentring
+from odecal.samplers import AbstractSampler, Run
 
 if TYPE_CHECKING:
-    from odecal._inference.pipeline import Plan
     from odecal._system.system import System
 
 _VERSION = 3
 
 
-def plan_to_bytes(plan: "Plan") -> bytes:
+def plan_to_bytes(plan: Plan) -> bytes:
     """Describe a plan, observations included.
 
     Args:
@@ -43,7 +48,7 @@ def plan_to_bytes(plan: "Plan") -> bytes:
 
 def plan_from_bytes(
     data: bytes, where: Path, system: "System | None", more: int = 0, tell: Tell = print
-) -> "Plan":
+) -> Plan:
     """Make a plan again.
 
     Nothing that the file says is run but the file of its system, and that only if its text is the
@@ -90,14 +95,8 @@ def _plan(
     system: "System | None",
     more: int,
     tell: Tell,
-) -> "Plan":
+) -> Plan:
     """The plan of a header and arrays."""
-    from odecal._inference.calibrate import checked_run
-    from odecal._inference.pipeline import Plan
-    from odecal._model.model import Model
-    from odecal.centring import AbstractCentring
-    from odecal.samplers import AbstractSampler
-
     system = same_system(system, header["system"], where, tell)
     header = _moved(header, header["system"]["module"], type(system).__module__)
     sampler = _of(AbstractSampler, _made(header["sampler"], "sampler", where), where)
@@ -115,6 +114,36 @@ def _plan(
         header["seed"],
         str(header["adjoint_choice"]),
     )
+
+
+def checked_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int) -> Run:
+    """The size of a run, which the sampler and the seed can be of.
+
+    Raises:
+        SettingsError: if not.
+    """
+    if not isinstance(sampler, AbstractSampler):
+        raise SettingsError(
+            "calibrate(sampler=...) expects a sampler object, such as odecal.samplers.NUTS(). "
+            f"Got {sampler!r}."
+        )
+    least = {"num_chains": (num_chains, 1), "num_warmup": (num_warmup, 0)}
+    least |= {"num_samples": (num_samples, 1), "seed": (seed, 0)}
+    for name, (value, low) in least.items():
+        check_count("calibrate", name, value, low)
+    if seed >= 2**32:
+        raise SettingsError(f"calibrate(seed=...) expects a number below 2**32. Got {seed}.")
+    run = Run(int(num_chains), int(num_warmup), int(num_samples))
+    sampler.check_run(run)
+    return run
+
+
+def check_count(function: str, name: str, value: Any, low: int) -> None:
+    """Refuse what is not a whole number of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise SettingsError(
+            f"{function}({name}=...) expects a whole number of at least {low}. Got {value!r}."
+        )
 
 
 def _moved(plain: Any, before: str, now: str) -> Any:

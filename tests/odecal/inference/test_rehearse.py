@@ -8,13 +8,14 @@ import pytest
 import odecal
 from odecal import Observable, Parameter, State, System
 from odecal._inference.engine import Engine
-from odecal._inference.pipeline import Plan, time_grid
+from odecal._inference.pipeline import time_grid
 from odecal._inference.predictive import Evaluator
 from odecal._inference.rehearse import rehearse
 from odecal._jax.keys import run_keys
 from odecal._jax.programs import Program
 from odecal._model.flat import flatten
 from odecal._run.names import check_dims
+from odecal._run.records import Plan
 from odecal.samplers import MEADS, NUTS, Run
 
 

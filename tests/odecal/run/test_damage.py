@@ -18,10 +18,10 @@ from damage import damages
 from odecal.systems import ExponentialDecay
 
 import odecal
-from odecal._inference.engine import Snapshot
 from odecal._run.checkpoint import read_checkpoint
 from odecal._run.journal import FileJournal, journal_path
 from odecal._run.npz import pack, unpack
+from odecal._run.records import Snapshot
 from odecal.samplers import Draw
 
 SIZE = {"num_warmup": 60, "num_samples": 30, "num_chains": 2, "seed": 4, "progress": False}

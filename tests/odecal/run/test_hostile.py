@@ -13,11 +13,11 @@ from odecal.systems import ExponentialDecay
 
 import odecal
 from odecal import samplers
-from odecal._inference.pipeline import Plan
 from odecal._run.encode import to_plain
 from odecal._run.journal import FileJournal, journal_path
 from odecal._run.npz import pack, unpack
 from odecal._run.plan import plan_from_bytes, plan_to_bytes
+from odecal._run.records import Plan
 
 SIZE = {"num_warmup": 20, "num_samples": 10, "num_chains": 2, "seed": 4, "progress": False}
 

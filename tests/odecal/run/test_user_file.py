@@ -9,9 +9,9 @@ import sys
 import pytest
 
 import odecal
-from odecal._inference.pipeline import Plan
 from odecal._run.plan import plan_from_bytes, plan_to_bytes
 from odecal._run.provenance import system_attrs
+from odecal._run.records import Plan
 from odecal._system.find import find_system
 from odecal._system.user_file import run_file
 from odecal.samplers import NUTS, Run

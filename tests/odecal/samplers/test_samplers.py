@@ -11,7 +11,7 @@ import xarray as xr
 
 from odecal import samplers
 from odecal._errors import SettingsError
-from odecal._inference.engine import Engine, Journal
+from odecal._inference.engine import Engine
 from odecal._inference.progress import Progress
 from odecal._jax.keys import run_keys
 from odecal._jax.programs import Compiler
@@ -84,7 +84,7 @@ def run(sampler, density, dim, num_chains, num_warmup, num_samples, seed=0, spre
     with Compiler() as compiler:
         made = engine(sampler, density, dim, size, compiler, seed)
         begun = made.begin(starts(density, dim, num_chains, spread))
-        chains, complete = made.go_on(begun, Progress(), Journal())
+        chains, complete = made.go_on(begun, Progress())
     assert complete
     return chains
 
@@ -243,7 +243,7 @@ def test_a_sampler_does_the_same_in_other_units(cls):
                 gradient=begin.gradient / scales,
                 covariance=begin.covariance * np.outer(scales, scales),
             )
-            chains, _ = chain.go_on(chain.begin(there), Progress(), Journal())
+            chains, _ = chain.go_on(chain.begin(there), Progress())
         return chains.positions / scales
 
     with jax.enable_x64(True):
@@ -329,22 +329,17 @@ def test_gradients_that_are_no_numbers_are_counted_by_themselves():
 def test_a_run_goes_on_from_any_snapshot_bit_by_bit(cls, monkeypatch):
     """Cut in warm-up and in sampling, and however the draws are cut into blocks."""
 
-    class Keeper(Journal):
-        def __init__(self):
-            self.snapshots = []
-
-        def record(self, snapshot):
-            self.snapshots.append(snapshot)
-
+    snapshots = []
     size = samplers.Run(least_chains(cls), 30, 25)
     monkeypatch.setattr("odecal._inference.engine._BLOCK", 7)
     with Compiler() as compiler:
         made = engine(cls(), gaussian, 3, size, compiler)
-        keeper = Keeper()
-        whole, _ = made.go_on(made.begin(starts(gaussian, 3, size.num_chains)), Progress(), keeper)
-        assert len(keeper.snapshots) >= 8
-        for cut in (keeper.snapshots[1], keeper.snapshots[-2]):
-            again, complete = made.go_on(cut, Progress(), Journal())
+        whole, _ = made.go_on(
+            made.begin(starts(gaussian, 3, size.num_chains)), Progress(), snapshots.append
+        )
+        assert len(snapshots) >= 8
+        for cut in (snapshots[1], snapshots[-2]):
+            again, complete = made.go_on(cut, Progress())
             assert complete
             np.testing.assert_array_equal(again.positions, whole.positions)
             for name, x in whole.stats.items():
