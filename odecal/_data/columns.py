@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from odecal._data.csv import is_unnamed
 from odecal._errors import ObservationError, listed, suggestion
@@ -12,9 +12,6 @@ from odecal._system.declaration import Declaration
 from odecal._system.groups import Columns
 from odecal._system.inputs import Input
 from odecal._system.varying import Covariate, Varying, as_group
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,25 +97,25 @@ def as_columns(names: Any, where: str) -> tuple[str, ...]:
     return columns
 
 
-def ignored_columns(system: "System") -> tuple[str, ...]:
+def ignored_columns(declaration: Declaration) -> tuple[str, ...]:
     """The columns that a system leaves out of its tables."""
-    return as_columns(system.ignored_columns, f"ignored_columns of {system.declaration.name}")
+    return as_columns(declaration.ignored_columns, f"ignored_columns of {declaration.name}")
 
 
 def column_roles(
-    system: "System", time: str | None, ignore: Sequence[str], asked: Sequence[str]
+    declaration: Declaration, time: str | None, ignore: Sequence[str], asked: Sequence[str]
 ) -> ColumnRoles:
     """What a system reads from its tables.
 
     Args:
-        system: the system.
+        declaration: the system.
         time: the name of the time column, if the user gave it with the table.
         ignore: columns to leave out.
         asked: those of them that the user gave with the table.
     """
-    declaration = system.declaration
     groups = _groups(declaration)
-    declared = None if system.individual is None else as_group(system.individual)
+    individual = declaration.individual
+    declared = None if individual is None else as_group(individual)
     return ColumnRoles(
         declaration,
         tuple(dict.fromkeys(itertools.chain(*groups))) if declared is None else declared,
@@ -128,7 +125,7 @@ def column_roles(
         {name: c.column or name for name, c in declaration.of(Input).items()},
         {name: elements(declaration, name) for name in declaration.observables},
         time,
-        system.time_column,
+        declaration.time_column,
         ignore,
         asked,
     )

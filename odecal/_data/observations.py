@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from odecal._data.parsed import ParsedTable
 from odecal._data.series import series_of
 from odecal._data.tidy import read_tidy
 from odecal._errors import ObservationError
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
+from odecal._system.declaration import Declaration
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +68,12 @@ class Observations:
             )
 
 
-def read_experiment(data: Any, system: "System") -> Experiment:
+def read_experiment(data: Any, declaration: Declaration) -> Experiment:
     """Read and check a table of observations of a system.
 
     Args:
         data: `Observations`, or what it takes as data.
-        system: the system that was observed.
+        declaration: the system that was observed.
 
     Returns:
         The observations, aligned.
@@ -84,23 +82,23 @@ def read_experiment(data: Any, system: "System") -> Experiment:
         ObservationError: if the table does not fit the system.
     """
     source = data if isinstance(data, Observations) else Observations(data)
-    if not system.declaration.observables:
+    if not declaration.observables:
         raise ObservationError(
-            f"{system.declaration.name} has no observable. Expected at least one, such as "
+            f"{declaration.name} has no observable. Expected at least one, such as "
             "Observable(lambda t, y, p: odecal.noise.Normal(y.amount, p.sigma))."
         )
-    ignore = (*source.ignore, *ignored_columns(system))
-    roles = column_roles(system, source.time, ignore, source.ignore)
+    ignore = (*source.ignore, *ignored_columns(declaration))
+    roles = column_roles(declaration, source.time, ignore, source.ignore)
     parsed = _readings(source, roles)
     records, where = _records(source, roles, parsed)
-    people, t0 = parsed.people, _initial_times(system.t0, parsed, records)
+    people, t0 = parsed.people, _initial_times(declaration.t0, parsed, records)
     series = {
-        name: series_of(name, rows, t0, roles.declaration.observables[name], people)
+        name: series_of(name, rows, t0, declaration.observables[name], people)
         for name, rows in parsed.rows.items()
     }
     doses = None
     if records is not None:
-        check_starts(records, system.t0, people, where)
+        check_starts(records, declaration.t0, people, where)
         doses = written_out(records, people.who, parsed.times)
     inputs = read_samples(parsed.table, roles, people, parsed.times)
     _warn_of_unobserved(parsed, records, list(series.values()))

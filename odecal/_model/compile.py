@@ -1,6 +1,6 @@
 """From a system and a table to a model, with the checks that need both."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +9,17 @@ import numpy as np
 from odecal._data.experiment import Series
 from odecal._data.observations import read_experiment
 from odecal._data.times import check_times
-from odecal._errors import ObservationError, SettingsError
+from odecal._errors import DeclarationError, ObservationError, SettingsError
 from odecal._model.model import Model
 from odecal._system.solve import Solve
+from odecal._system.system import System
 from odecal.adjoints import ExplicitForward
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
 
 # Supports that depend on parameters are tried at this many prior draws.
 _NUM_DRAWS = 16
 
 
-def compile(system: "System", observations: Any, solve: Solve | None = None) -> Model:  # noqa: A001
+def compile(system: System, observations: Any, solve: Solve | None = None) -> Model:  # noqa: A001
     """Compile a system and its observations into a NumPyro model.
 
     Args:
@@ -46,7 +44,8 @@ def compile(system: "System", observations: Any, solve: Solve | None = None) -> 
             f"compile(solve=...) expects odecal.Solve(...), such as odecal.Solve(rtol=1e-8). "
             f"Got {solve!r}."
         )
-    model = Model(system, read_experiment(observations, system), solve or system.solve)
+    experiment = read_experiment(observations, system.declaration)
+    model = Model(system, experiment, solve or system.solve)
     _check_events(model)
     _check_steps(model)
     check_times(model.experiment, model.solve.dtype)
@@ -60,9 +59,9 @@ def compile(system: "System", observations: Any, solve: Solve | None = None) -> 
 def _check_events(model: Model) -> None:
     """Refuse a solve that cannot follow the events of the system."""
     strategy = model.solve.strategy
-    if model.system.declaration.events and not isinstance(strategy, ExplicitForward):
+    if model.declaration.events and not isinstance(strategy, ExplicitForward):
         raise SettingsError(
-            f"The events of {model.system.declaration.name} cannot be followed by "
+            f"The events of {model.declaration.name} cannot be followed by "
             f"{type(model.solve.solver).__name__} and {type(strategy).__name__}. Expected "
             "odecal.adjoints.ExplicitForward() with diffrax.Tsit5, Dopri5, Dopri8 or Bosh3. Take "
             "odecal.Solve(solver=diffrax.Tsit5())."
@@ -72,7 +71,7 @@ def _check_events(model: Model) -> None:
 def _check_steps(model: Model) -> None:
     """Refuse fewer steps than an input has turns, at each of which one must end."""
     most = model.solve.max_steps
-    if most is None or not model.system.declaration.inputs:
+    if most is None or not model.declaration.inputs:
         return
     limits = model.forward.given.limits
     if limits is None:
@@ -83,17 +82,14 @@ def _check_steps(model: Model) -> None:
     if turns >= most:
         raise SettingsError(
             f"Solve(max_steps={most}) cannot be enough: the inputs of "
-            f"{model.system.declaration.name} turn {turns} times, and a step must end at "
+            f"{model.declaration.name} turn {turns} times, and a step must end at "
             "each. Expected more steps than that. Take Solve(max_steps=None), which counts "
             "them in, or sample the inputs less often."
         )
 
 
-def as_system(system: Any) -> "System":
+def as_system(system: Any) -> System:
     """Take a system, or a class of one, or say what was expected."""
-    from odecal._errors import DeclarationError
-    from odecal._system.system import System
-
     if isinstance(system, type) and issubclass(system, System):
         return system()
     if not isinstance(system, System):

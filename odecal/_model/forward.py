@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,11 @@ from odecal._model.individuals import IndividualParameters, solve_each
 from odecal._model.likelihood import ObservationDistribution
 from odecal._solve.forcing import Forcing
 from odecal._solve.forcing_data import ForcingData, arrays_of, kinds_of
-from odecal._solve.trajectory import Trajectory, solve_system
+from odecal._solve.trajectory import Trajectory, solve
+from odecal._system.declaration import Declaration
 from odecal._system.random_effects import SiteValues
 from odecal._system.solve import Solve
 from odecal._system.values import Values
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
 
 
 class Place(NamedTuple):
@@ -75,12 +73,12 @@ class Forward:
     """The way from the parameters of every individual to the laws of the observables.
 
     Args:
-        system: the system.
+        declaration: the system.
         experiment: the observations.
         settings: of a solve.
     """
 
-    system: "System"
+    declaration: Declaration
     experiment: Experiment
     settings: Solve
 
@@ -94,13 +92,13 @@ class Forward:
         """How doses and inputs act."""
         experiment = self.experiment
         span = float(np.max(experiment.save_times.ts) - np.min(experiment.t0))
-        declaration = self.system.declaration
+        declaration = self.declaration
         return Forcing(declaration, kinds_of(experiment.doses, span, declaration), span)
 
     @cached_property
     def given(self) -> ForcingData:
         """Doses and inputs, with a leading axis of individuals."""
-        declaration, kinds = self.system.declaration, self.drive.kinds
+        declaration, kinds = self.declaration, self.drive.kinds
         settings = self.settings
         dtype = np.dtype(settings.dtype)
         return arrays_of(self.experiment, declaration, kinds, settings.rtol, dtype)
@@ -130,9 +128,9 @@ class Forward:
         )
         way = (self.settings, self.drive)
         if self._many:
-            return solve_each(self.system, persons, when, given, self.order, *way)
+            return solve_each(self.declaration, persons, when, given, self.order, *way)
         t0, ts, given = jax.tree.map(lambda x: jnp.asarray(x[0]), (*when, given))
-        return solve_system(self.system, persons.p, t0, ts, *way, given)
+        return solve(self.declaration, persons.p, t0, ts, *way, given)
 
     def laws(
         self, persons: IndividualParameters, trajectory: Trajectory, save_times: SaveTimes
@@ -172,7 +170,7 @@ class Forward:
         Returns:
             The distribution of n values.
         """
-        observable = self.system.declaration.observables[name]
+        observable = self.declaration.observables[name]
         law = observable.law
         t, y = self._kept(trajectory, place)
         p = persons.rows(place.individual) if persons.own else persons.p
@@ -183,7 +181,7 @@ class Forward:
             last_t, last_y = self._kept(trajectory, start)
             arguments = (*arguments, Values({"t": last_t, "y": last_y}, "interval value"))
             in_axes = (*in_axes, 0)
-        if self.system.declaration.inputs:
+        if self.declaration.inputs:
             law = _WithInputs(law, self.drive)
             arguments = (self._inputs_of(place), *arguments)
             in_axes = (0 if self._many else None, *in_axes)
@@ -193,7 +191,7 @@ class Forward:
         """The law of one value of an observable, at the initial time of the first individual."""
         first = Place(np.zeros(1, int), np.zeros(1, int))
         p = persons.rows(np.zeros((), int))
-        y = jax.tree.map(lambda x: x[None], self.system.declaration.initial_state(p))
+        y = jax.tree.map(lambda x: x[None], self.declaration.initial_state(p))
         t0 = jnp.asarray(self.experiment.t0[:1], self.dtype)
         start = Trajectory(t0, y, jnp.zeros(()), jnp.zeros((), bool))
         if self._many:

@@ -1,6 +1,6 @@
 """Many individuals at once: their parameters and their solves, in batches."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,10 @@ import numpy as np
 from odecal._jax.programs import map_or_vmap
 from odecal._solve.forcing import Forcing
 from odecal._solve.forcing_data import ForcingData
-from odecal._solve.trajectory import Trajectory, solve_system
+from odecal._solve.trajectory import Trajectory, solve
 from odecal._system.declaration import Declaration, initial_name
 from odecal._system.solve import Solve
 from odecal._system.values import Values
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
 
 
 class IndividualParameters(NamedTuple):
@@ -74,7 +71,7 @@ def persons_of(
 
 
 def solve_each(
-    system: "System",
+    declaration: Declaration,
     persons: IndividualParameters,
     when: tuple[np.ndarray, np.ndarray],
     given: ForcingData,
@@ -89,7 +86,7 @@ def solve_each(
     through is too large for the innermost caches, and all of it waits for the slowest.
 
     Args:
-        system: the system.
+        declaration: the system.
         persons: the parameters of every individual.
         when: the initial times, of shape (individual,), and the times to keep, of shape
             (individual, time).
@@ -104,7 +101,7 @@ def solve_each(
 
     def one(own: dict[str, Any], t0: Any, ts: Any, given: ForcingData) -> Trajectory:
         p = Values({**persons.p, **own}, "parameter")
-        return solve_system(system, p, t0, ts, settings, drive, given)
+        return solve(declaration, p, t0, ts, settings, drive, given)
 
     many = jax.vmap(one) if settings.strategy.together else map_or_vmap(one)
     own = {name: persons.p[name] for name in persons.own}

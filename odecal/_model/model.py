@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +18,18 @@ from odecal._jax.keys import keys_by_name
 from odecal._jax.runtime_errors import no_runtime_errors
 from odecal._jax.safe_gradient import safe_gradient
 from odecal._model.derived import derived_values, own_derived
+from odecal._model.describe import describe
 from odecal._model.dims import coords_of, dims_of, time_dims_of
 from odecal._model.forward import Forward, Prediction
 from odecal._model.individuals import IndividualParameters, persons_of
 from odecal._solve.forcing import Forcing
-from odecal._system.declaration import Site
+from odecal._system.declaration import Declaration, Site
 from odecal._system.hierarchy import Hierarchy
 from odecal._system.random_effects import SiteValues
 from odecal._system.solve import Solve
+from odecal._system.system import System
 from odecal._system.values import Values
 from odecal.centring import AbstractCentring
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
 
 # The names of the two facts about a solve that the model records beside its sites.
 SOLVER_STEPS = "solver_steps"
@@ -57,7 +56,7 @@ class Model:
         centrings: of varying parameters, where they were chosen from the data.
     """
 
-    system: "System"
+    system: System
     experiment: Experiment
     solve: Solve
     centrings: Mapping[str, AbstractCentring] = field(default_factory=dict)
@@ -66,9 +65,7 @@ class Model:
     __name__ = "model"
 
     def __repr__(self) -> str:
-        from odecal._system.describe import describe_model
-
-        return describe_model(self)
+        return describe(self.experiment, self.hierarchy, self.transforms)
 
     def __call__(self, predict: bool = False) -> None:
         """Run as a NumPyro model.
@@ -95,6 +92,11 @@ class Model:
             numpyro.deterministic(name, value)
 
     @property
+    def declaration(self) -> Declaration:
+        """The system with everything resolved."""
+        return self.system.declaration
+
+    @property
     def dtype(self) -> Any:
         """The floating type in force: the settings', or single where JAX has no double."""
         return self.forward.dtype
@@ -113,12 +115,12 @@ class Model:
     def hierarchy(self) -> Hierarchy:
         """The varying parameters, for the groups that were observed."""
         who = self.experiment.individuals
-        return Hierarchy(self.system.declaration, who, centrings=self.centrings)
+        return Hierarchy(self.declaration, who, centrings=self.centrings)
 
     @cached_property
     def forward(self) -> Forward:
         """From the parameters of every individual to the laws of the observables."""
-        return Forward(self.system, self.experiment, self.solve)
+        return Forward(self.declaration, self.experiment, self.solve)
 
     @property
     def drive(self) -> Forcing:
@@ -179,7 +181,7 @@ class Model:
     def persons(self, unfolded: SiteValues) -> IndividualParameters:
         """The record `p` of every individual."""
         shared, own = self.hierarchy.of_individuals(unfolded, self.dtype)
-        return persons_of(self.system.declaration, shared, own, self.dtype)
+        return persons_of(self.declaration, shared, own, self.dtype)
 
     def parameters(self, values: Mapping[str, Any]) -> Values:
         """The record `p` from one value of every site."""
@@ -281,7 +283,7 @@ class Model:
         if not self.experiment.individuals.dim:
             return frozenset()
         return own_derived(
-            self.system.declaration,
+            self.declaration,
             lambda values: self.persons(self.unfold(values)),
             self.site_shapes,
         )
@@ -290,7 +292,7 @@ class Model:
         persons = self.persons(unfolded)
         trajectory = self.forward.solve(persons, save_times)
         laws = self.forward.laws(persons, trajectory, save_times)
-        derived = derived_values(self.system.declaration, persons, self._own_derived)
+        derived = derived_values(self.declaration, persons, self._own_derived)
         return Prediction(persons.p, unfolded, persons, trajectory, laws, derived)
 
     def _logdensity(self, position: Mapping[str, Any]) -> jax.Array:

@@ -52,11 +52,13 @@ def simulate_design(
         SamplingError: if a solve fails, or gives a noise that is not finite.
     """
     source = design if isinstance(design, Observations) else Observations(design)
-    layout = column_roles(system, source.time, (*source.ignore, *ignored_columns(system)), ())
+    declaration = system.declaration
+    ignore = (*source.ignore, *ignored_columns(declaration))
+    layout = column_roles(declaration, source.time, ignore, ())
     table = _with_dv(read_frame(source.data, "Designs"), layout)
     nonmem = is_nonmem(table, layout)
     marked = _marked_nonmem(table, layout) if nonmem else _marked(table, layout)
-    experiment = read_experiment(replace(source, data=marked), system)
+    experiment = read_experiment(replace(source, data=marked), declaration)
     check_times(experiment, solve.dtype)
     model = Model(system, experiment, solve)
     draws, used = _drawn(model, values, seed)

@@ -1,7 +1,7 @@
 """The only caller of Diffrax: one solve of one system, as a value."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -17,11 +17,9 @@ from odecal._solve.steady_state import steady_states
 from odecal._solve.tolerances import absolute_tolerance
 from odecal._system.declaration import Declaration
 from odecal._system.solve import Solve
+from odecal._system.system import System
 from odecal._system.values import Values
 from odecal.adjoints import Jumps, Problem
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
 
 
 class Trajectory(NamedTuple):
@@ -41,15 +39,7 @@ class Trajectory(NamedTuple):
     failed: jax.Array
 
 
-def solve_system(
-    system: "System",
-    p: Values,
-    t0: Any,
-    ts: Any,
-    settings: Solve,
-    drive: Forcing | None = None,
-    given: ForcingData | None = None,
-) -> Trajectory:
+def solve_system(system: System, p: Values, t0: Any, ts: Any, settings: Solve) -> Trajectory:
     """Solve dy/dt = f(t, y, p) from the initial values in p.
 
     Args:
@@ -58,22 +48,42 @@ def solve_system(
         t0: the initial time, in the system's unit of time.
         ts: the times to keep, of shape (time,), sorted, none before t0.
         settings: solver, tolerances, adjoint, precision.
-        drive: how doses and inputs act; None where the system has events at most.
-        given: the doses and inputs.
 
     Returns:
         The trajectory. It never raises for a failed solve: `failed` tells. The gradient through a
         failed solve is zero; that of a successful one is NaN where the adjoint could not find it.
     """
+    return solve(system.declaration, p, t0, ts, settings, Forcing(system.declaration))
+
+
+def solve(
+    declaration: Declaration,
+    p: Values,
+    t0: Any,
+    ts: Any,
+    settings: Solve,
+    drive: Forcing,
+    given: ForcingData | None = None,
+) -> Trajectory:
+    """The same with doses and inputs.
+
+    Args:
+        declaration: the system.
+        p: as for `solve_system`.
+        t0: likewise.
+        ts: likewise.
+        settings: likewise.
+        drive: how doses and inputs act.
+        given: the doses and inputs; None where the system has events at most.
+    """
     dtype = jax.dtypes.canonicalize_dtype(settings.dtype)
-    drive = Forcing(system.declaration) if drive is None else drive
-    pack, unpack = packing(system.declaration)
-    y0 = pack(system.declaration.initial_state(p))
+    pack, unpack = packing(declaration)
+    y0 = pack(declaration.initial_state(p))
     start, times = jnp.asarray(t0, dtype), jnp.asarray(ts, dtype)
 
     def field(t: Any, y: jax.Array, p: Values, given: Any, between: Any = None) -> jax.Array:
         at_t = drive.parameters_at(t, p, given, between)
-        rate = pack(system.vector_field(t, unpack(y), at_t)).astype(dtype)
+        rate = pack(declaration.vector_field(t, unpack(y), at_t)).astype(dtype)
         infused = between is not None and between.rate.size
         return rate + between.rate if infused else rate
 
@@ -82,7 +92,7 @@ def solve_system(
         steady = steady_states(field, settings, drive.kinds.period)
         jumps = drive.of(pack, unpack, steady, None if given is None else given.late)
 
-    def solve(inputs: Any) -> tuple[jax.Array, tuple[Any, Any]]:
+    def solved(inputs: Any) -> tuple[jax.Array, tuple[Any, Any]]:
         """The states packed, of shape (time, element), and what carries no gradient."""
         y0__args, span, jumps = inputs
         solution = _solved(settings, field, span, y0__args, jumps)
@@ -92,7 +102,7 @@ def solve_system(
     own = given
     if given is not None and not drive.kinds.steady:  # nothing else looks at the limits
         own = given._replace(limits=None)
-    moves, switches = _looked_through(system, (pack, unpack), (start, y0), p, drive.span)
+    moves, switches = _looked_through(declaration, (pack, unpack), (start, y0), p, drive.span)
     if jumps is not None:
         moves = depends_on(lambda p: _all_that_moves(field, jumps, (start, y0), p, own), p)
     args = (_still_where_unused(p, moves), own)
@@ -102,9 +112,9 @@ def solve_system(
         limits = switches if limits is None else merged(jnp.append(limits, switches))
     inputs = ((y0, args), (start, times, limits), jumps)
     if settings.forward_mode:  # no custom rule of reverse mode may stand in its way
-        ys, (num_steps, failed) = solve(inputs)
+        ys, (num_steps, failed) = solved(inputs)
     else:
-        ys, (num_steps, failed) = _guarded(inputs, solve)
+        ys, (num_steps, failed) = _guarded(inputs, solved)
     failed = failed | ~jnp.all(jnp.isfinite(ys))
     stand_in = jax.lax.stop_gradient(jnp.nan_to_num(y0, posinf=0.0, neginf=0.0))
     ys = jnp.where(failed, stand_in, ys)
@@ -153,7 +163,7 @@ def _solved(
 
 
 def _looked_through(
-    system: "System",
+    declaration: Declaration,
     packed: tuple[Callable[..., jax.Array], Callable[..., Values]],
     begin: tuple[jax.Array, jax.Array],
     p: Values,
@@ -161,10 +171,10 @@ def _looked_through(
 ) -> tuple[list[bool], jax.Array | None]:
     """What the vector field depends on of p, and the times at which it switches."""
     pack, unpack = packed
-    inputs = dict.fromkeys(system.declaration.inputs, begin[0])
+    inputs = dict.fromkeys(declaration.inputs, begin[0])
 
     def field(t: jax.Array, y: jax.Array, inputs: Any, p: Values) -> jax.Array:
-        return pack(system.vector_field(t, unpack(y), Values({**p, **inputs}, "parameter")))
+        return pack(declaration.vector_field(t, unpack(y), Values({**p, **inputs}, "parameter")))
 
     program = jax.make_jaxpr(field)(*begin, inputs, p)
     read, leaves = read_by(program.jaxpr), jax.tree.leaves(p)

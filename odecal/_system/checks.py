@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,13 @@ from odecal._system.hierarchy import Hierarchy
 from odecal._system.user_code import user_code
 from odecal._system.values import Values
 
-if TYPE_CHECKING:
-    from odecal._system.system import System
 
-
-def check_system(system: "System") -> None:
+def check_declaration(declaration: Declaration) -> None:
     """Check names, shapes and results of everything that a system declares.
 
     Raises:
         DeclarationError: at the first thing that does not fit.
     """
-    declaration = system.declaration
     if not declaration.states:
         raise DeclarationError(
             f"{declaration.name} declares no state. Expected at least one, such as "
@@ -49,7 +45,7 @@ def check_system(system: "System") -> None:
     def trace(values: Mapping[str, Any]) -> None:
         # Caught here, since JAX adds advice on its own tracebacks to what passes through it.
         try:
-            _trace(system, hierarchy, values)
+            _trace(declaration, hierarchy, values)
         except DeclarationError as error:
             mistakes.append(error)
 
@@ -81,9 +77,8 @@ def _stand_in(declaration: Declaration) -> Individuals:
     return Individuals("individual", index, groups, covariates)
 
 
-def _trace(system: "System", hierarchy: Hierarchy, values: Mapping[str, Any]) -> None:
+def _trace(declaration: Declaration, hierarchy: Hierarchy, values: Mapping[str, Any]) -> None:
     """Run every function of the system once on abstract values, checking what each returns."""
-    declaration = system.declaration
     found = hierarchy.unfold(lambda name, law: values[name], jnp.float64)
     shared, own = hierarchy.of_individuals(found, jnp.float64)
     one = {name: x[0] for name, x in own.items()}
@@ -93,7 +88,7 @@ def _trace(system: "System", hierarchy: Hierarchy, values: Mapping[str, Any]) ->
     y = declaration.initial_state(p)
     where = f"{declaration.name}.vector_field"
     with user_code(where):
-        rates = system.vector_field(t, y, p)
+        rates = declaration.vector_field(t, y, p)
     check_rates(declaration, rates)
     for name, state in declaration.states.items():
         check_dosing(f"{declaration.name}.{name}", state.dosing, p)

@@ -1,6 +1,6 @@
-"""A declared system with everything resolved: what every later floor reads."""
+"""A declared system with everything resolved: all that the rooms above read of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,17 +36,29 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Declaration:
-    """The parts of one system, by name, with the overrides of its instance applied.
+    """One system: its vector field and its parts, with the overrides of its instance applied.
 
     Args:
         name: the name of the class, for messages.
         components: every part, in order of declaration.
         coords: the labels of every named dimension.
+        vector_field: gives the derivative of each state from (t, y, p).
+        t0: the initial time; None for the first time of the observations.
+        time_unit: the unit of time, as text.
+        time_column: the usual name of the time column of its tables.
+        ignored_columns: the columns of its tables that are not used.
+        individual: the columns of its tables that tell individuals apart.
     """
 
     name: str
     components: Mapping[str, Component]
     coords: Mapping[str, np.ndarray]
+    vector_field: Callable[[Any, Values, Values], Mapping[str, Any]]
+    t0: float | None = None
+    time_unit: str = ""
+    time_column: str | None = None
+    ignored_columns: str | Sequence[str] = ()
+    individual: str | Sequence[str] | None = None
 
     def of(self, kind: type[Component]) -> dict[str, Any]:
         """The parts of one kind, by name."""

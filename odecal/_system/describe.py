@@ -1,18 +1,14 @@
 """The declared model as a table of plain text."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from odecal._system.base import Component, _is_prior
 from odecal._system.components import Constant, Derived, Observable, Parameter, State
-from odecal._system.declaration import initial_name
+from odecal._system.declaration import Declaration, initial_name
 from odecal._system.inputs import Event, Input
 from odecal._system.varying import Correlation, Covariate, Pooling, Varying
-
-if TYPE_CHECKING:
-    from odecal._model.model import Model
-    from odecal._system.system import System
 
 # The kinds of parts, in the order of the table, as they are called there.
 _KINDS = {
@@ -29,66 +25,16 @@ _KINDS = {
 }
 
 
-def describe(system: "System") -> str:
+def describe(declaration: Declaration) -> str:
     """Every part of a system: its kind, name, value or prior, unit and description."""
-    declaration = system.declaration
     rows = [
         (word, _name(name, c), _value(name, c), c.unit, c.description)
         for kind, word in _KINDS.items()
         for name, c in declaration.of(kind).items()
     ]
-    time = f"time in {system.time_unit}" if system.time_unit else "time"
-    start = "the first observation" if system.t0 is None else f"{system.t0:g}"
-    return "\n".join([f"{declaration.name}: {time}, from {start}", *_table(rows)])
-
-
-def describe_model(model: "Model") -> str:
-    """What a model samples, in which coordinates, and what it is conditioned on.
-
-    Args:
-        model: the model.
-
-    Returns:
-        A table of its sites, each with its law and how it is mapped to the whole line.
-    """
-    experiment = model.experiment
-    who, dim = len(experiment.individuals), experiment.individuals.dim
-    values = sum(int(s.present.sum()) for s in experiment.series.values())
-    of_whom = f" of {who} ({dim})" if dim else ""
-    doses = "" if experiment.doses is None else f", {len(experiment.doses)} doses"
-    rows = [
-        (
-            "site",
-            f"{name}[{', '.join(map(str, site.shape))}]" if site.shape else name,
-            f"~ {model.hierarchy.law_of(name) or show_prior(site.prior)}",
-            _reparameterised(model.transforms[name]),
-            "",
-        )
-        for name, site in model.sites.items()
-    ]
-    title = f"Model of {model.system.declaration.name}: {values} values{of_whom}{doses}"
-    return "\n".join([title, *_table(rows)])
-
-
-# How a bijection to the whole line is called.
-_BIJECTIONS = {
-    "IdentityTransform": "as it is",
-    "ExpTransform": "by its logarithm",
-    "SigmoidTransform": "by its logit",
-    "CorrCholeskyTransform": "by canonical partial correlations of its Cholesky factor",
-    "LowerCholeskyTransform": "by its Cholesky factor",
-    "StickBreakingTransform": "by stick breaking",
-    "OrderedTransform": "by logarithms of its differences",
-}
-
-
-def _reparameterised(transform: Any) -> str:
-    """In which coordinates a site is sampled, in words."""
-    parts = getattr(transform, "parts", [transform])
-    named = [type(part).__name__ for part in parts]
-    while named and named[-1] in ("AffineTransform", "IndependentTransform") and len(named) > 1:
-        named.pop()  # a shift of bounds
-    return f"sampled {_BIJECTIONS.get(named[0], f'through {named[0]}')}"
+    time = f"time in {declaration.time_unit}" if declaration.time_unit else "time"
+    start = "the first observation" if declaration.t0 is None else f"{declaration.t0:g}"
+    return "\n".join([f"{declaration.name}: {time}, from {start}", *table_of(rows)])
 
 
 def show_prior(prior: Any) -> str:
@@ -200,8 +146,9 @@ def _number(value: Any) -> str:
     return text.replace("\n", "")
 
 
-def _table(rows: list[tuple[str, str, str, str, str]]) -> list[str]:
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
+def table_of(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows of text as lines, in columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in rows

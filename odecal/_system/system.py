@@ -10,8 +10,10 @@ import numpy as np
 
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._system.base import Component, _is_number, _is_prior, _shown
+from odecal._system.checks import check_declaration
 from odecal._system.components import Constant, Observable, Parameter, State
 from odecal._system.declaration import Declaration, initial_name
+from odecal._system.describe import describe
 from odecal._system.solve import Solve
 from odecal._system.values import Values
 from odecal._system.varying import Varying, as_group
@@ -100,8 +102,6 @@ class System:
         coords: Mapping[str, Sequence[Any]] | None = None,
         **overrides: Any,
     ) -> None:
-        from odecal._system.checks import check_system
-
         components = _override(type(self).__name__, self._components, overrides)
         _check_coords(type(self).__name__, coords or {})
         labels = {**self.coords, **(coords or {})}
@@ -110,19 +110,17 @@ class System:
             type(self).__name__,
             components,
             {dim: np.asarray(values) for dim, values in labels.items()},
+            self.vector_field,
+            _initial_time(type(self).__name__, type(self).t0 if t0 is None else t0),
+            self.time_unit,
+            self.time_column,
+            self.ignored_columns,
+            self.individual,
         )
-        fields = {"declaration": declaration, "coords": declaration.coords, **components}
-        for name, value in fields.items():
+        fields = {"coords": declaration.coords, "t0": declaration.t0, **components}
+        for name, value in {"declaration": declaration, **fields}.items():
             object.__setattr__(self, name, value)
-        start = type(self).t0 if t0 is None else t0
-        if start is not None:
-            if not (_is_number(start) and np.ndim(start) == 0):
-                raise DeclarationError(
-                    f"{declaration.name}(t0=...) expects a finite number, the initial time, or "
-                    f"None for the first time of the observations. Got {_shown(start)}."
-                )
-            object.__setattr__(self, "t0", float(start))
-        check_system(self)
+        check_declaration(declaration)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(
@@ -148,9 +146,7 @@ class System:
         )
 
     def __repr__(self) -> str:
-        from odecal._system.describe import describe
-
-        return describe(self)
+        return describe(self.declaration)
 
 
 def _collect(cls: type[System]) -> dict[str, Component]:
@@ -264,6 +260,18 @@ def _check_coords(system: str, coords: Any) -> None:
                 f"coords of {system} expects labels of `{dim}` that differ as text, at least one. "
                 f"Got {listed(texts)}. Rename or add some."
             )
+
+
+def _initial_time(system: str, t0: Any) -> float | None:
+    """The initial time, None for the first one of the observations."""
+    if t0 is None:
+        return None
+    if not (_is_number(t0) and np.ndim(t0) == 0):
+        raise DeclarationError(
+            f"{system}(t0=...) expects a finite number, the initial time, or None for the first "
+            f"time of the observations. Got {_shown(t0)}."
+        )
+    return float(t0)
 
 
 def _check_dims(

@@ -34,7 +34,7 @@ def table(*cells):
 
 
 def read(*cells, system=Plain):
-    return read_experiment(table(*cells), system()).series["level"]
+    return read_experiment(table(*cells), system().declaration).series["level"]
 
 
 def refuse(cell, pattern, system=Plain):
@@ -72,7 +72,7 @@ def test_where_nothing_is_censored_there_are_no_upper_bounds():
 def test_cells_of_a_csv(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("time,level\n1,0.7\n2,<0.5\n3,\n4, > 100\n5,NA\n")
-    series = read_experiment(path, Plain()).series["level"]
+    series = read_experiment(path, Plain().declaration).series["level"]
     np.testing.assert_array_equal(series.times, [1.0, 2.0, 4.0])
     np.testing.assert_array_equal(series.values, [0.7, -INF, 100.0])
     np.testing.assert_array_equal(series.upper, [0.7, 0.5, INF])
@@ -101,7 +101,7 @@ def test_elements_of_a_vector():
     data = pd.DataFrame(
         {"time": [1.0, 2.0], "level[young]": ["<0.3", None], "level[old]": [0.4, 3.0]}
     )
-    series = read_experiment(data, Vector()).series["level"]
+    series = read_experiment(data, Vector().declaration).series["level"]
     np.testing.assert_array_equal(series.present, [[True, True], [False, True]])
     np.testing.assert_array_equal(series.values, [[-INF, -INF], [3.0, 3.0]])
     np.testing.assert_array_equal(series.upper, [[0.3, 0.5], [3.0, 3.0]])
@@ -111,7 +111,7 @@ def test_missing_element_where_all_are_censored():
     data = pd.DataFrame(
         {"time": [1.0, 2.0], "level[young]": ["<0.3", None], "level[old]": [0.4, 0.4]}
     )
-    series = read_experiment(data, Vector()).series["level"]
+    series = read_experiment(data, Vector().declaration).series["level"]
     assert series.values[1, 0] == -INF
     assert series.upper[1, 0] == 0.3
 
@@ -137,4 +137,4 @@ def test_times_cannot_be_censored():
     data = table(2.0).astype(object)
     data.loc[1, "time"] = "<1"
     with pytest.raises(ObservationError, match=r"`time` holds text in row 2.*NA or NaN\.$"):
-        read_experiment(data, Plain())
+        read_experiment(data, Plain().declaration)

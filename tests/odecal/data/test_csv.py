@@ -52,7 +52,7 @@ def write(folder, text):
 
 
 def read(folder, text, system=Pelts, **more):
-    return read_experiment(Observations(write(folder, text), **more), system())
+    return read_experiment(Observations(write(folder, text), **more), system().declaration)
 
 
 def refuse(folder, text, pattern, system=Pelts, **more):
@@ -90,7 +90,7 @@ def test_commas_at_the_end_of_rows_and_blank_lines(tmp_path, end):
     text = "year,hare_pelts,lynx_pelts\n\n1900,30,4,\n  \n1901,31,5,,\n1902,32,6\n\n"
     path = tmp_path / "data.csv"
     path.write_bytes(text.replace("\n", end).encode())
-    series = read_experiment(path, Pelts()).series["lynx_pelts"]
+    series = read_experiment(path, Pelts().declaration).series["lynx_pelts"]
     np.testing.assert_array_equal(series.values, [4.0, 5.0, 6.0])
     np.testing.assert_array_equal(series.times, [1900.0, 1901.0, 1902.0])
 
@@ -121,7 +121,7 @@ def test_a_table_in_place_of_its_path():
     with pytest.raises(
         ObservationError, match=r"(?s)time,level.*… cannot be read.*too long"
     ) as told:
-        read_experiment("time,level,count\n" + "1,2,3\n" * 1000, Two())
+        read_experiment("time,level,count\n" + "1,2,3\n" * 1000, Two().declaration)
     assert len(str(told.value)) < 500
 
 
@@ -131,14 +131,14 @@ def test_an_index_that_pandas_wrote_is_no_time(tmp_path):
     table.to_csv(path)
     for data in (path, pd.read_csv(path)):
         with pytest.raises(ObservationError, match=r"time column cannot be told.*Unnamed: 0"):
-            read_experiment(data, Pelts())
-        again = read_experiment(Observations(data, time="Unnamed: 0"), Pelts())
+            read_experiment(data, Pelts().declaration)
+        again = read_experiment(Observations(data, time="Unnamed: 0"), Pelts().declaration)
         np.testing.assert_array_equal(again.series["hare_pelts"].times, [0.0, 1.0])
     table.assign(time=[3.0, 4.0]).to_csv(path)
     refused = r"column `Unnamed: 0` is no observable.*ignore=\.\.\."
     with pytest.raises(ObservationError, match=refused):
-        read_experiment(path, Pelts())
-    found = read_experiment(Observations(path, ignore="Unnamed: 0"), Pelts())
+        read_experiment(path, Pelts().declaration)
+    found = read_experiment(Observations(path, ignore="Unnamed: 0"), Pelts().declaration)
     np.testing.assert_array_equal(found.series["hare_pelts"].times, [3.0, 4.0])
 
 

@@ -43,7 +43,7 @@ def read(system=Depot, **columns):
         columns = {"subject": 5, "time": 0.0, "amount": 100.0, "state": "depot", **columns}
     length = max(np.size(column) for column in columns.values())
     doses = pd.DataFrame({k: np.resize(np.asarray(v, object), length) for k, v in columns.items()})
-    return read_experiment(Observations(observed(system), doses=doses), system())
+    return read_experiment(Observations(observed(system), doses=doses), system().declaration)
 
 
 def refuse(pattern, system=Depot, **columns):
@@ -146,11 +146,16 @@ def test_csv_with_the_time_column_of_the_observations(tmp_path):
     path = tmp_path / "doses.csv"
     path.write_text("subject, hour, amount, state\n2, 1.5, 10, amount\n")
     data = observed(Depot).rename(columns={"time": "hour"})
-    doses = read_experiment(Observations(data, time="hour", doses=path), Depot()).doses
+    doses = read_experiment(Observations(data, time="hour", doses=path), Depot().declaration).doses
     assert rows(doses) == [(1, 1.5, 0, 10.0, 0.0, 0.0, 0.0, 0, False)]
     data = observed(Depot).rename(columns={"time": "hour"})
     again = pd.read_csv(path, skipinitialspace=True).rename(columns={"hour": "time"})
-    assert len(read_experiment(Observations(data, time="hour", doses=again), Depot()).doses) == 1
+    assert (
+        len(
+            read_experiment(Observations(data, time="hour", doses=again), Depot().declaration).doses
+        )
+        == 1
+    )
 
 
 def test_labels_of_text_and_of_numbers_are_the_same():
@@ -164,13 +169,18 @@ def test_individuals_of_several_columns():
 
     data = observed(Depot).assign(site="A")
     doses = pd.DataFrame({"subject": [2], "site": ["A"], "time": 1.0, "amount": 1.0})
-    found = read_experiment(Observations(data, doses=doses.assign(state="depot")), Sites()).doses
+    found = read_experiment(
+        Observations(data, doses=doses.assign(state="depot")), Sites().declaration
+    ).doses
     np.testing.assert_array_equal(found.individual, [1])
 
 
 def test_table_without_rows():
     doses = pd.DataFrame({"time": [], "amount": []})
-    assert read_experiment(Observations(observed(Single), doses=doses), Single()).doses is None
+    assert (
+        read_experiment(Observations(observed(Single), doses=doses), Single().declaration).doses
+        is None
+    )
 
 
 # Tables that do not fit.
@@ -189,7 +199,7 @@ def test_missing_column():
 def test_missing_column_of_individuals():
     doses = pd.DataFrame({"time": [0.0], "amount": [1.0], "state": ["depot"]})
     with pytest.raises(ObservationError, match=r"table of doses has no column `subject`"):
-        read_experiment(Observations(observed(Depot), doses=doses), Depot())
+        read_experiment(Observations(observed(Depot), doses=doses), Depot().declaration)
 
 
 def test_unknown_column():
@@ -198,7 +208,7 @@ def test_unknown_column():
 
 def test_doses_of_another_type():
     with pytest.raises(ObservationError, match=r"Doses are expected as a pandas\.DataFrame or the"):
-        read_experiment(Observations(observed(Single), doses=[1.0]), Single())
+        read_experiment(Observations(observed(Single), doses=[1.0]), Single().declaration)
 
 
 def test_text():
@@ -239,7 +249,7 @@ def test_vector_state_without_an_element():
 def test_state_is_needed_where_there_are_several():
     doses = pd.DataFrame({"subject": [5], "time": [0.0], "amount": [1.0]})
     with pytest.raises(ObservationError, match=r"no column `state`, and Depot has several: amount"):
-        read_experiment(Observations(observed(Depot), doses=doses), Depot())
+        read_experiment(Observations(observed(Depot), doses=doses), Depot().declaration)
 
 
 # Doses that cannot be.
@@ -287,5 +297,5 @@ def test_initial_value_that_varies_does_not_matter_to_doses():
         )
 
     doses = pd.DataFrame({"subject": [2], "time": [0.0], "amount": [1.0]})
-    found = read_experiment(Observations(observed(Depot), doses=doses), Start()).doses
+    found = read_experiment(Observations(observed(Depot), doses=doses), Start().declaration).doses
     np.testing.assert_array_equal(found.individual, [1])

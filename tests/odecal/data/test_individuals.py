@@ -59,7 +59,7 @@ def table(**columns):
 
 def refuse(data, pattern, system):
     with pytest.raises(ObservationError, match=pattern):
-        read_experiment(data, system)
+        read_experiment(data, system.declaration)
 
 
 # What is read.
@@ -82,7 +82,7 @@ def refuse(data, pattern, system):
     ids=["pandas", "interleaved", "index", "CSV", "dimensions", "coordinates"],
 )
 def test_every_kind_of_table_gives_the_same_experiment(wrap, tmp_path):
-    experiment = read_experiment(wrap(table(), tmp_path), Growth())
+    experiment = read_experiment(wrap(table(), tmp_path), Growth().declaration)
     people = experiment.individuals
     assert people.dim == "subject"
     np.testing.assert_array_equal(people.labels, [7, 3])
@@ -111,13 +111,15 @@ def test_every_kind_of_table_gives_the_same_experiment(wrap, tmp_path):
     ],
 )
 def test_labels_keep_their_kind(labels, expected, kind):
-    found = read_experiment(table(subject=labels), Growth()).individuals.labels
+    found = read_experiment(table(subject=labels), Growth().declaration).individuals.labels
     np.testing.assert_array_equal(found, expected)
     assert found.dtype.kind == kind
 
 
 def test_initial_time_of_the_system_is_that_of_all():
-    np.testing.assert_array_equal(read_experiment(table(), Growth(t0=-1.0)).t0, [-1.0, -1.0])
+    np.testing.assert_array_equal(
+        read_experiment(table(), Growth(t0=-1.0).declaration).t0, [-1.0, -1.0]
+    )
 
 
 def test_individual_is_declared_without_a_parameter_that_varies():
@@ -125,7 +127,7 @@ def test_individual_is_declared_without_a_parameter_that_varies():
         individual = "subject"
         rate = Parameter(dist.Normal(0.0, 1.0))
 
-    people = read_experiment(table(), Alike()).individuals
+    people = read_experiment(table(), Alike().declaration).individuals
     np.testing.assert_array_equal(people.labels, [7, 3])
     assert people.groups == {}
 
@@ -136,7 +138,9 @@ def test_beginnings_of_intervals_are_those_of_each_individual():
         mass = None
         height = Observable(lambda t, y, p, last: dist.Normal(y.size - last.y.size, 1.0))
 
-    start = read_experiment(table()[["subject", "time", "height"]], Counted()).series["height"]
+    start = read_experiment(table()[["subject", "time", "height"]], Counted().declaration).series[
+        "height"
+    ]
     np.testing.assert_array_equal(start.start, [-1.0, 0.0, 1.0, -1.0, 0.5])
 
 
@@ -161,7 +165,7 @@ def test_gaps_of_intervals_are_warned_of_once_with_the_individual():
     one = pd.DataFrame({"time": [0.0, 1.0, 2.0, 3.0], "height": [1.0, np.nan, 3.0, 4.0]})
     data = pd.concat([one.assign(subject=7), one.assign(subject=3)], ignore_index=True)
     with pytest.warns(UserWarning, match=r"`height` of subject 7 .* at 2 covers 2") as caught:
-        read_experiment(data, Counted())
+        read_experiment(data, Counted().declaration)
     assert len(caught) == 1
 
 
@@ -179,7 +183,7 @@ def test_a_thousand_individuals():
     data.loc[0, "mass"] = 1.0
     doses = pd.DataFrame({"subject": np.arange(count), "time": 0.0, "amount": 1.0})
     doses = doses.assign(interval=1.0, additional=9)
-    experiment = read_experiment(Observations(data, doses=doses), Weighed())
+    experiment = read_experiment(Observations(data, doses=doses), Weighed().declaration)
     assert len(experiment.individuals) == count
     assert len(experiment.doses) == 10 * count
     assert len(experiment.series["height"].times) == 11 * count
@@ -199,7 +203,7 @@ def sites(**columns):
 
 
 def test_individuals_of_several_columns():
-    people = read_experiment(sites(), Nested()).individuals
+    people = read_experiment(sites(), Nested().declaration).individuals
     assert people.dim == "site_subject"
     np.testing.assert_array_equal(people.labels, ["A/1", "B/1"])
     whole, site = people.groups[("site", "subject")], people.groups[("site",)]
@@ -217,7 +221,7 @@ def test_groups_have_their_labels_in_order_of_appearance():
         individual = "subject"
         level = varying("site")
 
-    people = read_experiment(data, Sited()).individuals
+    people = read_experiment(data, Sited().declaration).individuals
     assert list(people.groups) == [("subject",), ("site",)]
     np.testing.assert_array_equal(people.groups[("site",)].labels, ["B", "A"])
     np.testing.assert_array_equal(people.groups[("site",)].index, [0, 1, 0])
@@ -234,7 +238,7 @@ def test_individuals_that_are_not_declared_are_the_combination_of_the_groups(fir
         level = varying(second)
 
     data = sites(subject=[1, 1, 2, 3, 3])
-    people = read_experiment(data, Combined()).individuals
+    people = read_experiment(data, Combined().declaration).individuals
     assert people.dim == f"{first}_{second}"
     assert len(people) == 3
 
@@ -245,7 +249,7 @@ def test_occasions_of_a_subject():
         level = varying(("subject", "occasion"))
 
     data = table(occasion=[1, 1, 2, 1, 2], time=[0.0, 1.0, 0.0, 0.0, 0.0])
-    people = read_experiment(data, Occasions()).individuals
+    people = read_experiment(data, Occasions().declaration).individuals
     np.testing.assert_array_equal(people.labels, ["7/1", "7/2", "3/1", "3/2"])
     np.testing.assert_array_equal(people.groups[("subject",)].index, [0, 0, 1, 1])
 
@@ -255,7 +259,9 @@ def test_initial_value_that_varies():
         size = State(initial=varying("plot"))
         rate = Parameter(dist.Normal(0.0, 1.0))
 
-    people = read_experiment(table().rename(columns={"subject": "plot"}), Start()).individuals
+    people = read_experiment(
+        table().rename(columns={"subject": "plot"}), Start().declaration
+    ).individuals
     assert people.dim == "plot"
     assert list(people.groups) == [("plot",)]
 
@@ -287,7 +293,7 @@ def test_crossed_groups_with_a_column_of_their_own():
         rate = varying("person")
         level = varying("site")
 
-    people = read_experiment(sites(person=sites().subject), Crossed()).individuals
+    people = read_experiment(sites(person=sites().subject), Crossed().declaration).individuals
     np.testing.assert_array_equal(people.groups[("person",)].index, [0, 0])
 
 
@@ -392,7 +398,7 @@ def test_observable_without_any_value():
 
 
 def test_covariates():
-    known = read_experiment(table(wt=[np.nan, 70.0, 70.0, 50.0, np.nan]), Weighed())
+    known = read_experiment(table(wt=[np.nan, 70.0, 70.0, 50.0, np.nan]), Weighed().declaration)
     np.testing.assert_array_equal(known.individuals.covariates["weight"], [70.0, 50.0])
 
 
@@ -401,7 +407,7 @@ def test_covariate_of_a_single_experiment():
         rate = Parameter(dist.Normal(0.0, 1.0))
 
     data = table(time=np.arange(5.0), wt=[np.nan, 70.0, 70.0, 70.0, 70.0]).drop(columns="subject")
-    people = read_experiment(data, Single()).individuals
+    people = read_experiment(data, Single().declaration).individuals
     assert people.dim == ""
     np.testing.assert_array_equal(people.covariates["weight"], [70.0])
     refuse(data.assign(wt=np.arange(5.0)), r"`wt` changes within the experiment", Single())
@@ -436,14 +442,16 @@ def warmed(**columns):
 
 
 def test_inputs():
-    samples = read_experiment(warmed(), Warmed()).inputs["temperature"]
+    samples = read_experiment(warmed(), Warmed().declaration).inputs["temperature"]
     np.testing.assert_array_equal(samples.individual, [0, 0, 1, 1])
     np.testing.assert_array_equal(samples.times, [0.0, 2.0, 0.5, 1.5])
     np.testing.assert_array_equal(samples.values, [20.0, 22.0, 30.0, 31.0])
 
 
 def test_row_with_an_input_alone_begins_the_experiment():
-    experiment = read_experiment(warmed(height=[np.nan, 2.0, 3.0, np.nan, 5.0]), Warmed())
+    experiment = read_experiment(
+        warmed(height=[np.nan, 2.0, 3.0, np.nan, 5.0]), Warmed().declaration
+    )
     np.testing.assert_array_equal(experiment.t0, [0.0, 0.5])
     np.testing.assert_array_equal(experiment.series["height"].times, [1.0, 2.0, 1.5])
 
@@ -453,17 +461,17 @@ def test_input_of_a_single_experiment():
         rate = Parameter(dist.Normal(0.0, 1.0))
 
     data = warmed(time=np.arange(5.0)).drop(columns="subject")
-    samples = read_experiment(data, Single()).inputs["temperature"]
+    samples = read_experiment(data, Single().declaration).inputs["temperature"]
     np.testing.assert_array_equal(samples.individual, 0)
     np.testing.assert_array_equal(samples.times, [0.0, 2.0, 3.0, 4.0])
     dataset = xr.Dataset.from_dataframe(data.set_index("time"))
-    again = read_experiment(dataset, Single()).inputs["temperature"]
+    again = read_experiment(dataset, Single().declaration).inputs["temperature"]
     np.testing.assert_array_equal(again.values, samples.values)
 
 
 def test_samples_of_the_same_time_are_merged_where_they_agree():
     data = warmed(time=[0.0, 1.0, 1.0, 0.5, 1.5], degrees=[20.0, 22.0, 22.0, 30.0, 31.0])
-    samples = read_experiment(data, Warmed()).inputs["temperature"]
+    samples = read_experiment(data, Warmed().declaration).inputs["temperature"]
     np.testing.assert_array_equal(samples.times, [0.0, 1.0, 0.5, 1.5])
 
 
@@ -495,7 +503,7 @@ def test_rows_of_inputs_alone_are_no_missing_values():
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_experiment(data, Counted())
+        read_experiment(data, Counted().declaration)
 
 
 # Individuals that were not observed.
@@ -506,7 +514,7 @@ def test_individual_without_observations_is_kept_with_a_warning():
     with pytest.warns(
         UserWarning, match=r"1 of 2 individuals have no observations; they are kept.*: subject 3\."
     ):
-        experiment = read_experiment(data, Growth())
+        experiment = read_experiment(data, Growth().declaration)
     np.testing.assert_array_equal(experiment.individuals.labels, [7, 3])
     np.testing.assert_array_equal(experiment.t0, [0.0, 0.5])
     assert experiment.save_times.ts.shape == (2, 3)
@@ -516,7 +524,7 @@ def test_individual_with_doses_alone():
     data = table(height=[1.0, 2.0, 3.0, np.nan, np.nan], mass=[1, 2, 3, np.nan, np.nan])
     doses = pd.DataFrame({"subject": [7, 3], "time": [0.0, 0.0], "amount": [1.0, 1.0]})
     with pytest.warns(UserWarning, match=r"have no observations \(all of them have doses\); they"):
-        experiment = read_experiment(Observations(data, doses=doses), Growth())
+        experiment = read_experiment(Observations(data, doses=doses), Growth().declaration)
     np.testing.assert_array_equal(experiment.t0, [0.0, 0.0])
 
 
@@ -524,13 +532,13 @@ def test_many_individuals_without_observations_are_not_all_named():
     data = pd.DataFrame({"subject": range(9), "time": 0.0, "height": np.nan, "mass": np.nan})
     data.loc[0, ["height", "mass"]] = 1.0
     with pytest.warns(UserWarning, match=r"8 of 9 .*: subject 1, 2, 3, 4, 5 and 3 more\."):
-        read_experiment(data, Growth())
+        read_experiment(data, Growth().declaration)
 
 
 def test_reading_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_experiment(table(wt=70.0), Weighed())
+        read_experiment(table(wt=70.0), Weighed().declaration)
 
 
 # xarray.
@@ -546,7 +554,7 @@ def dataset(**variables):
 
 
 def test_dataset_with_a_dimension_of_individuals():
-    experiment = read_experiment(dataset(), Weighed())
+    experiment = read_experiment(dataset(), Weighed().declaration)
     np.testing.assert_array_equal(experiment.individuals.labels, ["b", "a"])
     np.testing.assert_array_equal(experiment.individuals.covariates["weight"], [70.0, 50.0])
     height = experiment.series["height"]
@@ -556,7 +564,7 @@ def test_dataset_with_a_dimension_of_individuals():
 
 
 def test_dataset_with_covariates_as_coordinates():
-    experiment = read_experiment(dataset().set_coords("wt"), Weighed())
+    experiment = read_experiment(dataset().set_coords("wt"), Weighed().declaration)
     np.testing.assert_array_equal(experiment.individuals.covariates["weight"], [70.0, 50.0])
 
 
@@ -566,13 +574,13 @@ def test_dataset_with_a_group_along_the_individuals():
         level = varying("site")
 
     data = dataset(site=("subject", ["A", "B"])).drop_vars("wt")
-    people = read_experiment(data, Sited()).individuals
+    people = read_experiment(data, Sited().declaration).individuals
     np.testing.assert_array_equal(people.groups[("site",)].labels, ["A", "B"])
 
 
 def test_dataset_with_an_input_that_all_share():
     data = dataset(degrees=("time", [20.0, 21.0, 22.0])).drop_vars(["wt", "mass"])
-    samples = read_experiment(data, Warmed()).inputs["temperature"]
+    samples = read_experiment(data, Warmed().declaration).inputs["temperature"]
     np.testing.assert_array_equal(samples.individual, [0, 0, 0, 1, 1, 1])
     np.testing.assert_array_equal(samples.values, [20, 21, 22, 20, 21, 22])
 
@@ -581,16 +589,16 @@ def test_dataset_with_an_individual_without_values_keeps_it():
     nothing = [[1.0, 2.0, 3.0], [np.nan, np.nan, np.nan]]
     data = dataset(height=(("subject", "time"), nothing), mass=(("subject", "time"), nothing))
     with pytest.warns(UserWarning, match="subject a"):
-        people = read_experiment(data, Weighed()).individuals
+        people = read_experiment(data, Weighed().declaration).individuals
     np.testing.assert_array_equal(people.labels, ["b", "a"])
 
 
 def test_dataset_with_replicates_and_stacked_rows():
     data = dataset(height=dataset().height.expand_dims(replicate=2)).drop_vars("mass")
-    experiment = read_experiment(data, Weighed(mass=None))
+    experiment = read_experiment(data, Weighed(mass=None).declaration)
     np.testing.assert_array_equal(experiment.series["height"].individual, [0] * 4 + [1] * 4)
     stacked = dataset().drop_vars("wt").stack(row=("subject", "time"))
-    again = read_experiment(stacked, Growth()).series["height"]
+    again = read_experiment(stacked, Growth().declaration).series["height"]
     np.testing.assert_array_equal(again.values, [1.0, 2.0, 5.0, 6.0])
 
 
@@ -605,7 +613,7 @@ def test_dataset_of_vectors():
         {"height": (("age", "subject", "time"), values)},
         {"age": ["old", "young"], "subject": [5, 6], "time": [0.0, 1.0, 2.0]},
     )
-    series = read_experiment(data, Vector()).series["height"]
+    series = read_experiment(data, Vector().declaration).series["height"]
     np.testing.assert_array_equal(series.values[:3, 0], values[1, 0])
     np.testing.assert_array_equal(series.values[3:, 1], values[0, 1])
 

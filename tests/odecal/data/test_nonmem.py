@@ -55,7 +55,7 @@ def table(text):
 
 
 def read(text, system=One, **more):
-    return read_experiment(Observations(table(text), **more), system())
+    return read_experiment(Observations(table(text), **more), system().declaration)
 
 
 def refuse(text, pattern, system=One, **more):
@@ -106,7 +106,7 @@ def test_csv_with_dots(tmp_path):
     path.write_text("id,time,amt,dv\n1,0,100,.\n1,1,.,8.5\n2,0, . ,1\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        experiment = read_experiment(path, One())
+        experiment = read_experiment(path, One().declaration)
     np.testing.assert_array_equal(experiment.series["cp"].values, [8.5, 1.0])
     np.testing.assert_array_equal(experiment.doses.amount, [100.0])
 
@@ -114,7 +114,7 @@ def test_csv_with_dots(tmp_path):
 def test_table_is_not_changed():
     data = table(USUAL.replace("-2", "."))
     before = data.copy()
-    read_experiment(data, One())
+    read_experiment(data, One().declaration)
     pd.testing.assert_frame_equal(data, before)
 
 

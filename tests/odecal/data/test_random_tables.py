@@ -347,7 +347,7 @@ def read(text, system, **more):
 
 def attempt(data, system):
     try:
-        return read_experiment(data, system)
+        return read_experiment(data, system.declaration)
     except OdecalError as error:
         message = str(error)
     assert "xpect" in message

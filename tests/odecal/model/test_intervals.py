@@ -77,24 +77,28 @@ def test_counts_over_a_fixed_interval():
 
 
 def test_replicates_cover_the_same_interval():
-    series = read_experiment(table([1.0, 1.0, 2.0, 2.0], [9, 9, 9, 9]), Decay()).series["gone"]
+    series = read_experiment(table([1.0, 1.0, 2.0, 2.0], [9, 9, 9, 9]), Decay().declaration).series[
+        "gone"
+    ]
     np.testing.assert_array_equal(series.start, [0.0, 0.0, 1.0, 1.0])
 
 
 def test_initial_time_of_the_system_begins_the_first_interval():
-    series = read_experiment(table([1.0, 2.0], [9, 9]), Decay(t0=-2.0)).series["gone"]
+    series = read_experiment(table([1.0, 2.0], [9, 9]), Decay(t0=-2.0).declaration).series["gone"]
     np.testing.assert_array_equal(series.start, [-2.0, 1.0])
 
 
 def test_start_of_an_interval_reaches_back_over_a_missing_value():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        series = read_experiment(table([1.0, 2.0, 3.0, 4.0], [9, np.nan, 9, 9]), Decay())
+        series = read_experiment(
+            table([1.0, 2.0, 3.0, 4.0], [9, np.nan, 9, 9]), Decay().declaration
+        )
     np.testing.assert_array_equal(series.series["gone"].start, [0.0, 1.0, 3.0])
 
 
 def test_start_of_a_fixed_interval_does_not_reach_back_over_a_missing_value():
-    experiment = read_experiment(table([1.0, 2.0, 3.0], [9, np.nan, 9]), Weekly())
+    experiment = read_experiment(table([1.0, 2.0, 3.0], [9, np.nan, 9]), Weekly().declaration)
     np.testing.assert_array_equal(experiment.series["gone"].start, [0.5, 2.5])
     np.testing.assert_array_equal(experiment.save_times.ts[0], [0.5, 1.0, 2.5, 3.0])
 
@@ -106,7 +110,7 @@ def test_times_of_another_observable_are_no_beginnings():
     data = table([1.0, 2.0, 3.0], [20, np.nan, 15]).assign(level=[np.nan, 9.0, np.nan])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        experiment = read_experiment(data, Both())
+        experiment = read_experiment(data, Both().declaration)
     np.testing.assert_array_equal(experiment.series["gone"].start, [0.0, 1.0])
     np.testing.assert_array_equal(experiment.series["level"].start, [2.0])
 
@@ -116,7 +120,7 @@ def test_first_observation_at_the_initial_time():
         ObservationError,
         match=r"first value of `gone` is at the initial time t0 = 0,.*Set an earlier t0",
     ):
-        read_experiment(table([0.0, 1.0], [5, 5]), Decay())
+        read_experiment(table([0.0, 1.0], [5, 5]), Decay().declaration)
 
 
 def test_first_observation_where_the_initial_time_is_that_of_the_table():
@@ -124,11 +128,13 @@ def test_first_observation_where_the_initial_time_is_that_of_the_table():
         t0 = None
 
     with pytest.raises(ObservationError, match=r"initial time t0 = 1,.*Set an earlier t0"):
-        read_experiment(table([1.0, 2.0], [5, 5]), Open())
+        read_experiment(table([1.0, 2.0], [5, 5]), Open().declaration)
 
 
 def test_missing_value_at_the_initial_time_is_no_observation():
-    series = read_experiment(table([0.0, 1.0, 2.0], [np.nan, 5, 5]), Decay()).series["gone"]
+    series = read_experiment(table([0.0, 1.0, 2.0], [np.nan, 5, 5]), Decay().declaration).series[
+        "gone"
+    ]
     np.testing.assert_array_equal(series.start, [0.0, 1.0])
 
 
@@ -137,25 +143,25 @@ def test_fixed_interval_that_begins_before_the_initial_time():
         ObservationError,
         match=r"`gone`, at 0\.25, covers an interval of 0\.5 that begins before.*Set an earlier t0",
     ):
-        read_experiment(table([0.25, 1.0], [5, 5]), Weekly())
+        read_experiment(table([0.25, 1.0], [5, 5]), Weekly().declaration)
 
 
 @pytest.mark.parametrize("t0", [0.1, 7.3, 1900.1])
 def test_fixed_interval_that_begins_at_the_initial_time_up_to_rounding(t0):
     times = t0 + np.array([0.5, 1.0])
-    series = read_experiment(table(times, [5, 5]), Weekly(t0=t0)).series["gone"]
+    series = read_experiment(table(times, [5, 5]), Weekly(t0=t0).declaration).series["gone"]
     assert series.start[0] >= t0
     np.testing.assert_allclose(series.start, times - 0.5, rtol=1e-12)
 
 
 def test_missing_values_with_uneven_gaps_are_warned_of():
     with pytest.warns(UserWarning, match=r"`gone`.*value at 3 covers 2 where others cover 1.*int"):
-        read_experiment(table([1.0, 2.0, 3.0, 4.0], [9, np.nan, 9, 9]), Decay())
+        read_experiment(table([1.0, 2.0, 3.0, 4.0], [9, np.nan, 9, 9]), Decay().declaration)
 
 
 def test_first_value_missing_is_warned_of():
     with pytest.warns(UserWarning, match=r"`gone`.*value at 2 covers 2 where others cover 1"):
-        read_experiment(table([1.0, 2.0, 3.0, 4.0], [np.nan, 9, 9, 9]), Decay())
+        read_experiment(table([1.0, 2.0, 3.0, 4.0], [np.nan, 9, 9, 9]), Decay().declaration)
 
 
 @pytest.mark.parametrize(
@@ -173,4 +179,4 @@ def test_nothing_is_warned_of_where_it_is_not_needed(system, times, values):
         if system is Decay and np.isnan(values).any():
             # The first interval is from t0 = 0, so that all are of length 2.
             times = [2.0, 3.0, 4.0]
-        read_experiment(table(times, values), system())
+        read_experiment(table(times, values), system().declaration)

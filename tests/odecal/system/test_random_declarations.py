@@ -335,7 +335,7 @@ def declarations(draw):
 def table_of(system):
     """A table that fits a system, as far as it can be told."""
     declaration = system.declaration
-    layout = odecal._data.columns.column_roles(system, None, (), ())
+    layout = odecal._data.columns.column_roles(declaration, None, (), ())
     count = 4
     columns = {"time": np.arange(1.0, count + 1)}
     for name in layout.claimed:
