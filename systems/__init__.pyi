@@ -6,14 +6,3 @@ from .measles import Measles as Measles
 from .robertson import Robertson as Robertson
 from .sir import SIR as SIR
 from .theophylline import Theophylline as Theophylline
-
-__all__ = [
-    "SIR",
-    "ExponentialDecay",
-    "FitzHughNagumo",
-    "Indometacin",
-    "LotkaVolterra",
-    "Measles",
-    "Robertson",
-    "Theophylline",
-]

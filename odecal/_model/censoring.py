@@ -18,7 +18,7 @@ from jax.nn import log1mexp, log_sigmoid, sigmoid
 from jax.scipy.special import log_ndtr
 
 from odecal._errors import ObservationError
-from odecal.noise._log_densities import excess, stirling
+from odecal.noise._series import excess, stirling
 
 Array = Any
 Tails = tuple[jax.Array, jax.Array]

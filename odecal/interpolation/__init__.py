@@ -1,9 +1,5 @@
 """Interpolations: what an input is between its samples. Outside them it keeps the nearest."""
 
-from odecal.interpolation._interpolations import AbstractInterpolation as AbstractInterpolation
-from odecal.interpolation._interpolations import Backward as Backward
-from odecal.interpolation._interpolations import Constant as Constant
-from odecal.interpolation._interpolations import Hermite as Hermite
-from odecal.interpolation._interpolations import Linear as Linear
+import lazy_loader
 
-__all__ = ["AbstractInterpolation", "Backward", "Constant", "Hermite", "Linear"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

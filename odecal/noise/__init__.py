@@ -6,18 +6,6 @@ a tiny floor counts as the floor. Any other NumPyro distribution can be returned
 just as well.
 """
 
-from odecal.noise._models import AdditiveProportional as AdditiveProportional
-from odecal.noise._models import LogNormal as LogNormal
-from odecal.noise._models import NegativeBinomial as NegativeBinomial
-from odecal.noise._models import Normal as Normal
-from odecal.noise._models import Poisson as Poisson
-from odecal.noise._models import StudentT as StudentT
+import lazy_loader
 
-__all__ = [
-    "AdditiveProportional",
-    "LogNormal",
-    "NegativeBinomial",
-    "Normal",
-    "Poisson",
-    "StudentT",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,34 @@
+"""Steps that hold backward."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from odecal.interpolation._base import AbstractInterpolation
+
+
+@dataclass(frozen=True)
+class Backward(AbstractInterpolation):
+    """Each sample holds back to the one before: the next observation carried backward.
+
+    So does NONMEM, whose integration to a record goes by the values in that record.
+    """
+
+    jumps: ClassVar[bool] = True
+
+    def needed(self, values: np.ndarray) -> np.ndarray:
+        """Those that differ from the one after."""
+        return np.append(np.diff(values) != 0, True)
+
+    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """The value at a time; at that of a sample, this one."""
+        i = jnp.clip(jnp.searchsorted(times, t, side="left"), 0, len(times) - 1)
+        return coefficients[i, 0]
+
+    def after(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+        """The value just after a time; after that of a sample, the next one."""
+        i = jnp.clip(jnp.searchsorted(times, t, side="right"), 0, len(times) - 1)
+        return coefficients[i, 0]
