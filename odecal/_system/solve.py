@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._errors import SettingsError
-from odecal.adjoints import AbstractAdjoint, ExplicitForward, Forward, as_adjoint, limited
+from odecal.adjoints import AbstractAdjoint, ExplicitForward, Forward, as_adjoint
+from odecal.adjoints._step_limits import limited
 
 
 @dataclass(frozen=True, eq=False)
