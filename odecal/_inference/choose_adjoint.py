@@ -10,11 +10,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from odecal._inference.progress import Progress
-from odecal._inference.timing import Clock, again, compiled, gradient_of
-from odecal._jax.keys import key_of, run_keys
+from odecal._inference.timing import (
+    Timer,
+    compiled_gradient,
+    gradient_of,
+    prior_positions,
+    relative_error,
+)
+from odecal._jax.keys import run_keys
 from odecal._model.model import Model
 from odecal._run.provenance import environment_attrs, solve_attrs, system_attrs
 from odecal.adjoints import (
@@ -180,53 +185,41 @@ def _measured(
     model: Model, candidates: Mapping[str, AbstractAdjoint], seed: int, progress: Progress
 ) -> dict[str, Trial]:
     """Compile and time the candidates, as long as that pays."""
+    gradients: dict[str, dict[int, Any]] = {}
+    timers: dict[str, Timer] = {}
+    compile_seconds: dict[str, float] = {}
     with model.precision():
-        key_data = run_keys(seed).prior
-
-        def draw(key: jax.Array) -> jax.Array:
-            return ravel_pytree(model.init_position(key))[0]
-
-        keys = jax.random.split(key_of(key_data), _NUM_DRAWS)
-        positions = np.asarray(jax.jit(jax.vmap(draw))(keys))
-        found: dict[str, dict[int, np.ndarray]] = {}
-        clocks: dict[str, Clock] = {}
-        compile_seconds: dict[str, float] = {}
+        positions = prior_positions(model, run_keys(seed).prior, _NUM_DRAWS)
         for name, adjoint in candidates.items():
-            if _idle(clocks, compile_seconds):
+            if timers and _cannot_pay(timers, compile_seconds):
                 break
             progress.say(f"Measuring adjoints: {name}")
-            program = compiled(again(gradient_of(model, adjoint)), positions[0], 1.0, 1, 0.0)
-            clocks[name], compile_seconds[name], found[name] = Clock(_BUDGET), program.seconds, {}
-            for i, position in enumerate(positions):
-                result = clocks[name].repeat(i, program.program, position, 1.0, 3)
-                if result is not None and np.isfinite(result[0]):
-                    found[name][i] = np.asarray(result[1])
+            program = compiled_gradient(gradient_of(model, adjoint), positions[0])
+            timers[name], compile_seconds[name] = Timer(_BUDGET), program.seconds
+            found = {
+                i: timers[name].gradient(i, program, x, 1.0, 3) for i, x in enumerate(positions)
+            }
+            gradients[name] = {i: x[1] for i, x in found.items() if x and np.isfinite(x[0])}
     exact = [name for name, a in candidates.items() if a.properties and a.properties.exact]
+    reference = gradients[exact[0]]
     trials = {}
-    for name, gradients in found.items():
-        common = sorted(set(gradients) & set(found[exact[0]]))
-        timed = [clocks[name].median(i) for i in common]
-        seconds = [one for one in timed if np.isfinite(one)]
+    for name, timer in timers.items():
+        common = sorted(set(gradients[name]) & set(reference))
+        seconds = [s for i in common if np.isfinite(s := timer.median(i))]
         errors = [
-            0.0 if name in exact else _error(gradients[i], found[exact[0]][i]) for i in common
+            0.0 if name in exact else relative_error(gradients[name][i], np.asarray(reference[i]))
+            for i in common
         ]
         if seconds:
-            trials[name] = Trial(float(np.median(seconds)), max(errors), compile_seconds[name])
+            error = float(np.max(errors))
+            trials[name] = Trial(float(np.median(seconds)), error, compile_seconds[name])
     return trials
 
 
-def _idle(clocks: Mapping[str, Clock], compile_seconds: Mapping[str, float]) -> bool:
+def _cannot_pay(timers: Mapping[str, Timer], compile_seconds: Mapping[str, float]) -> bool:
     """Whether trying a further strategy takes longer than it may save."""
-    if not clocks:
-        return False
-    seconds = min(clock.typical() for clock in clocks.values())
+    seconds = min(timer.median_of_all() for timer in timers.values())
     return _SAVING * _GRADIENTS * seconds < max(compile_seconds.values())
-
-
-def _error(gradient: np.ndarray, exact: np.ndarray) -> float:
-    """The relative error; infinite where there is no gradient."""
-    error = float(np.linalg.norm(gradient - exact) / max(np.linalg.norm(exact), 1e-300))
-    return error if np.isfinite(error) else float("inf")
 
 
 def _cache_file(model: Model) -> Path:

@@ -1,64 +1,52 @@
 """Adjoints compared on one problem: time, memory, error."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from inspect import isabstract, isclass
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
+from jaxtyping import Bool, Float
 
+from odecal import adjoints as strategies
 from odecal._errors import SettingsError
 from odecal._inference.calibrate import shipped
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
-from odecal._inference.timing import Clock, Compiled, again, compiled, gradient_of, logdensity_of
-from odecal._jax.keys import key_of, run_keys
+from odecal._inference.progress import Progress, shown_progress
+from odecal._inference.timing import (
+    Compiled,
+    Timer,
+    compiled,
+    compiled_gradient,
+    gradient_of,
+    logdensity_of,
+    prior_positions,
+    relative_error,
+)
+from odecal._jax.keys import run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.compile import as_system, compile  # noqa: A004
 from odecal._model.flat import flatten
 from odecal._model.model import Model
 from odecal._run.provenance import environment_attrs, merge, solve_attrs, system_attrs
 from odecal._system.solve import Solve
-from odecal.adjoints import (
-    AbstractAdjoint,
-    Backsolve,
-    Direct,
-    ExplicitForward,
-    ExplicitReverse,
-    Forward,
-    ForwardSensitivity,
-    Gauss,
-    Interpolating,
-    Quadrature,
-    RecursiveCheckpoint,
-    as_adjoint,
-)
+from odecal.adjoints import AbstractAdjoint, ExplicitForward, Forward, as_adjoint
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from odecal._inference.progress import Progress
     from odecal._system.system import System
 
 # The reference is solved this much tighter than the tightest tolerances compared.
 _TIGHTER = 1e-3
 # Seconds that timing one adjoint may take; draws that do not fit in are not measured.
 _BUDGET = 20.0
+# A strategy that is given another, and one for states at rest, are compared where asked for.
+_OTHERS = (strategies.DiffraxAdjoint, strategies.SteadyState)
 # The step of the differences that check the reference, in unconstrained space.
 _STEP = 1e-4
-
-_MENU: tuple[AbstractAdjoint, ...] = (
-    ExplicitForward(),
-    ExplicitReverse(),
-    Forward(),
-    ForwardSensitivity(),
-    RecursiveCheckpoint(),
-    Interpolating(),
-    Gauss(),
-    Quadrature(),
-    Backsolve(),
-    Direct(),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,28 +54,30 @@ class _Points:
     """Where gradients are compared.
 
     Args:
-        positions: of shape (draw, dim).
+        positions: in unconstrained space.
+        batch: the same, as many as a batch has.
         places: "prior" or "mode", for each.
-        gradients: the reference, of shape (draw, dim).
-        mistrust: how far it is from finite differences, relative; of shape (draw,).
-        failed: where the reference could not be solved, of shape (draw,).
+        gradients: the reference.
+        reference_errors: how far it is from finite differences, relative.
+        failed: where the reference could not be solved.
     """
 
-    positions: np.ndarray
+    positions: Float[np.ndarray, "draw dim"]
+    batch: Float[np.ndarray, "batch dim"]
     places: np.ndarray
-    gradients: np.ndarray
-    mistrust: np.ndarray
-    failed: np.ndarray
+    gradients: Float[np.ndarray, "draw dim"]
+    reference_errors: Float[np.ndarray, " draw"]
+    failed: Bool[np.ndarray, " draw"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Measured:
-    """One adjoint: its programs, times and errors, of shapes (tolerance, draw) and (tolerance,)."""
+class _Compared:
+    """One adjoint: its compiled gradient, that of a batch, their times, and errors."""
 
-    alone: Compiled
-    seconds: np.ndarray
-    errors: np.ndarray
-    batch_seconds: np.ndarray
+    gradient: Compiled
+    batch: Compiled | None
+    timer: Timer
+    errors: Float[np.ndarray, "tolerance draw"]
 
 
 def compare_adjoints(
@@ -146,8 +136,6 @@ def compare_adjoints(
         SettingsError: if an adjoint cannot serve the solver, or a number cannot be.
         SamplingError: if no draw from the prior can be solved.
     """
-    from odecal._inference.progress import Progress, shown_progress
-
     system = as_system(system)
     factors = _checked(tolerances, (num_draws, repeats), (num_around_mode, batch_size))
     model = compile(system, shipped(system) if observations is None else observations, solve)
@@ -155,20 +143,23 @@ def compare_adjoints(
     for adjoint in chosen.values():  # each refused before anything is measured
         replace(model.solve, adjoint=adjoint)
     with model.precision(), shown_progress() if progress else Progress() as shown:
-        points = _points(model, factors, (num_draws, num_around_mode), seed, shown)
-        value_times, measured = _measure(model, chosen, points, factors, repeats, batch_size, shown)
-    return _dataset(model, chosen, points, factors, value_times, measured)
+        points = _points(model, factors, (num_draws, num_around_mode, batch_size), seed, shown)
+        compared = _compile(model, chosen, points, len(factors), shown)
+        value_timer = _time(model, compared, points, factors, repeats, shown)
+    return _dataset(model, chosen, points, factors, value_timer, compared)
 
 
 def default_adjoints(solve: Solve) -> dict[str, AbstractAdjoint]:
     """The strategies that serve the solver of a solve, by their names."""
     served: dict[str, AbstractAdjoint] = {}
-    for adjoint in _MENU:
-        try:
-            adjoint.check(solve.solver, solve.max_steps_or_default)
-        except ValueError:
+    for cls in (getattr(strategies, name) for name in strategies.__all__):
+        if cls in _OTHERS or not (isclass(cls) and issubclass(cls, AbstractAdjoint)):
             continue
-        served[_snake(type(adjoint).__name__)] = adjoint
+        if not isabstract(cls):
+            adjoint = cls()
+            with suppress(ValueError):
+                adjoint.check(solve.solver, solve.max_steps_or_default)
+                served[_snake(cls.__name__)] = adjoint
     return served
 
 
@@ -195,16 +186,11 @@ def _checked(
 
 
 def _points(
-    model: Model, factors: np.ndarray, counts: tuple[int, int], seed: int, shown: "Progress"
+    model: Model, factors: np.ndarray, counts: tuple[int, int, int], seed: int, shown: Progress
 ) -> _Points:
     """Draws from the prior and around the best mode, with their reference gradients."""
     run_key = run_keys(seed)
-
-    def draw(key_data: jax.Array) -> jax.Array:
-        keys = jax.random.split(key_of(key_data), NUM_CANDIDATES)
-        return jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0])(keys)
-
-    prior = np.asarray(jax.jit(draw)(run_key.prior))
+    prior = prior_positions(model, run_key.prior, NUM_CANDIDATES)
     positions = np.resize(prior, (counts[0], prior.shape[1]))
     if counts[1]:
         shown.say("Looking for the mode")
@@ -212,14 +198,18 @@ def _points(
             found = MultiStart(flatten(model), compiler)(prior, run_key.starts, counts[1])
         positions = np.concatenate([positions, np.asarray(found.starts.position)])
     shown.say("Reference gradients")
-    gradients, mistrust, failed = _reference(model, positions, factors[0], seed)
-    return _Points(positions, np.repeat(["prior", "mode"], counts), gradients, mistrust, failed)
+    return _Points(
+        positions,
+        np.resize(positions, (counts[2], prior.shape[1])),
+        np.repeat(["prior", "mode"], counts[:2]),
+        *_reference(model, positions, factors[0], seed),
+    )
 
 
 def _reference(
-    model: Model, positions: np.ndarray, tightest: float, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tight gradients, how far from differences they are, and where there are none."""
+    model: Model, positions: Float[np.ndarray, "draw dim"], tightest: float, seed: int
+) -> tuple[Float[np.ndarray, "draw dim"], Float[np.ndarray, " draw"], Bool[np.ndarray, " draw"]]:
+    """Tight gradients, how far from finite differences they are, and where there are none."""
     solve = model.solve
     # Below this, rounding is all that is seen.
     least = 100 * float(np.finfo(solve.dtype).eps) / solve.rtol
@@ -240,72 +230,62 @@ def _reference(
     )
     slopes = np.sum(gradients * directions, axis=1)
     with np.errstate(all="ignore"):
-        mistrust = np.abs((ahead - behind) / (2 * _STEP) - slopes)
-        mistrust = mistrust / np.linalg.norm(gradients, axis=1)
-    return gradients, mistrust, ~np.isfinite(values) | ~np.isfinite(gradients).all(axis=1)
+        errors = np.abs((ahead - behind) / (2 * _STEP) - slopes)
+        errors = errors / np.linalg.norm(gradients, axis=1)
+    return gradients, errors, ~np.isfinite(values) | ~np.isfinite(gradients).all(axis=1)
 
 
-def _measure(
+def _compile(
     model: Model,
     adjoints: Mapping[str, Any],
     points: _Points,
-    factors: np.ndarray,
-    repeats: int,
-    batch_size: int,
-    shown: "Progress",
-) -> tuple[np.ndarray, dict[str, _Measured]]:
-    """Compile every adjoint, then time them in turn, so that all meet the same machine."""
-    x, one = points.positions[0], 1.0
-    batch = np.resize(points.positions, (batch_size, len(x)))
-    alone, batched = {}, {}
+    num_tolerances: int,
+    shown: Progress,
+) -> dict[str, _Compared]:
+    """Compile the gradient of every adjoint, alone and of a batch."""
+    compared = {}
     for i, (name, adjoint) in enumerate(adjoints.items(), start=1):
         shown.say(f"Compiling {name} ({i} of {len(adjoints)})")
-        gradient = gradient_of(model, adjoint)
-        alone[name] = compiled(again(gradient), x, one, 1, 0.0)
-        if batch_size:
-            batched[name] = compiled(jax.vmap(gradient, (0, None)), batch, one).program
+        gradient, batch = gradient_of(model, adjoint), None
+        if len(points.batch):
+            batch = compiled(jax.vmap(gradient, (0, None)), points.batch, 1.0)
+        errors = np.full((num_tolerances, len(points.positions)), np.nan)
+        alone = compiled_gradient(gradient, points.positions[0])
+        compared[name] = _Compared(alone, batch, Timer(_BUDGET), errors)
+    return compared
+
+
+def _time(
+    model: Model,
+    compared: Mapping[str, _Compared],
+    points: _Points,
+    factors: np.ndarray,
+    repeats: int,
+    shown: Progress,
+) -> Timer:
+    """Time all adjoints in turn, so that all meet the same machine; and the value alone."""
     logdensity = logdensity_of(model, replace(model.solve, adjoint=None))
-    value = compiled(again(lambda x, factor: (logdensity(x, factor), x)), x, one, 1, 0.0).program
-    clocks = {name: Clock(_BUDGET) for name in adjoints}
-    value_clock = Clock(_BUDGET)
-    shape = (len(factors), len(points.positions))
-    errors = {name: np.full(shape, np.nan) for name in adjoints}
+    value = compiled_gradient(lambda x, factor: (logdensity(x, factor), x), points.positions[0])
+    value_timer = Timer(_BUDGET)
     for i, factor in enumerate(factors):
         shown.say(f"Timing at rtol {model.solve.rtol * factor:.0e}")
         for j, position in enumerate(points.positions):
             for n in range(repeats):
-                value_clock.repeat((i, j), value, position, factor, 1)
-                for name, clock in clocks.items():
-                    found = clock.repeat((i, j), alone[name].program, position, factor, 1)
-                    if n == 0 and found is not None:
-                        errors[name][i, j] = _relative_error(
-                            found[0], found[1], points.gradients[j]
-                        )
-        for _ in range(repeats if batch_size else 0):
-            for name, clock in clocks.items():
-                clock.run(i, batched[name], batch, factor, parts=batch_size)
-    measured = {
-        name: _Measured(
-            alone[name],
-            _medians(clock, shape),
-            errors[name],
-            np.array([clock.median(i) for i in range(len(factors))]),
-        )
-        for name, clock in clocks.items()
-    }
-    return _medians(value_clock, shape), measured
+                value_timer.gradient((i, j), value, position, factor, 1)
+                for one in compared.values():
+                    found = one.timer.gradient((i, j), one.gradient, position, factor, 1)
+                    if n == 0 and found is not None and np.isfinite(found[0]):
+                        one.errors[i, j] = relative_error(found[1], points.gradients[j])
+        for _ in range(repeats):
+            for one in compared.values():
+                if one.batch is not None:
+                    parts = len(points.batch)
+                    one.timer.run(i, one.batch.program, points.batch, factor, parts=parts)
+    return value_timer
 
 
-def _medians(clock: Clock, shape: tuple[int, int]) -> np.ndarray:
-    return np.array([[clock.median((i, j)) for j in range(shape[1])] for i in range(shape[0])])
-
-
-def _relative_error(value: jax.Array, gradient: jax.Array, reference: np.ndarray) -> float:
-    """‖g − g_ref‖ / ‖g_ref‖; not a number where there is no gradient."""
-    if not np.isfinite(value):
-        return float("nan")
-    norm = float(np.linalg.norm(reference))
-    return float(np.linalg.norm(gradient - reference)) / norm if norm > 0 else float("nan")
+def _medians(timer: Timer, shape: tuple[int, int]) -> Float[np.ndarray, "tolerance draw"]:
+    return np.array([[timer.median((i, j)) for j in range(shape[1])] for i in range(shape[0])])
 
 
 def _dataset(
@@ -313,35 +293,38 @@ def _dataset(
     adjoints: Mapping[str, Any],
     points: _Points,
     factors: np.ndarray,
-    value_times: np.ndarray,
-    measured: Mapping[str, _Measured],
+    value_timer: Timer,
+    compared: Mapping[str, _Compared],
 ) -> "xr.Dataset":
     import xarray as xr
 
-    rows = list(measured.values())
-    seconds = np.stack([row.seconds for row in rows])
+    rows, shape = list(compared.values()), (len(factors), len(points.positions))
+    seconds = np.stack([_medians(row.timer, shape) for row in rows])
     errors = np.stack([row.errors for row in rows])
     errors[:, :, points.failed] = np.nan
     missed = np.isfinite(seconds) & ~np.isfinite(errors) & ~points.failed
+    batch_seconds = np.array([[row.timer.median(i) for i in range(len(factors))] for row in rows])
     declared = [as_adjoint(adjoint).properties for adjoint in adjoints.values()]
-    each, draws = ("adjoint",), ("adjoint", "tolerance", "draw")
-    compile_seconds = np.array([row.alone.seconds for row in rows])
-    memory = np.array([row.alone.memory for row in rows])
     modes = ["" if p is None else p.mode.value for p in declared]
     exact = ["" if p is None else ("yes" if p.exact else "no") for p in declared]
+    each, draws, unit = ("adjoint",), ("adjoint", "tolerance", "draw"), {"units": "s"}
     return xr.Dataset(
         {
-            "gradient_time": (draws, seconds, {"units": "s"}),
-            "batch_time": (draws[:2], np.stack([r.batch_seconds for r in rows]), {"units": "s"}),
-            "value_time": (draws[1:], value_times, {"units": "s"}),
+            "gradient_time": (draws, seconds, unit),
+            "batch_time": (draws[:2], batch_seconds, unit),
+            "value_time": (draws[1:], _medians(value_timer, shape), unit),
             "relative_error": (draws, errors),
             "failed": (draws, missed),
-            "compile_time": (each, compile_seconds, {"units": "s"}),
-            "peak_memory": (each, memory, {"units": "byte"}),
-            "reference_error": (("draw",), points.mistrust),
+            "compile_time": (each, np.array([row.gradient.seconds for row in rows]), unit),
+            "peak_memory": (
+                each,
+                np.array([row.gradient.memory for row in rows]),
+                {"units": "byte"},
+            ),
+            "reference_error": (("draw",), points.reference_errors),
         },
         {
-            "adjoint": np.asarray(list(measured), dtype=object),
+            "adjoint": np.asarray(list(compared), dtype=object),
             "tolerance": model.solve.rtol * factors,
             "draw": np.arange(len(points.positions)),
             "place": (("draw",), points.places.astype(object)),
@@ -349,5 +332,5 @@ def _dataset(
             "exact": (each, np.asarray(exact, dtype=object)),
         },
         merge(system_attrs(model.system), solve_attrs(model.solve), environment_attrs())
-        | {"adjoint": ", ".join(measured), "reference_failed": int(points.failed.sum())},
+        | {"adjoint": ", ".join(compared), "reference_failed": int(points.failed.sum())},
     )

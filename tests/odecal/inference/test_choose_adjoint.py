@@ -15,6 +15,7 @@ from odecal import Observable, Parameter, State, System, adjoints
 from odecal._inference import choose_adjoint as choosing
 from odecal._inference.choose_adjoint import choose_adjoint
 from odecal._inference.progress import Progress
+from odecal._inference.timing import Timer
 
 
 @pytest.fixture(autouse=True)
@@ -123,8 +124,6 @@ def test_the_fastest_sound_one_is_taken(measured, expected, monkeypatch):
 
 
 def test_measuring_ends_where_it_cannot_pay():
-    quick, slow = odecal._inference.timing.Clock(1.0), odecal._inference.timing.Clock(1.0)
-    quick.ticks, slow.ticks = {0: [1e-5]}, {0: [1e-2]}
-    assert not choosing._idle({}, {})
-    assert choosing._idle({"a": quick}, {"a": 1.0})
-    assert not choosing._idle({"a": slow}, {"a": 1.0})
+    quick, slow = (Timer(1.0, seconds={0: [seconds]}) for seconds in (1e-5, 1e-2))
+    assert choosing._cannot_pay({"a": quick}, {"a": 1.0})
+    assert not choosing._cannot_pay({"a": slow}, {"a": 1.0})
