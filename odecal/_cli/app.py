@@ -236,7 +236,7 @@ def compare_adjoints(
     context.obj.does("comparing adjoints")
     import odecal
     from odecal._cli.settings import make_adjoint
-    from odecal._results.plot_fit import plot_comparison
+    from odecal._results.plot_comparison import plot_comparison
     from odecal._run.output import check_output
 
     check_output(out)

@@ -1,4 +1,4 @@
-"""Pictures of many individuals."""
+"""The picture of a population: a visual predictive check."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odecal._errors import OutputError
-from odecal._results.plot_text import clock_of, literal, named
-from odecal._run.output import check_output, replaced
+from odecal._results.figure import label_panel, literal, panel_grid, saved, time_coord
+from odecal._run.output import check_output
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,8 +44,6 @@ def plot_vpc(
     Raises:
         OutputError: if nothing varies in the posterior, or the picture cannot be written there.
     """
-    from matplotlib.figure import Figure
-
     target = None if path is None else check_output(path, ".png")
     if "population_predictive" not in posterior.children:
         raise OutputError(
@@ -60,22 +58,14 @@ def plot_vpc(
         for name in simulated.data_vars
         for element in np.ndindex(*observed[name].shape[1:])
     ]
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(6.2 * columns + 0.4, 4.2 * rows + 0.4), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, (name, element) in zip(axes, panels, strict=False):
+    figure, axes = panel_grid(len(panels), min(2, len(panels)), (6.2, 4.2), (0.4, 0.4))
+    for axis, (name, element) in zip(axes, panels, strict=True):
         _draw_check(axis, posterior.attrs, (observed, simulated), name, element)
         if log:
             axis.set_yscale("log")
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
     axes[0].legend(frameon=False, fontsize="small")
     figure.suptitle(f"{literal(posterior.attrs.get('system', ''))}: visual predictive check")
-    if target is not None:
-        with replaced(target) as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
-    return figure
+    return saved(figure, target)
 
 
 def _draw_check(
@@ -85,7 +75,7 @@ def _draw_check(
     observed, simulated = (part[name] for part in data)
     one = dict(zip(observed.dims[1:], element, strict=True))
     values = observed.isel(one).values
-    times = observed[clock_of(observed)].values
+    times = observed[time_coord(observed)].values
     draws = simulated.isel(one).values.reshape(-1, len(times))
     upper = data[0].get(f"{name}_upper")
     if upper is not None:
@@ -106,7 +96,7 @@ def _draw_check(
         style = "-" if q == 0.5 else "--"
         axis.plot(middles, seen, style, color="black", lw=1.3, label=label and f"observed {label}")
     axis.plot(times[here], values[here], "o", color="black", ms=2.5, alpha=0.45)
-    named(axis, observed, one, attrs.get("time_unit", ""), {})
+    label_panel(axis, observed, one, attrs.get("time_unit", ""), {})
 
 
 def _quantified(

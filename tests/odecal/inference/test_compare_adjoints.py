@@ -7,7 +7,7 @@ from odecal.systems import ExponentialDecay
 
 import odecal
 from odecal import SettingsError, adjoints
-from odecal._results.plot_fit import plot_comparison
+from odecal._results.plot_comparison import plot_comparison
 
 SMALL = {"num_draws": 3, "num_around_mode": 2, "repeats": 2, "batch_size": 4, "progress": False}
 

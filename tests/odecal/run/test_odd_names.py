@@ -6,7 +6,7 @@ import xarray as xr
 
 import odecal
 from odecal._cli.show import say, show_summary
-from odecal._results.plot_text import clock_of, literal
+from odecal._results.figure import literal, time_coord
 from odecal._run.names import printable
 
 GROUP, UNIT = "Subject $ID_{", "m\x1b[31m$\\frac{"
@@ -89,7 +89,7 @@ def test_texts_are_escaped_and_shortened():
 
 def test_the_clock_is_no_group_that_is_called_alike():
     coords = {"timepoint": ("observation", ["a"]), "time": ("observation", [1.0])}
-    assert clock_of(xr.DataArray([0.0], coords, ["observation"])) == "time"
+    assert time_coord(xr.DataArray([0.0], coords, ["observation"])) == "time"
     coords = {"time_u": ("observation_u", [1.0]), "time": ("observation_u", [2.0])}
-    assert clock_of(xr.DataArray([0.0], coords, ["observation_u"])) == "time_u"
-    assert clock_of(xr.DataArray([0.0], {"time_u": [1.0]}, ["time_u"])) == "time_u"
+    assert time_coord(xr.DataArray([0.0], coords, ["observation_u"])) == "time_u"
+    assert time_coord(xr.DataArray([0.0], {"time_u": [1.0]}, ["time_u"])) == "time_u"
