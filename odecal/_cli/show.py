@@ -63,7 +63,8 @@ def show_summary(posterior: "xr.DataTree", every: bool = False) -> None:
         posterior: the result of a calibration.
         every: whether each of many groups has rows of its own.
     """
-    from odecal._results.summary import folded, summary, verdict
+    from odecal._results.summary import folded, summary
+    from odecal._results.verdict import verdict
 
     frame = summary(posterior)
     rest, groups = (frame, frame.head(0)) if every else folded(posterior, frame)

@@ -8,7 +8,7 @@ import xarray as xr
 
 import odecal
 from odecal import Observable, Parameter, State, System
-from odecal._results.summary import verdict
+from odecal._results.verdict import verdict
 
 
 class TwoPools(System):

@@ -7,7 +7,8 @@ from odecal.systems import ExponentialDecay
 
 import odecal
 from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded
-from odecal._results.summary import summary, verdict
+from odecal._results.summary import summary
+from odecal._results.verdict import verdict
 
 
 @pytest.fixture(scope="module")

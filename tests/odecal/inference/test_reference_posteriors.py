@@ -109,7 +109,7 @@ def test_boarding_school_by_every_other_sampler(name):
 
 def test_an_approximation_is_marked():
     """Pathfinder's draws, in the file and in the summary's sentences."""
-    from odecal._results.summary import verdict
+    from odecal._results.verdict import verdict
 
     posterior = odecal.calibrate(
         systems.ExponentialDecay(), sampler=samplers.Pathfinder(), num_samples=250, progress=False

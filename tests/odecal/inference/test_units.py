@@ -7,7 +7,8 @@ import pandas as pd
 
 import odecal
 from odecal import Observable, Parameter, State, System
-from odecal._results.summary import summary, verdict
+from odecal._results.summary import summary
+from odecal._results.verdict import verdict
 
 
 def assert_moments(posterior, means, sds):

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from odecal._results.summary import folded, summary, verdict
+from odecal._results.summary import folded, summary
+from odecal._results.verdict import verdict
 
 DRAWS = ("chain", "draw")
 NUM_DRAWS = 50

@@ -151,7 +151,8 @@ def test_an_interrupt_leaves_a_valid_file_that_goes_on(
 
 
 def verdict(tree):
-    from odecal._results.summary import summary, verdict
+    from odecal._results.summary import summary
+    from odecal._results.verdict import verdict
 
     return verdict(tree, summary(tree))
 
