@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._data.numbers import NUMBER, loose_numbers, row_number, told
+from odecal._data.numbers import NUMBER, described, loose_numbers, row_number
 from odecal._errors import ObservationError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _between(cell: object, subject: str, row: int, lloq: float) -> tuple[float, 
             )
         return -np.inf, lloq
     raise ObservationError(
-        f"The {subject} {told(cell, row)}. Expected numbers; a missing value is an empty "
+        f"The {subject} {described(cell, row)}. Expected numbers; a missing value is an empty "
         "cell, NA or NaN; a censored one is <0.5, >100 or 0.2..0.5, or BLQ where "
         "Observable(..., lloq=...) says the limit."
     )

@@ -29,7 +29,7 @@ class ColumnRoles:
         time: the name of the time column, which must be there; None finds it.
         usual_time: its usual name, taken where it is there.
         ignore: columns to leave out, where they are.
-        asked: those of them that the user asked for with this table, which must be there.
+        required_ignore: those of them that were given with this table, which must be there.
     """
 
     declaration: Declaration
@@ -42,7 +42,7 @@ class ColumnRoles:
     time: str | None
     usual_time: str | None
     ignore: Sequence[str]
-    asked: Sequence[str] = ()
+    required_ignore: Sequence[str] = ()
 
     @property
     def labels(self) -> list[str]:
@@ -57,20 +57,20 @@ class ColumnRoles:
         return list(dict.fromkeys(columns))
 
     @property
-    def claimed(self) -> list[str]:
+    def columns(self) -> list[str]:
         """Every column that the system reads, but that of time."""
         return list(dict.fromkeys([*self.labels, *self.values, *self.covariates.values()]))
 
     @property
-    def kinds(self) -> str:
+    def role_names(self) -> str:
         """What a column can be to this system, in words."""
-        kinds = {
+        roles = {
             "observable": self.observables,
             "covariate": self.covariates,
             "input": self.inputs,
             "label": self.labels,
         }
-        *most, last = (kind for kind, columns in kinds.items() if columns)
+        *most, last = (role for role, columns in roles.items() if columns)
         return f"{', '.join(most)} or {last}" if most else last
 
 
@@ -84,9 +84,8 @@ def as_columns(names: Any, where: str) -> tuple[str, ...]:
     Raises:
         ObservationError: if they are none.
     """
-    columns = (names,) if isinstance(names, str) else names
     try:
-        columns = tuple(columns)
+        columns = (names,) if isinstance(names, str) else tuple(names)
     except TypeError:
         columns = (names,)
     if not all(isinstance(column, str) for column in columns):
@@ -97,22 +96,17 @@ def as_columns(names: Any, where: str) -> tuple[str, ...]:
     return columns
 
 
-def ignored_columns(declaration: Declaration) -> tuple[str, ...]:
-    """The columns that a system leaves out of its tables."""
-    return as_columns(declaration.ignored_columns, f"ignored_columns of {declaration.name}")
-
-
 def column_roles(
-    declaration: Declaration, time: str | None, ignore: Sequence[str], asked: Sequence[str]
+    declaration: Declaration, time: str | None = None, ignore: Sequence[str] = ()
 ) -> ColumnRoles:
     """What a system reads from its tables.
 
     Args:
         declaration: the system.
         time: the name of the time column, if the user gave it with the table.
-        ignore: columns to leave out.
-        asked: those of them that the user gave with the table.
+        ignore: columns to leave out that the user gave with the table.
     """
+    ignored = as_columns(declaration.ignored_columns, f"ignored_columns of {declaration.name}")
     groups = _groups(declaration)
     individual = declaration.individual
     declared = None if individual is None else as_group(individual)
@@ -123,11 +117,11 @@ def column_roles(
         groups,
         {name: c.column or name for name, c in declaration.of(Covariate).items()},
         {name: c.column or name for name, c in declaration.of(Input).items()},
-        {name: elements(declaration, name) for name in declaration.observables},
+        {name: column_names(declaration, name) for name in declaration.observables},
         time,
         declaration.time_column,
+        (*ignore, *ignored),
         ignore,
-        asked,
     )
 
 
@@ -140,7 +134,7 @@ def _groups(declaration: Declaration) -> tuple[Columns, ...]:
     return tuple(dict.fromkeys(p.variation.group for p in parts if isinstance(p, Varying)))
 
 
-def elements(declaration: Declaration, name: str) -> list[str]:
+def column_names(declaration: Declaration, name: str) -> list[str]:
     """What a part is called in tables: its name, or `name[label]` for each element of a vector."""
     dims = declaration.components[name].dims
     if not dims:
@@ -161,36 +155,41 @@ def time_column(roles: ColumnRoles, names: Sequence[str]) -> str:
     """
     time = roles.time
     check_ignored(names, roles)
-    spare = [name for name in names if name not in roles.claimed and name not in roles.ignore]
-    missing = [name for name in roles.claimed if name not in names]
+    unclaimed = [name for name in names if name not in roles.columns and name not in roles.ignore]
+    missing = [name for name in roles.columns if name not in names]
     if time is not None and time not in names:
-        raise ObservationError(
-            f"The table has no time column `{time}`. Expected one of this name. Got the columns: "
-            f"{listed(names)}." + suggestion(time, spare) + " Correct the name."
-        )
+        raise no_time_column(time, names, unclaimed)
     if time is None:
-        usual = [name for name in (roles.usual_time, "time", "t") if name in spare]
+        usual = [name for name in (roles.usual_time, "time", "t") if name in unclaimed]
         if usual:
             time = usual[0]
-        elif len(spare) == 1 and not missing and not is_unnamed(spare[0]):
-            time = spare[0]
-    unknown = [name for name in spare if name != time]
+        elif len(unclaimed) == 1 and not missing and not is_unnamed(unclaimed[0]):
+            time = unclaimed[0]
+    unknown = [name for name in unclaimed if name != time]
     check_columns(roles, names, unknown)
     if time is None:
         raise ObservationError(
             "The time column cannot be told. Expected one column beside "
-            f"{listed(roles.claimed)}. Got {listed(spare)}. Name it `time`, or say which it is: "
-            "time_column in the class, or Observations(..., time=...)."
+            f"{listed(roles.columns)}. Got {listed(unclaimed)}. Name it `time`, or say which it "
+            "is: time_column in the class, or Observations(..., time=...)."
         )
     if unknown:
         raise ObservationError(
-            f"The column `{unknown[0]}` is no {roles.kinds} of {roles.declaration.name}. "
-            f"Expected the time column `{time}` and: {listed(roles.claimed)}."
-            + suggestion(unknown[0], roles.claimed)
+            f"The column `{unknown[0]}` is no {roles.role_names} of {roles.declaration.name}. "
+            f"Expected the time column `{time}` and: {listed(roles.columns)}."
+            + suggestion(unknown[0], roles.columns)
             + " Rename or drop it, or leave it out by ignored_columns in the class, or "
             "Observations(..., ignore=...)."
         )
     return time
+
+
+def no_time_column(time: str, names: Iterable[str], similar: Iterable[str]) -> ObservationError:
+    """What to raise where the time column that was named is not there."""
+    return ObservationError(
+        f"The table has no time column `{time}`. Expected one of this name. Got the columns: "
+        f"{listed(names)}." + suggestion(time, similar) + " Correct the name."
+    )
 
 
 def check_columns(
@@ -245,16 +244,17 @@ def _quoted(group: Columns) -> str:
 def check_ignored(names: Iterable[str], roles: ColumnRoles) -> None:
     """Refuse to leave out what is not there, or what the system reads: it is a slip of the pen."""
     names = list(names)
-    absent = [name for name in roles.asked if name not in names]
+    absent = [name for name in roles.required_ignore if name not in names]
     if absent:
         raise ObservationError(
             f"ignore names `{absent[0]}`, which the table does not have. Expected some of its "
             f"columns. Got these: {listed(names)}." + suggestion(absent[0], names) + " Correct it."
         )
-    needed = [name for name in roles.asked if name in roles.claimed and name in names]
+    needed = [name for name in roles.required_ignore if name in roles.columns and name in names]
     if needed:
         raise ObservationError(
-            f"ignore names `{needed[0]}`, which {roles.declaration.name} reads as {roles.kinds}. "
-            "Expected columns that it does not read. To do without it, leave the part out, such as "
+            f"ignore names `{needed[0]}`, which {roles.declaration.name} reads as "
+            f"{roles.role_names}. Expected columns that it does not read. To do without it, "
+            "leave the part out, such as "
             f"{roles.declaration.name}({needed[0]}=None), or drop the column."
         )

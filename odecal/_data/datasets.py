@@ -77,7 +77,7 @@ def _check_variables(data: "xr.Dataset", roles: ColumnRoles) -> None:
     check_columns(roles, everything, unknown, observables=False)
     if unknown:
         raise ObservationError(
-            f"The variable `{unknown[0]}` is no {roles.kinds} of {system}. Expected: "
+            f"The variable `{unknown[0]}` is no {roles.role_names} of {system}. Expected: "
             f"{listed(dict.fromkeys(known))}."
             + suggestion(unknown[0], known)
             + " Drop it with dataset.drop_vars(...)."

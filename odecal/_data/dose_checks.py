@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from odecal._data.columns import elements
-from odecal._data.dose_records import DoseRecords, element_names
+from odecal._data.columns import column_names
+from odecal._data.dose_records import DoseRecords, state_elements
 from odecal._data.experiment import MAX_PRIOR_DOSES
 from odecal._data.individuals import IndividualsTable
+from odecal._data.numbers import first_true
+from odecal._data.times import first_fall
 from odecal._errors import ObservationError
 from odecal._system.declaration import Declaration
 
 
-def check_records(records: DoseRecords, declaration: Declaration, where: str) -> None:
+def check_doses(records: DoseRecords, declaration: Declaration, where: str) -> None:
     """Refuse doses that cannot be.
 
     Args:
@@ -24,8 +26,7 @@ def check_records(records: DoseRecords, declaration: Declaration, where: str) ->
     r = records
 
     def refuse(wrong: np.ndarray, problem: str) -> None:
-        if wrong.any():
-            at = int(np.argmax(wrong))
+        if (at := first_true(wrong)) is not None:
             cells = {name: column[at] for name, column in vars(records).items()}
             raise ObservationError(f"Row {r.row[at] + 1} of {where} {problem.format(**cells)}")
 
@@ -100,17 +101,15 @@ def _lasting(records: DoseRecords) -> np.ndarray:
 
 def _refuse_silent(records: DoseRecords, declaration: Declaration, where: str) -> None:
     """Refuse infusions that leave to the system what it does not say."""
-    names = element_names(declaration)
+    names = list(state_elements(declaration))
     dosing = [
         state.dosing
         for name, state in declaration.states.items()
-        for _ in elements(declaration, name)
+        for _ in column_names(declaration, name)
     ]
     for code, part in ((-1, "rate"), (-2, "duration")):
         silent = np.asarray([getattr(of, part) is None for of in dosing])
-        wrong = (records.rate == code) & silent[records.element]
-        if wrong.any():
-            at = int(np.argmax(wrong))
+        if (at := first_true((records.rate == code) & silent[records.element])) is not None:
             raise ObservationError(
                 f"Row {records.row[at] + 1} of {where} has the rate −{-code}, which leaves the "
                 f"{part} to the system. Expected `{names[records.element[at]]}` to give one. Got "
@@ -119,37 +118,33 @@ def _refuse_silent(records: DoseRecords, declaration: Declaration, where: str) -
             )
 
 
-def check_starts(
-    records: DoseRecords, t0: float | None, people: IndividualsTable, where: str
+def check_dose_times(
+    records: DoseRecords, t0: float | None, subjects: IndividualsTable, where: str
 ) -> None:
     """Refuse doses that go back in time, or lie before the initial time of the system.
 
     Args:
         records: of any order of individuals.
         t0: the initial time of the system; None for the first of the tables.
-        people: the individuals.
+        subjects: the individuals.
         where: which table the doses are of, for messages.
     """
-    if t0 is not None and (records.time < t0).any():
-        at = int(np.argmax(records.time < t0))
+    if t0 is not None and (at := first_true(records.time < t0)) is not None:
         raise ObservationError(
             f"Row {records.row[at] + 1} of {where} gives a dose at {records.time[at]:g}, before "
             f"the initial time t0 = {t0:g}. Expected none before it. Set an earlier t0 of the "
             "system, or drop the row."
         )
-    order = np.argsort(records.individual, kind="stable")
-    time, individual = records.time[order], records.individual[order]
-    falls = (np.diff(time) < 0) & (np.diff(individual) == 0)
-    if falls.any():
-        at = int(np.argmax(falls))
+    if (fall := first_fall(records.time, records.individual)) is not None:
+        before, after = fall
         raise ObservationError(
-            f"The times of {where}{people.of(individual[at])} are not sorted: row "
-            f"{records.row[order[at + 1]] + 1} has {time[at + 1]:g} after {time[at]:g}. Expected "
-            "times that never go back within an individual. "
+            f"The times of {where}{subjects.of(records.individual[after])} are not sorted: row "
+            f"{records.row[after] + 1} has {records.time[after]:g} after {records.time[before]:g}. "
+            "Expected times that never go back within an individual. "
             + (
                 "Where a reset begins a new time axis, tell the occasions apart by a column of "
                 "both tables that `individual` names beside the others."
-                if records.reset[order].any()
+                if records.reset.any()
                 else 'Sort the table; kind="stable" keeps the order of rows of the same time.'
             )
         )

@@ -1,18 +1,21 @@
 """Doses as they are recorded, checked, and written out one by one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from odecal._data.columns import elements
+from odecal._data.columns import column_names
 from odecal._data.experiment import Doses
-from odecal._errors import ObservationError
+from odecal._data.numbers import first_true
+from odecal._errors import ObservationError, listed, suggestion
 from odecal._system.declaration import Declaration
 
 # Times that differ by less, relatively, are the same: 3 · 0.7 is not quite 2.1.
 _SAME_TIME = 1e-9
-# Additional doses of a record: a solve stops at each.
-_MANY, _MOST_ADDITIONAL = 1000, 100_000
+# Additional doses of a record, at each of which a solve stops: of more than the first number, those
+# after the last time of the tables are left out; more than the second are refused.
+_MAX_BEYOND_THE_END, _MAX_ADDITIONAL = 1000, 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,38 +61,62 @@ class DoseRecords:
     def nothing(self) -> np.ndarray:
         """Which put nothing into a state: resets alone, or mistakes."""
         rest = (self.rate, self.duration, self.interval, self.additional, self.steady)
-        none: np.ndarray = (self.amount == 0) & np.all([part == 0 for part in rest], axis=0)
-        return none
+        return (self.amount == 0) & np.all([part == 0 for part in rest], axis=0)
 
     @property
     def at_rest(self) -> np.ndarray:
         """Which are constant infusions that have come to rest; of rate 0, the system by itself."""
         steady = (self.amount == 0) & (self.steady > 0) & (self.interval == 0)
-        rest: np.ndarray = steady & (self.rate >= 0) & (self.duration == 0) & (self.additional == 0)
-        return rest
+        return steady & (self.rate >= 0) & (self.duration == 0) & (self.additional == 0)
 
 
-def element_names(declaration: Declaration) -> list[str]:
+def state_elements(declaration: Declaration) -> dict[str, int]:
     """The elements of the packed state, by the names that tables give them."""
-    return [name for state in declaration.states for name in elements(declaration, state)]
+    names = (name for state in declaration.states for name in column_names(declaration, state))
+    return {name: i for i, name in enumerate(names)}
 
 
-def written_out(records: DoseRecords, who: np.ndarray, times: np.ndarray) -> Doses:
+def element_of(name: str, elements: Mapping[str, int], declaration: Declaration, where: str) -> int:
+    """The element of the packed state that a table names.
+
+    Args:
+        name: a state, or `name[label]` for an element of one.
+        elements: of the packed state, by their names.
+        declaration: the system.
+        where: which row names it, for messages.
+
+    Raises:
+        ObservationError: if it is none.
+    """
+    if name in elements:
+        return elements[name]
+    if name in declaration.states:
+        raise ObservationError(
+            f"{where} names the state `{name}`, which is a vector. Expected one of its elements: "
+            f"{listed(column_names(declaration, name))}. Name that."
+        )
+    raise ObservationError(
+        f"{where} names the state `{name}`, which {declaration.name} does not have. Expected one "
+        f"of: {listed(elements)}." + suggestion(name, elements) + " Correct it."
+    )
+
+
+def expand_doses(records: DoseRecords, individual: np.ndarray, times: np.ndarray) -> Doses:
     """Every dose by itself, sorted by individual and time.
 
     Args:
         records: checked.
-        who: the individual of each observation, of shape (row,).
+        individual: the individual of each observation, of shape (row,).
         times: when these are, of shape (row,). A dose that is additional and meant to be at one of
             them is at exactly that time.
     """
-    counts = 1 + _in_time(records, times)
+    counts = 1 + _additional_counts(records, times)
     source = np.repeat(np.arange(len(records)), counts)
     each = records.take(source)
     ends = np.cumsum(counts)
     order = np.arange(len(each)) - np.repeat(ends - counts, counts)
     time = each.time + order * each.interval
-    time = np.where(order > 0, _snapped(time, each, who, times), time)
+    time = np.where(order > 0, _moved_to_observations(time, each, individual, times), time)
     first = order == 0
     cancelled, last = _cancelled(records, source, first, time)
     rank = np.where(first, each.rank, np.where(last, -2, -1))
@@ -113,7 +140,7 @@ def written_out(records: DoseRecords, who: np.ndarray, times: np.ndarray) -> Dos
     )
 
 
-def _in_time(records: DoseRecords, times: np.ndarray) -> np.ndarray:
+def _additional_counts(records: DoseRecords, times: np.ndarray) -> np.ndarray:
     """How many additional doses of each record are given; of many, those before all tables end.
 
     Raises:
@@ -123,14 +150,15 @@ def _in_time(records: DoseRecords, times: np.ndarray) -> np.ndarray:
     every = np.where(records.interval > 0, records.interval, np.inf)
     number = np.ceil((end - records.time) / every * (1 + 1e-9))
     number = np.where(
-        records.additional > _MANY, np.minimum(number, records.additional), records.additional
+        records.additional > _MAX_BEYOND_THE_END,
+        np.minimum(number, records.additional),
+        records.additional,
     )
-    if (number > _MOST_ADDITIONAL).any():
-        at = int(np.argmax(number > _MOST_ADDITIONAL))
+    if (at := first_true(number > _MAX_ADDITIONAL)) is not None:
         raise ObservationError(
             f"Row {records.row[at] + 1} has additional doses at an interval of "
             f"{records.interval[at]:g}, {number[at]:g} of them until {end:g}, the last time of the "
-            f"tables. Expected {_MOST_ADDITIONAL} at most. Correct the interval (II), or give an "
+            f"tables. Expected {_MAX_ADDITIONAL} at most. Correct the interval (II), or give an "
             "infusion of the amount over the interval as its rate."
         )
     return number.astype(int)
@@ -153,15 +181,15 @@ def _cancelled(
     return cancelled & ~last, last
 
 
-def _snapped(
-    dose_times: np.ndarray, records: DoseRecords, who: np.ndarray, times: np.ndarray
+def _moved_to_observations(
+    dose_times: np.ndarray, records: DoseRecords, individual: np.ndarray, times: np.ndarray
 ) -> np.ndarray:
     """Times of doses, moved by rounding errors to the observations that they are meant to meet.
 
     Whether an observation sees a dose of the same time is not to be left to rounding.
     """
     # NumPy sorts complex numbers as pairs, here of an individual and a time.
-    known = np.unique(who + 1j * times)
+    known = np.unique(individual + 1j * times)
     at = np.searchsorted(known, records.individual + 1j * dose_times)
     result = dose_times
     for near in (known[np.clip(at - 1, 0, None)], known[np.clip(at, None, len(known) - 1)]):

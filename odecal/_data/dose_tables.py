@@ -1,17 +1,17 @@
 """Tables of doses by themselves."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.columns import ColumnRoles, elements
-from odecal._data.dose_checks import check_records
-from odecal._data.dose_records import DoseRecords, element_names
+from odecal._data.columns import ColumnRoles
+from odecal._data.dose_checks import check_doses
+from odecal._data.dose_records import DoseRecords, element_of, state_elements
 from odecal._data.frame import read_frame
 from odecal._data.individuals import IndividualsTable
 from odecal._data.labels import row_keys
-from odecal._data.numbers import numbers, times_of
+from odecal._data.numbers import first_true, numbers
+from odecal._data.times import read_times
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._system.declaration import Declaration
 
@@ -32,14 +32,14 @@ _OPTIONAL = {
 
 
 def read_doses(
-    data: Any, roles: ColumnRoles, people: IndividualsTable, time: str | None
+    data: Any, roles: ColumnRoles, subjects: IndividualsTable, time: str | None
 ) -> DoseRecords:
     """Read a table of doses.
 
     Args:
         data: a CSV path or a `pandas.DataFrame`.
         roles: what the system reads from its tables.
-        people: the individuals of the table of observations.
+        subjects: the individuals of the table of observations.
         time: the name of the time column there, which is `time` here otherwise.
 
     Raises:
@@ -47,9 +47,9 @@ def read_doses(
     """
     table = read_frame(data, "Doses")
     time = _time_column(table, roles, time)
-    times = times_of(table[time], time, _HINT)
+    times = read_times(table[time], time, _HINT)
     _check_given(np.isnan(times), f"no {time}", "when the dose was given")
-    who = _individuals(table, roles, people)
+    individual = _individuals(table, roles, subjects)
     optional = {
         part: np.nan_to_num(numbers(table[name], name, _HINT))
         if name in table
@@ -63,12 +63,16 @@ def read_doses(
         alone &= (part == 0) | (name == "reset")
     _check_given(blank & ~alone, "no amount", "how much was given; 0 for a reset alone")
     element = _elements(table, roles.declaration, needed=~alone)
-    rows = np.arange(len(table))
-    unordered = np.full(len(table), -1)
     records = DoseRecords(
-        rows, who, times, element, np.nan_to_num(amount), **optional, rank=unordered
+        np.arange(len(table)),
+        individual,
+        times,
+        element,
+        np.nan_to_num(amount),
+        **optional,
+        rank=np.full(len(table), -1),
     )
-    check_records(records, roles.declaration, TABLE)
+    check_doses(records, roles.declaration, TABLE)
     return records
 
 
@@ -96,33 +100,33 @@ def _time_column(table: "pd.DataFrame", roles: ColumnRoles, time: str | None) ->
 
 
 def _check_given(missing: np.ndarray, what: str, expected: str) -> None:
-    if missing.any():
+    if (row := first_true(missing)) is not None:
         raise ObservationError(
-            f"Row {int(np.argmax(missing)) + 1} of {TABLE} has {what}. Expected {expected}. Fill "
-            "it in, or drop the row."
+            f"Row {row + 1} of {TABLE} has {what}. Expected {expected}. Fill it in, or "
+            "drop the row."
         )
 
 
-def _individuals(table: "pd.DataFrame", roles: ColumnRoles, people: IndividualsTable) -> np.ndarray:
+def _individuals(
+    table: "pd.DataFrame", roles: ColumnRoles, subjects: IndividualsTable
+) -> np.ndarray:
     """To whom each dose was given."""
-    if not roles.individual:
-        return np.zeros(len(table), int)
     keys = row_keys(table, roles.individual, f" of {TABLE}")
-    stranger = next((row for row, key in enumerate(keys) if key not in people.found), None)
-    if stranger is not None:
-        who = f"{people.individuals.dim} {'/'.join(keys[stranger])}"
+    unknown = next((row for row, key in enumerate(keys) if key not in subjects.by_label), None)
+    if unknown is not None:
+        name = f"{subjects.individuals.dim} {'/'.join(keys[unknown])}"
         raise ObservationError(
-            f"Row {stranger + 1} of {TABLE} is for {who}, of whom the table of observations has no "
-            f"row. Expected one of its individuals: {listed(people.individuals.labels[:5])}"
-            f"{', …' if len(people) > 5 else ''}. Correct the label, drop the row, or add a row "
+            f"Row {unknown + 1} of {TABLE} is for {name}, of whom the table of observations has no "
+            f"row. Expected one of its individuals: {listed(subjects.individuals.labels[:5])}"
+            f"{', …' if len(subjects) > 5 else ''}. Correct the label, drop the row, or add a row "
             "without a value there."
         )
-    return np.fromiter((people.found[key] for key in keys), int, len(keys))
+    return np.asarray([subjects.by_label[key] for key in keys], int)
 
 
 def _elements(table: "pd.DataFrame", declaration: Declaration, needed: np.ndarray) -> np.ndarray:
     """Which element of the packed state each dose goes into; −1 where it goes into none."""
-    names = element_names(declaration)
+    names = state_elements(declaration)
     if "state" not in table:
         if len(names) > 1 and needed.any():
             raise ObservationError(
@@ -130,40 +134,10 @@ def _elements(table: "pd.DataFrame", declaration: Declaration, needed: np.ndarra
                 f"{listed(names)}. Expected into which each dose goes. Add the column."
             )
         return np.where(needed, 0, -1)
-    found = {name: i for i, name in enumerate(names)}
     cells = table["state"]
     _check_given(cells.isna().to_numpy() & needed, "no state", "into which the dose goes")
-    return np.asarray(
-        [
-            element_of(str(cell).strip(), found, declaration, f"Row {row + 1} of {TABLE}")
-            if wanted
-            else -1
-            for row, (cell, wanted) in enumerate(zip(cells, needed, strict=True))
-        ],
-        int,
-    )
-
-
-def element_of(name: str, found: Mapping[str, int], declaration: Declaration, where: str) -> int:
-    """The element of the packed state that a table names.
-
-    Args:
-        name: a state, or `name[label]` for an element of one.
-        found: the elements by their names.
-        declaration: the system.
-        where: which row names it, for messages.
-
-    Raises:
-        ObservationError: if it is none.
-    """
-    if name in found:
-        return found[name]
-    if name in declaration.states:
-        raise ObservationError(
-            f"{where} names the state `{name}`, which is a vector. Expected one of its elements: "
-            f"{listed(elements(declaration, name))}. Name that."
-        )
-    raise ObservationError(
-        f"{where} names the state `{name}`, which {declaration.name} does not have. Expected one "
-        f"of: {listed(found)}." + suggestion(name, found) + " Correct it."
-    )
+    elements = np.full(len(table), -1)
+    for row in np.flatnonzero(needed):
+        where = f"Row {row + 1} of {TABLE}"
+        elements[row] = element_of(str(cells.iloc[row]).strip(), names, declaration, where)
+    return elements

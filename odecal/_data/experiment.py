@@ -169,7 +169,7 @@ def save_times_of(experiment: Experiment, extra: np.ndarray) -> SaveTimes:
             (series.start, series.doses_before * 0),
         ):
             pairs = np.stack([times, after], axis=1)
-            for i, part in _parts(series.individual, pairs):
+            for i, part in rows_by_individual(series.individual, pairs):
                 keys[i].append(part)
     more = [np.maximum(extra, t0) for t0 in experiment.t0]
     unique = []
@@ -183,7 +183,7 @@ def save_times_of(experiment: Experiment, extra: np.ndarray) -> SaveTimes:
 
     def found(individual: np.ndarray, times: np.ndarray, after: np.ndarray) -> np.ndarray:
         index = np.zeros(len(times), int)
-        for i, rows in _parts(individual, np.arange(len(times))):
+        for i, rows in rows_by_individual(individual, np.arange(len(times))):
             own = unique[i]
             index[rows] = np.searchsorted(_code(own), _code(np.stack([times, after], 1)[rows]))
         return index
@@ -208,7 +208,7 @@ def _code(pairs: np.ndarray) -> np.ndarray:
     return pairs[:, 0] + 1j * pairs[:, 1]
 
 
-def _parts(individual: np.ndarray, rows: np.ndarray) -> list[tuple[int, np.ndarray]]:
+def rows_by_individual(individual: np.ndarray, rows: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """The rows of each individual that has any."""
     who, first = np.unique(individual, return_index=True)
     return list(zip(who.tolist(), np.split(rows, first[1:]), strict=True)) if len(who) else []

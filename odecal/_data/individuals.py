@@ -1,14 +1,14 @@
 """Who the rows of a table are of: labels of individuals, the groups they belong to, covariates."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from odecal._data.columns import ColumnRoles
-from odecal._data.labels import Key, dim_of, labels_of, read_labels, row_keys
-from odecal._data.numbers import numbers
+from odecal._data.labels import Key, dim_of, labels_of, numbered, read_labels, row_keys
+from odecal._data.numbers import first_true, numbers
 from odecal._errors import ObservationError, listed
 from odecal._system.groups import Columns, Grouping, Individuals
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class IndividualsTable:
-    """The individuals of a table, and which of its rows are of whom.
+    """The individuals of a table, and which of them each row is of.
 
     Args:
         individuals: in the order in which they first appear.
-        who: the individual of each row, of shape (row,).
-        found: the individuals by their labels.
+        index: the individual of each row, of shape (row,).
+        by_label: the individuals by their labels.
     """
 
     individuals: Individuals
-    who: np.ndarray
-    found: Mapping[Key, int]
+    index: np.ndarray
+    by_label: Mapping[Key, int]
 
     def __len__(self) -> int:
         return len(self.individuals)
 
-    def called(self, i: int) -> str:
+    def name(self, i: int) -> str:
         """An individual in words: `subject 3`."""
         if not self.individuals.dim:
             return "the experiment"
@@ -41,54 +41,59 @@ class IndividualsTable:
 
     def of(self, i: int) -> str:
         """` of subject 3`, to be put behind something; nothing for a single experiment."""
-        return f" of {self.called(i)}" if self.individuals.dim else ""
+        return f" of {self.name(i)}" if self.individuals.dim else ""
+
+    def names(self, some: np.ndarray) -> str:
+        """Some individuals in words: the first few, and how many more."""
+        labels = listed(self.individuals.labels[some[:5]])
+        more = f" and {len(some) - 5} more" if len(some) > 5 else ""
+        return f"{self.individuals.dim} {labels}{more}"
 
 
 def read_individuals(table: "pd.DataFrame", roles: ColumnRoles) -> IndividualsTable:
     """The individuals of a table.
 
     Args:
-        table: whose index numbers the rows from 0.
+        table: whose index numbers the rows from 0; not empty.
         roles: which of its columns tell individuals, groups and covariates.
 
     Raises:
         ObservationError: if a label is missing, or a group or a covariate is not constant within
             an individual or, for a covariate, nowhere given.
     """
-    if not roles.individual:
-        alone = IndividualsTable(Individuals(), np.zeros(len(table), int), {(): 0})
-        covariates = _covariates(table, roles, alone)
-        return IndividualsTable(Individuals(covariates=covariates), alone.who, alone.found)
-    keys = row_keys(table, roles.individual)
-    found = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    who = np.fromiter((found[key] for key in keys), int, len(keys))
-    first = np.unique(who, return_index=True)[1]
-    named = Individuals(dim_of(roles.individual), labels_of(table, roles.individual, first))
-    people = IndividualsTable(named, who, found)
+    columns = roles.individual
+    by_label, index = numbered(row_keys(table, columns))
+    first = _first_rows(index)
+    individuals = Individuals()
+    if columns:
+        individuals = Individuals(dim_of(columns), labels_of(table, columns, first))
+    subjects = IndividualsTable(individuals, index, by_label)
     for column in roles.labels:
-        if column not in roles.individual:
-            _check_constant(table, column, roles, people, first)
+        if column not in columns:
+            _check_constant(table, column, roles, subjects, first)
     firsts = table.take(first)
     groups = {group: _grouping(firsts, group) for group in roles.groups}
     _check_crossing(firsts, roles)
-    covariates = _covariates(table, roles, people)
-    return IndividualsTable(Individuals(named.dim, named.labels, groups, covariates), who, found)
+    covariates = _covariates(table, roles, subjects)
+    return replace(subjects, individuals=replace(individuals, groups=groups, covariates=covariates))
+
+
+def _first_rows(index: np.ndarray) -> np.ndarray:
+    """The first row of each individual."""
+    return np.unique(index, return_index=True)[1]
 
 
 def _grouping(firsts: "pd.DataFrame", columns: Columns) -> Grouping:
     """The groups that individuals belong to, from the first row of each individual."""
-    keys = row_keys(firsts, columns)
-    found = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    index = np.fromiter((found[key] for key in keys), int, len(keys))
-    first = np.unique(index, return_index=True)[1]
-    return Grouping(dim_of(columns), labels_of(firsts, columns, first), index)
+    index = numbered(row_keys(firsts, columns))[1]
+    return Grouping(dim_of(columns), labels_of(firsts, columns, _first_rows(index)), index)
 
 
 def _check_constant(
     table: "pd.DataFrame",
     column: str,
     roles: ColumnRoles,
-    people: IndividualsTable,
+    subjects: IndividualsTable,
     first: np.ndarray,
 ) -> None:
     """Refuse a label that changes within an individual."""
@@ -97,7 +102,7 @@ def _check_constant(
         f"individual = {(*roles.individual, column)}."
     )
     labels = read_labels(table[column], column)
-    _check_same(column, labels, np.ones(len(labels), bool), first, people, advice)
+    _check_same(column, labels, np.ones(len(labels), bool), first, subjects, advice)
 
 
 def _check_same(
@@ -105,42 +110,41 @@ def _check_same(
     values: np.ndarray,
     given: np.ndarray,
     first: np.ndarray,
-    people: IndividualsTable,
+    subjects: IndividualsTable,
     advice: str,
 ) -> None:
     """Refuse values that differ from the first of the individual."""
-    before = first[people.who]
-    changed = np.flatnonzero(given & (values != values[before]))
-    if changed.size:
-        after = int(changed[0])
+    before = first[subjects.index]
+    if (row := first_true(given & (values != values[before]))) is not None:
         raise ObservationError(
-            f"The column `{column}` changes within {people.called(people.who[after])}: it is "
-            f"{values[before[after]]} in row {before[after] + 1} and {values[after]} in row "
-            f"{after + 1}. Expected the same in all rows of an individual. {advice}"
+            f"The column `{column}` changes within {subjects.name(subjects.index[row])}: it is "
+            f"{values[before[row]]} in row {before[row] + 1} and {values[row]} in row "
+            f"{row + 1}. Expected the same in all rows of an individual. {advice}"
         )
 
 
 def _covariates(
-    table: "pd.DataFrame", roles: ColumnRoles, people: IndividualsTable
+    table: "pd.DataFrame", roles: ColumnRoles, subjects: IndividualsTable
 ) -> dict[str, np.ndarray]:
-    """What is known of each individual: the first value given, which the others must equal."""
+    """The covariates of each individual: the first value given, which the others must equal."""
     hint = " Code categories as numbers, such as 0 and 1."
     return {
-        name: _covariate(name, numbers(table[column], column, hint), column, people)
+        name: _covariate(name, numbers(table[column], column, hint), column, subjects)
         for name, column in roles.covariates.items()
     }
 
 
-def _covariate(name: str, values: np.ndarray, column: str, people: IndividualsTable) -> np.ndarray:
-    given = np.flatnonzero(~np.isnan(values))
-    who, at = np.unique(people.who[given], return_index=True)
-    first = np.full(len(people), -1)
-    first[who] = given[at]
-    if (first < 0).any():
-        i = int(np.argmax(first < 0))
-        row = int(np.argmax(people.who == i))
+def _covariate(
+    name: str, values: np.ndarray, column: str, subjects: IndividualsTable
+) -> np.ndarray:
+    given = ~np.isnan(values)
+    individual, at = np.unique(subjects.index[given], return_index=True)
+    first = np.full(len(subjects), -1)
+    first[individual] = np.flatnonzero(given)[at]
+    if (i := first_true(first < 0)) is not None:
         raise ObservationError(
-            f"The covariate `{name}`{people.of(i)} is missing in row {row + 1} and in all others. "
+            f"The covariate `{name}`{subjects.of(i)} is missing in row "
+            f"{np.argmax(subjects.index == i) + 1} and in all others. "
             f"Expected a number in at least one row of each individual. Fill in the column "
             f"`{column}`, or drop the individual."
         )
@@ -148,18 +152,15 @@ def _covariate(name: str, values: np.ndarray, column: str, people: IndividualsTa
         "Correct it, or let what changes in time, or differs between doses, be an input: "
         f"{name} = Input(...)."
     )
-    _check_same(column, values, ~np.isnan(values), first, people, advice)
-    known: np.ndarray = values[first]
-    return known
+    _check_same(column, values, given, first, subjects, advice)
+    return values[first]
 
 
 def _check_crossing(firsts: "pd.DataFrame", roles: ColumnRoles) -> None:
-    """Refuse a group whose label stands for different people: subject 1 of site A and of site B."""
+    """Refuse a group whose label stands for different ones: subject 1 of site A and of site B."""
     for group, outer in _crossings(firsts, roles):
-        keys = row_keys(firsts, group)
-        places = row_keys(firsts, outer)
         seen: dict[Key, Key] = {}
-        for key, place in zip(keys, places, strict=True):
+        for key, place in zip(row_keys(firsts, group), row_keys(firsts, outer), strict=True):
             other = seen.setdefault(key, place)
             if other != place:
                 raise ObservationError(
@@ -183,27 +184,10 @@ def _crossings(firsts: "pd.DataFrame", roles: ColumnRoles) -> Iterable[tuple[Col
                 yield group, outer
         return
     # No order is declared. Sites have several subjects, or subjects several sites: not both.
+    counts = {group: len(set(row_keys(firsts, group))) for group in inside}
     for i, one in enumerate(inside):
         for other in inside[:i]:
-            apart = not set(one) & set(other)
-            if apart and not (_tells(firsts, one, other) or _tells(firsts, other, one)):
-                yield _finer(firsts, one, other)
-
-
-def _tells(firsts: "pd.DataFrame", group: Columns, other: Columns) -> bool:
-    """Whether each label of a group occurs with one of the other alone."""
-    keys, others = row_keys(firsts, group), row_keys(firsts, other)
-    return len(set(zip(keys, others, strict=True))) == len(set(keys))
-
-
-def _finer(firsts: "pd.DataFrame", one: Columns, other: Columns) -> tuple[Columns, Columns]:
-    """Two groups, first the one with more labels."""
-    many = len(set(row_keys(firsts, one))) >= len(set(row_keys(firsts, other)))
-    return (one, other) if many else (other, one)
-
-
-def names_of(people: IndividualsTable, chosen: np.ndarray) -> str:
-    """Some individuals for a message: the first few, and how many more."""
-    shown = listed(people.individuals.labels[chosen[:5]])
-    more = f" and {len(chosen) - 5} more" if len(chosen) > 5 else ""
-    return f"{people.individuals.dim} {shown}{more}"
+            pairs = zip(row_keys(firsts, one), row_keys(firsts, other), strict=True)
+            nested = len(set(pairs)) in (counts[one], counts[other])
+            if not nested and not set(one) & set(other):
+                yield (one, other) if counts[one] >= counts[other] else (other, one)

@@ -1,16 +1,17 @@
 """Labels of individuals and of groups, as tables have them."""
 
 import datetime
-import itertools
 import numbers
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from odecal._data.numbers import NUMBER, dense, row_number, shown, told
+from odecal._data.numbers import NUMBER, dense, described, first_true, row_number, short_repr
 from odecal._errors import ObservationError
 from odecal._system.groups import Columns
 
@@ -28,14 +29,20 @@ def row_keys(table: "pd.DataFrame", columns: Columns, where: str = "") -> list[K
 
     Args:
         table: with these columns.
-        columns: whose labels make one together.
+        columns: whose labels make one together; none for a single experiment.
         where: which table that is, for messages: ` of ...`.
 
     Raises:
         ObservationError: if one is missing, or is written in two ways.
     """
     parts = [map(str, read_labels(table[column], column, where).tolist()) for column in columns]
-    return list(zip(*parts, strict=True))
+    return list(zip(*parts, strict=True)) if parts else [()] * len(table)
+
+
+def numbered(keys: Sequence[Key]) -> tuple[dict[Key, int], np.ndarray]:
+    """The different keys, counted in the order in which they first appear, and that of each row."""
+    found = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return found, np.asarray([found[key] for key in keys], int)
 
 
 def read_labels(column: "pd.Series", name: str, where: str = "") -> np.ndarray:
@@ -46,19 +53,18 @@ def read_labels(column: "pd.Series", name: str, where: str = "") -> np.ndarray:
             in two ways, with its row.
     """
     column = dense(column)
-    blank = column.isna().to_numpy()
     cells = column.astype(object).tolist()
-    blank = blank | np.fromiter((not str(x).strip() for x in cells), bool, len(cells))
-    if blank.any():
+    blank = column.isna().to_numpy() | np.asarray([not str(x).strip() for x in cells], bool)
+    if (empty := first_true(blank)) is not None:
         raise ObservationError(
             f"The column `{name}`{where} is empty in row "
-            f"{row_number(column, np.argmax(blank))}. Expected a label in every row, since it "
+            f"{row_number(column, empty)}. Expected a label in every row, since it "
             "tells whose the row is; NA in a CSV file counts as empty. Fill it in, or drop it."
         )
     if all(map(_is_whole, cells)):
         whole = np.asarray([int(x) for x in cells])
         return whole if whole.dtype.kind in "iu" else _texts(cells, column, name, where)
-    _check_kept(column, cells, name, where)
+    _check_exact(column, cells, name, where)
     if not all(map(_is_number, cells)):
         return _texts(cells, column, name, where)
     values = np.asarray(cells, float)
@@ -98,17 +104,16 @@ def _is_label(x: object) -> bool:
     return isinstance(x, (*known, pd.Period, pd.Interval)) and "\0" not in str(x)
 
 
-def _check_kept(column: "pd.Series", cells: list[Any], name: str, where: str) -> None:
+def _check_exact(column: "pd.Series", cells: list[Any], name: str, where: str) -> None:
     """Refuse numbers that are so large that floats of their type skip the next."""
     dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
     precise = dtype if getattr(dtype, "kind", "") == "f" else np.dtype(float)
     numbered = all(map(_is_number, cells))  # whole numbers become floats beside floats
     values = np.asarray([_size(x) if numbered or not _is_whole(x) else 0.0 for x in cells])
-    large = np.flatnonzero(values >= 2.0 ** (np.finfo(precise).nmant + 1))
-    if large.size:
+    if (large := first_true(values >= 2.0 ** (np.finfo(precise).nmant + 1))) is not None:
         raise ObservationError(
-            f"The column `{name}`{where} holds the label {column.iloc[large[0]]} in row "
-            f"{row_number(column, large[0])} as a number of {precise}, so large that it may have "
+            f"The column `{name}`{where} holds the label {column.iloc[large]} in row "
+            f"{row_number(column, large)} as a number of {precise}, so large that it may have "
             "been rounded to that of another. Expected labels as they were given. Read the column "
             'as text, pandas.read_csv(..., dtype={"' + name + '": str}), or as whole numbers.'
         )
@@ -122,7 +127,7 @@ def _texts(cells: list[Any], column: "pd.Series", name: str, where: str) -> np.n
     """
     wrong = next((i for i, x in enumerate(cells) if not _is_label(x)), None)
     if wrong is not None:
-        held = told(cells[wrong], row_number(column, wrong))
+        held = described(cells[wrong], row_number(column, wrong))
         raise ObservationError(
             f"The column `{name}`{where} holds {held}. Expected labels: text "
             "without zero bytes, or numbers. Convert them."
@@ -139,9 +144,10 @@ def _texts(cells: list[Any], column: "pd.Series", name: str, where: str) -> np.n
         )
         if not same:
             raise ObservationError(
-                f"The column `{name}`{where} has the labels {shown(cells[before])} in row "
-                f"{row_number(column, before)} and {shown(x)} in row {row_number(column, at)}, "
-                "which could be the same or not. Expected one way to write each label, since it "
+                f"The column `{name}`{where} has the labels {short_repr(cells[before])} in row "
+                f"{row_number(column, before)} and {short_repr(x)} in row "
+                f"{row_number(column, at)}, which could be the same or not. Expected one "
+                "way to write each label, since it "
                 "tells whose a row is. Write them alike, or if they are different, give one "
                 "another name."
             )
@@ -182,14 +188,13 @@ def labels_of(table: "pd.DataFrame", columns: Columns, first: np.ndarray) -> np.
     """
     if len(columns) == 1:
         return read_labels(table[columns[0]], columns[0])[first]
-    labels = ["/".join(key) for key in row_keys(table, columns)]
-    found = [labels[row] for row in first]
-    ordered = sorted(found)
-    twice = next((a for a, b in itertools.pairwise(ordered) if a == b), None)
-    if twice is not None:
+    keys = row_keys(table, columns)
+    labels = ["/".join(keys[row]) for row in first]
+    if len(set(labels)) < len(labels):
+        twice = min(label for label, count in Counter(labels).items() if count > 1)
         raise ObservationError(
             f"Two of the individuals or groups by the columns {', '.join(columns)} would be called "
             f"`{twice}`: labels are joined by a slash, and one has a slash in it. Expected "
             "different ones. Write these labels without slashes."
         )
-    return np.asarray(found)
+    return np.asarray(labels)

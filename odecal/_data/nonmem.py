@@ -1,20 +1,23 @@
-"""Pharmacometric tables as they are: doses and observations in one."""
+"""NONMEM's tables as they are: doses and observations in one."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from odecal._data.columns import ColumnRoles, check_columns, check_ignored
-from odecal._data.dose_checks import check_records
-from odecal._data.individuals import IndividualsTable, read_individuals
-from odecal._data.labels import read_labels
-from odecal._data.nonmem_events import TABLE, read_kinds, read_records
-from odecal._data.nonmem_individuals import check_clock, restarted
+from odecal._data.columns import ColumnRoles, check_columns, check_ignored, no_time_column
+from odecal._data.dose_checks import check_doses
+from odecal._data.individuals import read_individuals
+from odecal._data.nonmem_events import TABLE, NonmemRows, read_dose_records, read_evid
+from odecal._data.nonmem_individuals import (
+    check_clock,
+    check_one_id,
+    check_together,
+    split_at_restarts,
+    with_individual,
+)
 from odecal._data.nonmem_observations import read_values
-from odecal._data.numbers import times_of
-from odecal._data.parsed import ParsedTable, check_known_times, together
-from odecal._errors import ObservationError, listed, suggestion
+from odecal._data.parsed import ParsedTable
+from odecal._data.times import check_given, merge_rounded, read_times
+from odecal._errors import ObservationError, suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +37,7 @@ def is_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> bool:
 
 
 def read_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> ParsedTable:
-    """Read a pharmacometric table.
+    """Read a NONMEM table.
 
     Args:
         table: whose index numbers the rows from 0.
@@ -46,29 +49,29 @@ def read_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> ParsedTable:
     if len(table) == 0:
         raise ObservationError("The table has no rows. Expected at least one observation.")
     names = _names(table, roles)
-    table = _with_individual(_without_dots(table), roles, names)
+    table = with_individual(_without_dots(table), roles, names)
     _check_known(table, roles, names)
     time = _time_column(table, roles, names)
-    times = times_of(table[time], time)
-    check_known_times(times)
-    times = together(times)
+    times = read_times(table[time], time)
+    check_given(times)
+    times = merge_rounded(times)
     cells = {role: table[name] for role, name in names.items()}
-    kinds = read_kinds(cells)
-    table, own = restarted(table, roles, times, kinds)
-    people = read_individuals(table, own)
+    evid = read_evid(cells)
+    table, split = split_at_restarts(table, roles, times, evid)
+    subjects = read_individuals(table, split)
     if "ID" in names and not roles.nested:
-        _check_one_id(table[names["ID"]], names["ID"], people)
-    _check_together(people)
-    check_clock(times, names | {"TIME": time}, people, own is not roles)
-    records = read_records(cells, roles.declaration, people, times, kinds)
-    if len(records):
-        check_records(records, roles.declaration, TABLE)
-    rows = read_values(cells, roles.declaration, people, times, kinds)
-    return ParsedTable(table, people, time, times, rows, records if len(records) else None)
+        check_one_id(cells["ID"], names["ID"], subjects)
+    check_together(subjects)
+    check_clock(times, names | {"TIME": time}, subjects, split is not roles)
+    rows = NonmemRows(cells, subjects, times, evid)
+    records = read_dose_records(rows, roles.declaration)
+    check_doses(records, roles.declaration, TABLE)
+    values = read_values(rows, roles.declaration)
+    return ParsedTable(table, subjects, time, times, values, records if len(records) else None)
 
 
 def _names(table: "pd.DataFrame", roles: ColumnRoles) -> dict[str, str]:
-    """The columns that pharmacometric tables have, by their usual names in capitals."""
+    """The columns that NONMEM tables have, by their usual names in capitals."""
     names: dict[str, str] = {}
     for name in table.columns:
         role = name.upper()
@@ -84,35 +87,24 @@ def _names(table: "pd.DataFrame", roles: ColumnRoles) -> dict[str, str]:
     return names
 
 
+def without_dots(column: "pd.Series") -> "pd.Series":
+    """A column, in which a dot is a missing cell."""
+    dots = column.map(lambda cell: isinstance(cell, str) and cell.strip() in ("", "."))
+    return column.mask(dots.astype(bool))
+
+
 def _without_dots(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The table, in which a dot is a missing cell."""
     import pandas as pd
 
-    def missing(cell: object) -> bool:
-        return isinstance(cell, str) and cell.strip() in ("", ".")
-
     text = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-    return table.assign(**{name: table[name].mask(table[name].map(missing)) for name in text})
-
-
-def _with_individual(
-    table: "pd.DataFrame", roles: ColumnRoles, names: Mapping[str, str]
-) -> "pd.DataFrame":
-    """The table, in which ID takes the place of a column of individuals that is not there."""
-    if len(roles.individual) == 1 and roles.individual[0] not in table and "ID" in names:
-        return table.assign(**{roles.individual[0]: table[names["ID"]]})
-    return table
+    return table.assign(**{name: without_dots(table[name]) for name in text})
 
 
 def _check_known(table: "pd.DataFrame", roles: ColumnRoles, names: Mapping[str, str]) -> None:
+    """Refuse a table with a column that is unknown, or without one of the system's."""
     check_ignored(table.columns, roles)
-    known: set[str | None] = {
-        *names.values(),
-        *roles.labels,
-        *roles.covariates.values(),
-        *roles.inputs.values(),
-    }
-    known |= {*roles.ignore, roles.time, roles.usual_time}
+    known = {*names.values(), *roles.labels, *roles.covariates.values(), *roles.inputs.values()}
+    known |= {*roles.ignore, *filter(None, (roles.time, roles.usual_time))}
     unknown = [name for name in table.columns if name not in known]
     check_columns(roles, table.columns, unknown, observables=False)
     if unknown:
@@ -120,51 +112,17 @@ def _check_known(table: "pd.DataFrame", roles: ColumnRoles, names: Mapping[str, 
             f"The column `{unknown[0]}` is not known. Expected those of a pharmacometric table "
             f"({', '.join(_NAMES)}), and covariates, inputs or labels of "
             f"{roles.declaration.name}."
-            + suggestion(unknown[0], [*_NAMES, *roles.claimed])
+            + suggestion(unknown[0], [*_NAMES, *roles.columns])
             + f" Declare it, such as {unknown[0]} = Covariate(), or leave it out by "
             "ignored_columns in the class, or Observations(..., ignore=...)."
         )
 
 
 def _time_column(table: "pd.DataFrame", roles: ColumnRoles, names: Mapping[str, str]) -> str:
-    asked = roles.time
-    if asked is not None and asked.upper() != "TIME":
-        if asked not in table:
-            raise ObservationError(
-                f"The table has no time column `{asked}`. Expected one of this name. Got the "
-                f"columns: {listed(table.columns)}."
-                + suggestion(asked, table.columns)
-                + " Correct the name."
-            )
-        return asked
+    """The name of the time column: what the user gave, what is usual for the system, or TIME."""
+    if roles.time is not None and roles.time.upper() != "TIME":
+        if roles.time not in table:
+            raise no_time_column(roles.time, table.columns, table.columns)
+        return roles.time
     usual = roles.usual_time
     return usual if usual is not None and usual in table else names["TIME"]
-
-
-def _check_one_id(column: "pd.Series", name: str, people: IndividualsTable) -> None:
-    """Refuse a table of several subjects where the system knows of none, or of others."""
-    ids = read_labels(column.ffill().bfill(), name)
-    first = np.unique(people.who, return_index=True)[1]
-    other = np.flatnonzero(ids != ids[first[people.who]])
-    if other.size:
-        row = int(other[0])
-        raise ObservationError(
-            f"The table has more than one {name}: {ids[first[people.who[row]]]}, and {ids[row]} in "
-            f"row {row + 1}. Expected one, since the system does not tell individuals apart by it. "
-            f'Set individual = "{name}" in the class.'
-        )
-
-
-def _check_together(people: IndividualsTable) -> None:
-    """Refuse an individual whose rows are interrupted: two subjects that share an ID."""
-    starts = np.flatnonzero(np.diff(people.who, prepend=-1))
-    again = np.ones(len(starts), bool)
-    again[np.unique(people.who[starts], return_index=True)[1]] = False
-    if again.any():
-        row = int(starts[np.argmax(again)])
-        raise ObservationError(
-            f"Row {row + 1} of the table goes back to {people.called(people.who[row])}, after rows "
-            f"of {people.called(people.who[row - 1])}. Expected the rows of each together. If it "
-            "is the same one, sort the table by individual alone, keeping the order of its rows: "
-            'table.sort_values("ID", kind="stable"). If not, give it another label.'
-        )

@@ -1,6 +1,5 @@
-"""Clocks that a reset sets back: what follows is solved for by itself."""
+"""Who the rows of a NONMEM table are of: an ID, and anew where a reset sets the clock back."""
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,17 +8,52 @@ import numpy as np
 
 from odecal._data.columns import ColumnRoles
 from odecal._data.individuals import IndividualsTable
-from odecal._data.labels import row_keys
+from odecal._data.labels import numbered, read_labels, row_keys
+from odecal._data.nonmem_events import RESET, RESET_AND_DOSE
+from odecal._data.numbers import first_true
+from odecal._data.times import first_fall
 from odecal._errors import ObservationError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_RESETS = (3, 4)  # of EVID
+
+def with_individual(
+    table: "pd.DataFrame", roles: ColumnRoles, names: Mapping[str, str]
+) -> "pd.DataFrame":
+    """The table, in which ID takes the place of a column of individuals that is not there."""
+    if len(roles.individual) == 1 and roles.individual[0] not in table and "ID" in names:
+        return table.assign(**{roles.individual[0]: table[names["ID"]]})
+    return table
 
 
-def restarted(
-    table: "pd.DataFrame", roles: ColumnRoles, times: np.ndarray, kinds: np.ndarray
+def check_one_id(column: "pd.Series", name: str, subjects: IndividualsTable) -> None:
+    """Refuse a table of several subjects where the system knows of none, or of others."""
+    ids = read_labels(column.ffill().bfill(), name)
+    expected = ids[np.unique(subjects.index, return_index=True)[1]][subjects.index]
+    if (row := first_true(ids != expected)) is not None:
+        raise ObservationError(
+            f"The table has more than one {name}: {expected[row]}, and {ids[row]} in "
+            f"row {row + 1}. Expected one, since the system does not tell individuals apart by it. "
+            f'Set individual = "{name}" in the class.'
+        )
+
+
+def check_together(subjects: IndividualsTable) -> None:
+    """Refuse an individual whose rows are interrupted: two subjects that share an ID."""
+    # Individuals are numbered in the order in which they appear.
+    if (at := first_true(np.diff(subjects.index) < 0)) is not None:
+        before, after = subjects.index[at : at + 2]
+        raise ObservationError(
+            f"Row {at + 2} of the table goes back to {subjects.name(after)}, after rows "
+            f"of {subjects.name(before)}. Expected the rows of each together. If it "
+            "is the same one, sort the table by individual alone, keeping the order of its rows: "
+            'table.sort_values("ID", kind="stable"). If not, give it another label.'
+        )
+
+
+def split_at_restarts(
+    table: "pd.DataFrame", roles: ColumnRoles, times: np.ndarray, evid: np.ndarray
 ) -> tuple["pd.DataFrame", ColumnRoles]:
     """The table with a column that counts how often the clock was set back, where it was.
 
@@ -30,21 +64,21 @@ def restarted(
         table: whose rows of an individual are together.
         roles: which columns tell individuals.
         times: of each row.
-        kinds: what each row is, as EVID has it.
+        evid: what each row is.
 
     Returns:
-        The table and the layout, with the column as the last that tells individuals apart.
+        The table and the roles, with the column as the last that tells individuals apart.
     """
-    back = (np.diff(times, prepend=times[:1]) < 0) & np.isin(kinds, _RESETS)
+    back = (np.diff(times, prepend=times[:1]) < 0) & np.isin(evid, (RESET, RESET_AND_DOSE))
     if not back.any():
         return table, roles
-    keys = row_keys(table, roles.individual) if roles.individual else [()] * len(table)
-    same = np.array([False, *(a == b for a, b in itertools.pairwise(keys))])
-    back &= same
+    index = numbered(row_keys(table, roles.individual))[1]
+    begins = np.diff(index, prepend=-1) != 0
+    back &= ~begins
     if not back.any():
         return table, roles
     count = np.cumsum(back)
-    count -= count[np.flatnonzero(~same)[np.cumsum(~same) - 1]]
+    count -= count[np.flatnonzero(begins)[np.cumsum(begins) - 1]]
     name = "restart"
     while name in table:
         name += "_"
@@ -54,38 +88,35 @@ def restarted(
 
 def _filled(table: "pd.DataFrame", roles: ColumnRoles) -> "pd.DataFrame":
     """The table, in which empty cells of covariates have the value of others of the individual."""
-    for column in roles.covariates.values():
-        cells = table[column]
-        if roles.individual:
-            rows = table.groupby([table[c] for c in roles.individual], sort=False)[column]
-            cells = rows.ffill().fillna(rows.bfill())
-        else:
-            cells = cells.ffill().bfill()
-        table = table.assign(**{column: cells})
-    return table
+    columns = list(roles.covariates.values())
+    if not roles.individual:
+        return table.assign(**{column: table[column].ffill().bfill() for column in columns})
+    rows = table.groupby([table[column] for column in roles.individual], sort=False)
+    return table.assign(**{c: rows[c].ffill().fillna(rows[c].bfill()) for c in columns})
 
 
 def check_clock(
-    times: np.ndarray, names: Mapping[str, str], people: IndividualsTable, restarts: bool
+    times: np.ndarray, names: Mapping[str, str], subjects: IndividualsTable, restarts: bool
 ) -> None:
     """Refuse times that go back within an individual without a reset.
 
     Args:
         times: of each row, none missing.
         names: the columns by their usual names.
-        people: the individuals, whose rows are together.
+        subjects: the individuals, whose rows are together.
         restarts: whether resets set clocks back elsewhere in the table.
     """
-    falls = (np.diff(times) < 0) & (np.diff(people.who) == 0)
-    if not falls.any():
+    fall = first_fall(times, subjects.index)
+    if fall is None:
         return
-    row = int(np.argmax(falls)) + 1
+    before, row = fall
     keys = [names[role] for role in ("ID", "TIME") if role in names]
     sort = f'table.sort_values({keys}, kind="stable"), which keeps the order of those of one time'
     raise ObservationError(
-        f"The times{people.of(people.who[row])} are not sorted: row {row + 1} has {times[row]:g} "
-        f"after {times[row - 1]:g} in row {row}. Expected times that never go back, but where a "
-        "reset sets the clock back (EVID 3, or 4 with a dose). If a new occasion begins there, "
-        "give its first row such an EVID, or put one before it. If rows are out of their places, "
+        f"The times{subjects.of(subjects.index[row])} are not sorted: row {row + 1} has "
+        f"{times[row]:g} after {times[before]:g} in row {row}. Expected times that never go back, "
+        "but where a reset sets the clock back (EVID 3, or 4 with a dose). If a new occasion "
+        "begins there, give its first row such an EVID, or put one before it. If rows are out of "
+        "their places, "
         + ("put them back: a sort would mix occasions." if restarts else f"sort them: {sort}.")
     )

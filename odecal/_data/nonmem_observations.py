@@ -1,4 +1,4 @@
-"""The observations of a pharmacometric table."""
+"""The observations of a NONMEM table."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from odecal._data.censored import Bounds, apply_limits, limit_or_nan, read_bounds
-from odecal._data.individuals import IndividualsTable
-from odecal._data.nonmem_events import (
-    OBSERVATION,
-    TABLE,
-    places,
-    refuse,
-    zeros_for_empty,
-)
-from odecal._data.numbers import loose_numbers, numbers
+from odecal._data.nonmem_events import OBSERVATION, TABLE, NonmemRows, numbers_or_zero, refuse
+from odecal._data.numbers import first_true, loose_numbers, numbers
 from odecal._data.parsed import Rows
 from odecal._errors import ObservationError, listed, suggestion
 from odecal._system.declaration import Declaration
@@ -23,28 +16,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_values(
-    cells: "Mapping[str, pd.Series]",
-    declaration: Declaration,
-    people: IndividualsTable,
-    times: np.ndarray,
-    kinds: np.ndarray,
-) -> dict[str, Rows]:
+def read_values(rows: NonmemRows, declaration: Declaration) -> dict[str, Rows]:
     """The rows of every observable.
-
-    Args:
-        cells: the columns by their usual names.
-        declaration: the system.
-        people: the individuals.
-        times: of each row.
-        kinds: what each row is, as EVID has it.
 
     Raises:
         ObservationError: if they do not fit the system, with the row.
     """
     _check_scalar(declaration)
-    cens = zeros_for_empty(cells, "CENS")
-    measured = (kinds == OBSERVATION) & (zeros_for_empty(cells, "MDV") == 0)
+    cells = rows.cells
+    cens = numbers_or_zero(cells, "CENS")
+    measured = (rows.evid == OBSERVATION) & (numbers_or_zero(cells, "MDV") == 0)
     given = cells["DV"].notna().to_numpy()
     refuse(
         measured & ~np.isin(cens, (-1, 0, 1)),
@@ -57,11 +38,11 @@ def read_values(
         "CENS {}, but no DV. Expected the limit there. Fill it in, or set MDV to 1.",
     )
     measured &= given
-    which = _observables(cells, declaration, measured)
-    after_dose = places(people.who, times, kinds)
-    rows = {}
+    observable = _observables(cells, declaration, measured)
+    rank = rows.rank
+    values = {}
     for i, (name, part) in enumerate(declaration.observables.items()):
-        at = np.flatnonzero(measured & (which == i))
+        at = np.flatnonzero(measured & (observable == i))
         if not at.size:
             raise ObservationError(
                 f"The table holds no value of `{name}`"
@@ -70,9 +51,15 @@ def read_values(
                 f"{name}=None if it was not measured."
             )
         bounds = _bounds(cells, at, cens[at], limit_or_nan(part.lloq), limit_or_nan(part.uloq))
-        after = after_dose[at] if after_dose[at].any() else None
-        rows[name] = Rows(people.who[at], times[at], bounds.lower, bounds.upper, after, at)
-    return rows
+        values[name] = Rows(
+            rows.subjects.index[at],
+            rows.times[at],
+            bounds.lower,
+            bounds.upper,
+            after_dose=rank[at] if rank[at].any() else None,
+            row=at,
+        )
+    return values
 
 
 def _check_scalar(declaration: Declaration) -> None:
@@ -91,9 +78,11 @@ def _observables(
 ) -> np.ndarray:
     """Which observable each measured row is of: DVID counts them from 1, or names one."""
     names = list(declaration.observables)
-    which = np.zeros(len(measured), int)
-    expected = f"Expected the number of an observable, from 1 to {len(names)}, or its name: "
-    expected += f"{listed(names)}."
+    observable = np.zeros(len(measured), int)
+    expected = (
+        f"Expected the number of an observable, from 1 to {len(names)}, or its name: "
+        f"{listed(names)}."
+    )
     if "DVID" not in cells:
         if len(names) > 1:
             raise ObservationError(
@@ -101,11 +90,11 @@ def _observables(
                 f"{expected} Add the column, or leave the others out with "
                 f"{declaration.name}({names[1]}=None)."
             )
-        return which
+        return observable
     column = cells["DVID"]
     counts, blank = loose_numbers(column, str(column.name)), column.isna().to_numpy()
     counted = np.isin(counts, np.arange(1, len(names) + 1))
-    which[counted] = counts[counted].astype(int) - 1
+    observable[counted] = counts[counted].astype(int) - 1
     for row in np.flatnonzero(measured & ~counted & ~(blank & (len(names) == 1))):
         name = str(column.iloc[row]).strip()
         if name not in names:
@@ -114,8 +103,8 @@ def _observables(
                 f"Row {row + 1} of {TABLE} has {got}. {expected}" + suggestion(name, names) + " "
                 "Correct it, or set MDV to 1."
             )
-        which[row] = names.index(name)
-    return which
+        observable[row] = names.index(name)
+    return observable
 
 
 def _bounds(
@@ -132,20 +121,16 @@ def _bounds(
     raw = read_bounds(column, str(column.name), known)
     # Where the table says itself what is censored, its LLOQ is for information.
     limits = np.full(len(at), lloq) if "CENS" in cells else known
-    bounds = apply_limits(
-        raw, np.where(cens == 0, limits, np.nan), np.where(cens == 0, uloq, np.nan)
-    )
-    below, above = cens == 1, cens == -1
+    plain, below, above = cens == 0, cens == 1, cens == -1
+    bounds = apply_limits(raw, np.where(plain, limits, np.nan), np.where(plain, uloq, np.nan))
     lowest = np.where(np.isnan(other), -np.inf, other)
     highest = np.where(np.isnan(other), np.inf, other)
     lower = np.where(below, lowest, np.where(above, raw.lower, bounds.lower))
     upper = np.where(below, raw.upper, np.where(above, highest, bounds.upper))
-    wrong = np.flatnonzero(lower > upper)
-    if wrong.size:
-        row = wrong[0]
+    if (i := first_true(lower > upper)) is not None:
         raise ObservationError(
-            f"Row {at[row] + 1} of {TABLE} has CENS {cens[row]:g}, DV {raw.lower[row]:g} and LIMIT "
-            f"{other[row]:g}, bounds in the wrong order. Expected LIMIT below DV where CENS is 1, "
+            f"Row {at[i] + 1} of {TABLE} has CENS {cens[i]:g}, DV {raw.lower[i]:g} and LIMIT "
+            f"{other[i]:g}, bounds in the wrong order. Expected LIMIT below DV where CENS is 1, "
             "and above it where CENS is −1. Correct them."
         )
     return Bounds(lower, upper)

@@ -30,9 +30,8 @@ def numbers(column: "pd.Series", name: str, hint: str = "") -> np.ndarray:
         ObservationError: at the first cell that is no finite number, with its row.
     """
     values = loose_numbers(column, name)
-    wrong = np.flatnonzero(np.isnan(values) & column.notna().to_numpy())
-    if wrong.size:
-        held = told(column.iloc[wrong[0]], row_number(column, wrong[0]))
+    if (wrong := first_true(np.isnan(values) & column.notna().to_numpy())) is not None:
+        held = described(column.iloc[wrong], row_number(column, wrong))
         raise ObservationError(
             f"The column `{name}` holds {held}. Expected numbers, such as 1234.5 "
             f"or 1e-3; a missing value is an empty cell, NA or NaN.{hint}"
@@ -48,45 +47,27 @@ def loose_numbers(column: "pd.Series", name: str) -> np.ndarray:
             large that no float equals them.
     """
     values = _floats(column, name)
-    infinite = np.flatnonzero(np.isinf(values))
-    if infinite.size:
+    if (infinite := first_true(np.isinf(values))) is not None:
         raise ObservationError(
             f"The column `{name}` holds an infinite value in row "
-            f"{row_number(column, infinite[0])}. Expected finite numbers. Correct it, or make it "
+            f"{row_number(column, infinite)}. Expected finite numbers. Correct it, or make it "
             "NaN if it is missing."
         )
     return values
 
 
-def times_of(column: "pd.Series", name: str, hint: str = "") -> np.ndarray:
-    """A column of times as floats; NaN where a cell is empty.
-
-    Args:
-        column: whose index numbers the rows from 0.
-        name: of the column, for messages.
-        hint: what else to do about text.
-
-    Raises:
-        ObservationError: as `numbers` does, or if different times would become equal.
-    """
-    values = numbers(column, name, hint)
-    if getattr(column.dtype, "kind", "") == "b":
-        raise ObservationError(
-            f"The column `{name}` holds True and False. Expected times, as numbers. Give the "
-            "column of the times, or convert it: table.astype({" + repr(name) + ": float})."
-        )
-    _check_rounding(column, values, name)
-    _check_apart(column, values, name)
-    return values
+def first_true(wrong: np.ndarray) -> int | None:
+    """Where the first True is; None where there is none."""
+    return int(np.argmax(wrong)) if wrong.any() else None
 
 
-def told(cell: Any, row: int) -> str:
+def described(cell: Any, row: int) -> str:
     """A cell that is no number, and where it is, for messages."""
     kind = "text" if isinstance(cell, str) else f"a {type(cell).__name__}"
-    return f"{kind} in row {row}: {shown(cell)}"
+    return f"{kind} in row {row}: {short_repr(cell)}"
 
 
-def shown(cell: Any) -> str:
+def short_repr(cell: Any) -> str:
     """A cell for messages, shortened where it is long."""
     try:
         text = repr(cell)
@@ -196,46 +177,8 @@ def _check_exact(cell: Any, column: "pd.Series", position: Any, name: str) -> No
         exact = False
     if not exact:
         raise ObservationError(
-            f"The column `{name}` holds {shown(cell)} in row {row_number(column, position)}, which "
-            "double precision does not have: from 2^53 on whole numbers are rounded. Expected "
+            f"The column `{name}` holds {short_repr(cell)} in row "
+            f"{row_number(column, position)}, which double precision does not have: from 2^53 on "
+            "whole numbers are rounded. Expected "
             "numbers that are kept as they are. Subtract an origin, or take a larger unit."
         )
-
-
-def _check_rounding(column: "pd.Series", values: np.ndarray, name: str) -> None:
-    """Refuse times of half or single precision that are as near as they are rounded."""
-    dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
-    if dtype not in (np.dtype("float16"), np.dtype("float32")):
-        return
-    known = np.unique(np.abs(values[~np.isnan(values)]))
-    large = known[known > 2.0 ** (np.finfo(dtype).nmant + 1)]
-    fine = np.all(values[~np.isnan(values)] % 1 == 0) and not large.size
-    steps = np.spacing(known.astype(dtype)).astype(float)
-    near = np.diff(known) < 16 * steps[1:]
-    alone = bool(large.size) and len(known) < len(values)  # some are equal, perhaps by rounding
-    if not fine and (near.any() or alone):
-        raise ObservationError(
-            f"The column `{name}` holds times of {dtype}, which are rounded to steps of "
-            f"{steps.max():g}, and as near to each other. Expected times that are told apart. Read "
-            "them as float64 from where they come, or subtract an origin before they are rounded."
-        )
-
-
-def _check_apart(column: "pd.Series", values: np.ndarray, name: str) -> None:
-    """Refuse different times that are equal as floats."""
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind != "O":
-        return
-    cells = {i: x for i, x in enumerate(column.tolist()) if isinstance(x, (str, Decimal))}
-    if all(len(str(x)) < 16 for x in cells.values()):
-        return
-    seen: dict[float, tuple[Decimal, int]] = {}
-    for position, cell in cells.items():
-        exact = Decimal(cell.strip() if isinstance(cell, str) else cell)
-        other, before = seen.setdefault(values[position], (exact, position))
-        if other != exact:
-            raise ObservationError(
-                f"The times in rows {row_number(column, before)} and "
-                f"{row_number(column, position)} of the column `{name}` differ, but are one number "
-                f"in double precision, {values[position]!s}. Expected times that are told apart. "
-                "Subtract an origin, or round them to what was measured."
-            )

@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from odecal._data.columns import ColumnRoles, as_columns, column_roles, ignored_columns
+from odecal._data.columns import ColumnRoles, as_columns, column_roles
 from odecal._data.datasets import is_dataset, table_of
-from odecal._data.dose_checks import check_starts
-from odecal._data.dose_records import DoseRecords, written_out
+from odecal._data.dose_checks import check_dose_times
+from odecal._data.dose_records import DoseRecords, expand_doses
 from odecal._data.dose_tables import TABLE, read_doses
 from odecal._data.experiment import Experiment, Series
 from odecal._data.frame import read_frame
-from odecal._data.individuals import names_of
-from odecal._data.input_samples import read_samples
 from odecal._data.nonmem import is_nonmem, read_nonmem
 from odecal._data.parsed import ParsedTable
-from odecal._data.series import series_of
+from odecal._data.series import read_samples, series_of
 from odecal._data.tidy import read_tidy
 from odecal._errors import ObservationError
 from odecal._system.declaration import Declaration
@@ -87,22 +85,21 @@ def read_experiment(data: Any, declaration: Declaration) -> Experiment:
             f"{declaration.name} has no observable. Expected at least one, such as "
             "Observable(lambda t, y, p: odecal.noise.Normal(y.amount, p.sigma))."
         )
-    ignore = (*source.ignore, *ignored_columns(declaration))
-    roles = column_roles(declaration, source.time, ignore, source.ignore)
+    roles = column_roles(declaration, source.time, source.ignore)
     parsed = _readings(source, roles)
     records, where = _records(source, roles, parsed)
-    people, t0 = parsed.people, _initial_times(declaration.t0, parsed, records)
+    subjects, t0 = parsed.subjects, _initial_times(declaration.t0, parsed, records)
     series = {
-        name: series_of(name, rows, t0, declaration.observables[name], people)
+        name: series_of(name, rows, t0, declaration.observables[name], subjects)
         for name, rows in parsed.rows.items()
     }
     doses = None
     if records is not None:
-        check_starts(records, declaration.t0, people, where)
-        doses = written_out(records, people.who, parsed.times)
-    inputs = read_samples(parsed.table, roles, people, parsed.times)
+        check_dose_times(records, declaration.t0, subjects, where)
+        doses = expand_doses(records, subjects.index, parsed.times)
+    inputs = read_samples(parsed.table, roles, subjects, parsed.times)
     _warn_of_unobserved(parsed, records, list(series.values()))
-    return Experiment(t0, series, people.individuals, doses, inputs)
+    return Experiment(t0, series, subjects.individuals, doses, inputs)
 
 
 def _readings(source: Observations, roles: ColumnRoles) -> ParsedTable:
@@ -128,7 +125,7 @@ def _records(
             f"of the two: row {parsed.records.row[0] + 1} of the first is a dose. Leave out "
             "Observations(..., doses=...), or drop the rows of doses."
         )
-    records = read_doses(source.doses, roles, parsed.people, parsed.time)
+    records = read_doses(source.doses, roles, parsed.subjects, parsed.time)
     return (records if len(records) else None), TABLE
 
 
@@ -137,9 +134,9 @@ def _initial_times(
 ) -> np.ndarray:
     """The initial time of each individual: the system's, or the first of its rows."""
     if t0 is not None:
-        return np.full(len(parsed.people), float(t0))
-    first = np.full(len(parsed.people), np.inf)
-    np.minimum.at(first, parsed.people.who, parsed.times)
+        return np.full(len(parsed.subjects), float(t0))
+    first = np.full(len(parsed.subjects), np.inf)
+    np.minimum.at(first, parsed.subjects.index, parsed.times)
     if records is not None:
         np.minimum.at(first, records.individual, records.time)
     return first
@@ -149,16 +146,16 @@ def _warn_of_unobserved(
     parsed: ParsedTable, records: DoseRecords | None, series: Sequence[Series]
 ) -> None:
     """Say that there are individuals of whom nothing was observed: it may be a slip."""
-    people = parsed.people
+    subjects = parsed.subjects
     observed = np.concatenate([one.individual for one in series])
-    silent = np.setdiff1d(np.arange(len(people)), observed)
+    silent = np.setdiff1d(np.arange(len(subjects)), observed)
     if not silent.size:
         return
     dosed = 0 if records is None else np.isin(silent, records.individual).sum()
     some = "all" if dosed == len(silent) else dosed
     warnings.warn(
-        f"{len(silent)} of {len(people)} individuals have no observations"
+        f"{len(silent)} of {len(subjects)} individuals have no observations"
         + (f" ({some} of them have doses)" if dosed else "")
-        + f"; they are kept, and predicted from what the others tell: {names_of(people, silent)}.",
+        + f"; they are kept, and predicted from what the others tell: {subjects.names(silent)}.",
         stacklevel=3,
     )

@@ -1,18 +1,24 @@
-"""The measured values of one observable, with the interval that each covers."""
+"""What was measured of one observable, or sampled of one input, ordered by individual."""
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odecal._data.experiment import Series
+from odecal._data.columns import ColumnRoles
+from odecal._data.experiment import Samples, Series, rows_by_individual
 from odecal._data.individuals import IndividualsTable
+from odecal._data.numbers import first_true, numbers
 from odecal._data.parsed import Rows
 from odecal._errors import ObservationError
+from odecal._system.components import Observable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def series_of(
-    name: str, rows: Rows, t0: np.ndarray, observable: Any, people: IndividualsTable
+    name: str, rows: Rows, t0: np.ndarray, observable: Observable, subjects: IndividualsTable
 ) -> Series:
     """The measured rows of one observable, ordered by individual.
 
@@ -21,45 +27,43 @@ def series_of(
         rows: those of the table.
         t0: the initial time of each individual.
         observable: its declaration.
-        people: the individuals.
+        subjects: the individuals.
 
     Raises:
         ObservationError: if there is none, or one is before the initial time.
     """
-    there = ~np.isnan(rows.lower).all(axis=tuple(range(1, rows.lower.ndim)))
-    if not there.any():
+    measured = ~np.isnan(rows.lower).all(axis=tuple(range(1, rows.lower.ndim)))
+    if not measured.any():
         raise ObservationError(
             f"The column `{name}` holds no value. Expected at least one. Drop the observable from "
             f"the system by setting {name}=None if it was not measured."
         )
-    keep = np.flatnonzero(there)
-    keep = keep[np.argsort(rows.individual[keep], kind="stable")]
-    who, times, lower, upper = (
-        part[keep] for part in (rows.individual, rows.times, rows.lower, rows.upper)
-    )
-    if (times < t0[who]).any():
-        at = int(np.argmax(times < t0[who]))
+    chosen = np.flatnonzero(measured)
+    chosen = chosen[np.argsort(rows.individual[chosen], kind="stable")]
+    ordered = rows.take(chosen)
+    individual, times = ordered.individual, ordered.times
+    if (at := first_true(times < t0[individual])) is not None:
         raise ObservationError(
-            f"The first time of `{name}`{people.of(who[at])} is {times[at]:g}, before the initial "
-            f"time t0 = {t0[who[at]]:g}. Expected times at or after it. Set t0 of the system, or "
-            "drop the rows."
+            f"The first time of `{name}`{subjects.of(individual[at])} is {times[at]:g}, before the "
+            f"initial time t0 = {t0[individual[at]]:g}. Expected times at or after it. Set t0 of "
+            "the system, or drop the rows."
         )
     start = times
     if observable.over_interval:
-        start = _starts(name, who, times, t0, observable, people)
+        start = _starts(name, individual, times, t0, observable, subjects)
         if observable.interval is None:
-            _warn_if_uneven(name, rows, there, t0, people)
-    present = ~np.isnan(lower)
-    lower, upper = _filled(lower, upper, present)
+            _warn_if_uneven(name, rows, measured, t0, subjects)
+    present = ~np.isnan(ordered.lower)
+    lower, upper = _filled(ordered.lower, ordered.upper, present)
     return Series(
         times,
         lower,
         present,
         start,
-        who,
+        individual,
         upper=None if np.array_equal(lower, upper) else upper,
-        after_dose=None if rows.after_dose is None else rows.after_dose[keep],
-        row=None if rows.row is None else rows.row[keep],
+        after_dose=ordered.after_dose,
+        row=ordered.row,
     )
 
 
@@ -74,28 +78,29 @@ def _filled(
 
 def _starts(
     name: str,
-    who: np.ndarray,
+    individual: np.ndarray,
     times: np.ndarray,
     t0: np.ndarray,
-    observable: Any,
-    people: IndividualsTable,
+    observable: Observable,
+    subjects: IndividualsTable,
 ) -> np.ndarray:
     """When the interval of each value began, of one individual after the other."""
-    found, first = np.unique(who, return_index=True)
-    parts = zip(found, np.split(times, first[1:]), strict=True)
     return np.concatenate(
-        [interval_starts(name, own, float(t0[i]), observable, people.of(i)) for i, own in parts]
+        [
+            interval_starts(name, own, float(t0[i]), observable, subjects.of(i))
+            for i, own in rows_by_individual(individual, times)
+        ]
     )
 
 
 def _warn_if_uneven(
-    name: str, rows: Rows, there: np.ndarray, t0: np.ndarray, people: IndividualsTable
+    name: str, rows: Rows, measured: np.ndarray, t0: np.ndarray, subjects: IndividualsTable
 ) -> None:
     """Say that an interval next to a missing value reaches back to the value before it."""
     # Where an individual has a row without a value, at a time that has none in other rows either.
-    for i in np.unique(rows.individual[~there]):
+    for i in np.unique(rows.individual[~measured]):
         own = rows.individual == i
-        every, times = np.unique(rows.times[own]), np.unique(rows.times[own & there])
+        every, times = np.unique(rows.times[own]), np.unique(rows.times[own & measured])
         every = every[every >= t0[i]]
         if not times.size or np.isin(every, times).all():
             continue
@@ -105,7 +110,7 @@ def _warn_if_uneven(
         if gaps.size and np.ptp(gaps) > 1e-6 * gaps.max():
             widest = int(np.argmax(gaps))
             warnings.warn(
-                f"`{name}`{people.of(i)} has missing values, and each of its values covers the "
+                f"`{name}`{subjects.of(i)} has missing values, and each of its values covers the "
                 f"time since the one before: the value at {times[widest + 1]:g} covers "
                 f"{gaps[widest]:g} where others cover {gaps.min():g}. If every value covers a "
                 "fixed length, say so by Observable(..., interval=...).",
@@ -115,7 +120,7 @@ def _warn_if_uneven(
 
 
 def interval_starts(
-    name: str, times: np.ndarray, t0: float, observable: Any, whose: str = ""
+    name: str, times: np.ndarray, t0: float, observable: Observable, whose: str = ""
 ) -> np.ndarray:
     """When the interval of each value began; the time itself where there is no interval.
 
@@ -150,3 +155,47 @@ def interval_starts(
             "or drop the row."
         )
     return previous[np.searchsorted(unique, times)]
+
+
+def read_samples(
+    table: "pd.DataFrame", roles: ColumnRoles, subjects: IndividualsTable, times: np.ndarray
+) -> dict[str, Samples]:
+    """The samples of every input.
+
+    Args:
+        table: whose index numbers the rows from 0.
+        roles: which columns are inputs.
+        subjects: the individuals.
+        times: of each row.
+
+    Raises:
+        ObservationError: if an individual has none, or two that differ at the same time.
+    """
+    return {
+        name: _samples(name, numbers(table[column], column), column, subjects, times)
+        for name, column in roles.inputs.items()
+    }
+
+
+def _samples(
+    name: str, values: np.ndarray, column: str, subjects: IndividualsTable, times: np.ndarray
+) -> Samples:
+    rows = np.flatnonzero(~np.isnan(values))
+    rows = rows[np.argsort(subjects.index[rows], kind="stable")]
+    individual = subjects.index[rows]
+    without = np.setdiff1d(np.arange(len(subjects)), individual)
+    if without.size:
+        raise ObservationError(
+            f"The input `{name}`{subjects.of(without[0])} has no value. Expected at least one "
+            f"number in the column `{column}`. Fill it in, or drop the individual."
+        )
+    again = (np.diff(individual) == 0) & (np.diff(times[rows]) == 0)
+    if (at := first_true(again & (np.diff(values[rows]) != 0))) is not None:
+        one, other = rows[at : at + 2]
+        raise ObservationError(
+            f"The input `{name}`{subjects.of(individual[at])} has two values at time "
+            f"{times[one]:g}: {values[one]:g} in row {one + 1} and {values[other]:g} in row "
+            f"{other + 1}. Expected one. Correct them, or make one empty."
+        )
+    rows = rows[np.append(True, ~again)]
+    return Samples(subjects.index[rows], times[rows], values[rows])

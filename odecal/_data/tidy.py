@@ -8,8 +8,8 @@ import numpy as np
 from odecal._data.censored import Bounds, apply_limits, limit_or_nan, read_bounds
 from odecal._data.columns import ColumnRoles, time_column
 from odecal._data.individuals import read_individuals
-from odecal._data.numbers import times_of
-from odecal._data.parsed import ParsedTable, Rows, check_times
+from odecal._data.parsed import ParsedTable, Rows
+from odecal._data.times import check_sorted, read_times
 from odecal._errors import ObservationError
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def read_tidy(table: "pd.DataFrame", roles: ColumnRoles, time: str | None = None
     name = time_column(roles, list(table.columns)) if time is None else time
     if len(table) == 0:
         raise ObservationError("The table has no rows. Expected at least one observation.")
-    times = times_of(table[name], name)
-    people = read_individuals(table, roles)
-    check_times(times, name, people, people.who)
+    times = read_times(table[name], name)
+    subjects = read_individuals(table, roles)
+    check_sorted(times, name, subjects)
     rows = {}
     about = _of_observables(table, roles)
     for observable, columns in roles.observables.items():
@@ -41,9 +41,9 @@ def read_tidy(table: "pd.DataFrame", roles: ColumnRoles, time: str | None = None
         shape = (len(table), *roles.declaration.shape(observable))
         lower, upper = bounds.lower.reshape(shape), bounds.upper.reshape(shape)
         rows[observable] = Rows(
-            people.who[about], times[about], lower[about], upper[about], row=about
+            subjects.index[about], times[about], lower[about], upper[about], row=about
         )
-    return ParsedTable(table, people, name, times, rows)
+    return ParsedTable(table, subjects, name, times, rows)
 
 
 def _of_observables(table: "pd.DataFrame", roles: ColumnRoles) -> np.ndarray:

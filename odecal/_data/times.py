@@ -1,18 +1,133 @@
-"""Times that a precision cannot tell apart."""
+"""Times of rows: floats that are told apart, sorted, and kept apart by the precision of a solve."""
 
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from odecal._data.experiment import Experiment
-from odecal._errors import SettingsError
+from odecal._data.individuals import IndividualsTable
+from odecal._data.numbers import first_true, numbers, row_number
+from odecal._errors import ObservationError, SettingsError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # How much of the time between two times rounding may take or add, and how many times of its own
 # between the first and the last it must leave to the steps.
-_MOST, _LEAST = 0.01, 1000
+_MAX_CHANGE, _MIN_STEPS = 0.01, 1000
 
 
-def check_times(experiment: Experiment, dtype: Any) -> None:
+def read_times(column: "pd.Series", name: str, hint: str = "") -> np.ndarray:
+    """A column of times as floats; NaN where a cell is empty.
+
+    Args:
+        column: whose index numbers the rows from 0.
+        name: of the column, for messages.
+        hint: what else to do about text.
+
+    Raises:
+        ObservationError: as `numbers` does, or if different times would become equal.
+    """
+    values = numbers(column, name, hint)
+    if getattr(column.dtype, "kind", "") == "b":
+        raise ObservationError(
+            f"The column `{name}` holds True and False. Expected times, as numbers. Give the "
+            "column of the times, or convert it: table.astype({" + repr(name) + ": float})."
+        )
+    _check_rounding(column, values, name)
+    _check_apart(column, values, name)
+    return values
+
+
+def _check_rounding(column: "pd.Series", values: np.ndarray, name: str) -> None:
+    """Refuse times of half or single precision that are as near as they are rounded."""
+    dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
+    if dtype not in (np.dtype("float16"), np.dtype("float32")):
+        return
+    known = np.unique(np.abs(values[~np.isnan(values)]))
+    large = known[known > 2.0 ** (np.finfo(dtype).nmant + 1)]
+    fine = np.all(values[~np.isnan(values)] % 1 == 0) and not large.size
+    steps = np.spacing(known.astype(dtype)).astype(float)
+    near = np.diff(known) < 16 * steps[1:]
+    alone = bool(large.size) and len(known) < len(values)  # some are equal, perhaps by rounding
+    if not fine and (near.any() or alone):
+        raise ObservationError(
+            f"The column `{name}` holds times of {dtype}, which are rounded to steps of "
+            f"{steps.max():g}, and as near to each other. Expected times that are told apart. Read "
+            "them as float64 from where they come, or subtract an origin before they are rounded."
+        )
+
+
+def _check_apart(column: "pd.Series", values: np.ndarray, name: str) -> None:
+    """Refuse different times that are equal as floats."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind != "O":
+        return
+    cells = {i: x for i, x in enumerate(column.tolist()) if isinstance(x, (str, Decimal))}
+    if all(len(str(x)) < 16 for x in cells.values()):
+        return
+    seen: dict[float, tuple[Decimal, int]] = {}
+    for position, cell in cells.items():
+        exact = Decimal(cell.strip() if isinstance(cell, str) else cell)
+        other, before = seen.setdefault(values[position], (exact, position))
+        if other != exact:
+            raise ObservationError(
+                f"The times in rows {row_number(column, before)} and "
+                f"{row_number(column, position)} of the column `{name}` differ, but are one number "
+                f"in double precision, {values[position]!s}. Expected times that are told apart. "
+                "Subtract an origin, or round them to what was measured."
+            )
+
+
+def check_given(times: np.ndarray) -> None:
+    """Refuse times that are missing."""
+    if (row := first_true(np.isnan(times))) is not None:
+        raise ObservationError(
+            f"The time of row {row + 1} is missing. Expected a time in every row. "
+            "Fill it in, or drop the row."
+        )
+
+
+def merge_rounded(times: np.ndarray) -> np.ndarray:
+    """Times, in which those of rows one after the other that differ by rounding are the same."""
+    scale = 1e-12 * np.maximum(np.abs(times[1:]), np.abs(times[:-1]))
+    first = np.append(True, np.abs(np.diff(times)) > scale)
+    return times[np.flatnonzero(first)[np.cumsum(first) - 1]]
+
+
+def first_fall(times: np.ndarray, individual: np.ndarray) -> tuple[int, int] | None:
+    """The first row that is earlier than the one before it of the same individual: both rows."""
+    order = np.argsort(individual, kind="stable")
+    falls = (np.diff(times[order]) < 0) & (np.diff(individual[order]) == 0)
+    at = first_true(falls)
+    return None if at is None else (int(order[at]), int(order[at + 1]))
+
+
+def check_sorted(times: np.ndarray, name: str, subjects: IndividualsTable) -> None:
+    """Refuse times that are missing or go back within an individual.
+
+    Args:
+        times: of each row of a table.
+        name: of the time column.
+        subjects: the individuals.
+    """
+    check_given(times)
+    fall = first_fall(times, subjects.index)
+    if fall is None:
+        return
+    before, row = fall
+    dim = subjects.individuals.dim
+    within = " within an individual" if dim else ""
+    columns = f"['{dim}', '{name}']" if dim else f"'{name}'"
+    raise ObservationError(
+        f"The times{subjects.of(subjects.index[row])} are not sorted: row {row + 1} has "
+        f"{times[row]:g} after {times[before]:g}{f' in row {before + 1}' if dim else ''}. Expected "
+        f"times that never go back{within}; replicates may repeat one. Sort the table, for example "
+        f"table.sort_values({columns}{'' if dim else ', kind="stable"'})."
+    )
+
+
+def check_precision(experiment: Experiment, dtype: Any) -> None:
     """Refuse times that are nearer to one another than they are rounded.
 
     Args:
@@ -25,28 +140,28 @@ def check_times(experiment: Experiment, dtype: Any) -> None:
     dtype = np.dtype(dtype)
     if dtype == np.float64:
         return
-    who, times = _all_times(experiment)
-    order = np.lexsort([times, who])
-    who, times = who[order], times[order]
+    individual, times = _all_times(experiment)
+    order = np.lexsort([times, individual])
+    individual, times = individual[order], times[order]
     rounded = times.astype(dtype)
-    gap, kept = np.diff(times), np.diff(rounded.astype(float))
-    apart = (np.diff(who) == 0) & (gap > 0)
-    bad = np.flatnonzero(apart & (np.abs(kept - gap) > _MOST * gap))
+    gap, rounded_gap = np.diff(times), np.diff(rounded.astype(float))
+    apart = (np.diff(individual) == 0) & (gap > 0)
+    bad = np.flatnonzero(apart & (np.abs(rounded_gap - gap) > _MAX_CHANGE * gap))
     if bad.size:
-        _refuse(experiment, dtype, int(who[bad[0]]), times[bad[0] : bad[0] + 2])
-    first = np.flatnonzero(np.append(True, np.diff(who) != 0))
-    last = np.append(first[1:], len(who)) - 1
+        _refuse(experiment, dtype, int(individual[bad[0]]), times[bad[0] : bad[0] + 2])
+    first = np.flatnonzero(np.append(True, np.diff(individual) != 0))
+    last = np.append(first[1:], len(individual)) - 1
     step = np.spacing(np.maximum(np.abs(rounded[first]), np.abs(rounded[last])))
     span = times[last] - times[first]
-    bad = np.flatnonzero((span > 0) & (span < _LEAST * step))
+    bad = np.flatnonzero((span > 0) & (span < _MIN_STEPS * step))
     if bad.size:
         ends = [first[bad[0]], last[bad[0]]]
-        _refuse(experiment, dtype, int(who[ends[0]]), times[ends])
+        _refuse(experiment, dtype, int(individual[ends[0]]), times[ends])
 
 
-def _refuse(experiment: Experiment, dtype: Any, who: int, times: np.ndarray) -> None:
-    people = experiment.individuals
-    whose = f" of {people.labels[who]}" if people.dim else ""
+def _refuse(experiment: Experiment, dtype: Any, individual: int, times: np.ndarray) -> None:
+    individuals = experiment.individuals
+    whose = f" of {individuals.labels[individual]}" if individuals.dim else ""
     (one, other), step = times.tolist(), float(np.spacing(np.abs(times.astype(dtype)).max()))
     raise SettingsError(
         f"Solve(dtype={dtype.name}) cannot tell the times {one!r} and {other!r}{whose} apart well "
@@ -59,10 +174,13 @@ def _refuse(experiment: Experiment, dtype: Any, who: int, times: np.ndarray) -> 
 def _all_times(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     """Whose, and when: of the beginning, of observations, doses and samples of inputs."""
     count, ts = len(experiment.individuals), experiment.save_times.ts
-    who = [np.arange(count), np.repeat(np.arange(count), ts.shape[1])]
+    individual = [np.arange(count), np.repeat(np.arange(count), ts.shape[1])]
     times = [experiment.t0, ts.ravel()]
     for samples in experiment.inputs.values():
-        who, times = [*who, samples.individual], [*times, samples.times]
+        individual, times = [*individual, samples.individual], [*times, samples.times]
     if experiment.doses is not None:
-        who, times = [*who, experiment.doses.individual], [*times, experiment.doses.time]
-    return np.concatenate(who), np.concatenate(times)
+        individual, times = (
+            [*individual, experiment.doses.individual],
+            [*times, experiment.doses.time],
+        )
+    return np.concatenate(individual), np.concatenate(times)

@@ -8,7 +8,7 @@ import numpy as np
 
 from odecal._data.experiment import Series
 from odecal._data.observations import read_experiment
-from odecal._data.times import check_times
+from odecal._data.times import check_precision
 from odecal._errors import DeclarationError, ObservationError, SettingsError
 from odecal._model.model import Model
 from odecal._system.solve import Solve
@@ -48,7 +48,7 @@ def compile(system: System, observations: Any, solve: Solve | None = None) -> Mo
     model = Model(system, experiment, solve or system.solve)
     _check_events(model)
     _check_steps(model)
-    check_times(model.experiment, model.solve.dtype)
+    check_precision(model.experiment, model.solve.dtype)
     model.hierarchy.check()
     with model.precision():
         for name, series in model.experiment.series.items():

@@ -8,6 +8,7 @@ import numpy as np
 from odecal._data.censored import limit_or_nan
 from odecal._data.columns import ColumnRoles
 from odecal._data.experiment import Series
+from odecal._data.nonmem import without_dots
 from odecal._data.numbers import numbers
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _limits(
         part, rows = layout.declaration.observables[name], _rows(one)
         lloq = np.full(len(rows), limit_or_nan(part.lloq))
         if "LLOQ" in roles:
-            column = _without_dots(table[roles["LLOQ"]].iloc[rows])
+            column = without_dots(table[roles["LLOQ"]].iloc[rows])
             own = numbers(column, roles["LLOQ"])
             lloq = np.where(np.isnan(own), lloq, own)
         lower.append(lloq)
@@ -125,13 +126,7 @@ def _put(column: "pd.Series", rows: np.ndarray, cells: np.ndarray) -> "pd.Series
     """A column with other cells in some rows; of numbers if all its cells are such."""
     import pandas as pd
 
-    column = _without_dots(column).astype(object)
+    column = without_dots(column).astype(object)
     column.iloc[rows] = cells
     found = pd.to_numeric(column, errors="coerce")
     return found if found.notna().equals(column.notna()) else column
-
-
-def _without_dots(column: "pd.Series") -> "pd.Series":
-    """A column, in which a dot is a missing cell."""
-    dots = column.map(lambda cell: isinstance(cell, str) and cell.strip() in ("", "."))
-    return column.mask(dots.astype(bool))

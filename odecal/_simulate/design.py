@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from odecal._data.columns import ColumnRoles, column_roles, ignored_columns
+from odecal._data.columns import ColumnRoles, column_roles
 from odecal._data.frame import read_frame
 from odecal._data.nonmem import is_nonmem
 from odecal._data.numbers import numbers
 from odecal._data.observations import Observations, read_experiment
-from odecal._data.times import check_times
+from odecal._data.times import check_precision
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._jax.keys import keys_by_name
 from odecal._model.model import Model
@@ -53,13 +53,12 @@ def simulate_design(
     """
     source = design if isinstance(design, Observations) else Observations(design)
     declaration = system.declaration
-    ignore = (*source.ignore, *ignored_columns(declaration))
-    layout = column_roles(declaration, source.time, ignore, ())
+    layout = column_roles(declaration, source.time, source.ignore)
     table = _with_dv(read_frame(source.data, "Designs"), layout)
     nonmem = is_nonmem(table, layout)
     marked = _marked_nonmem(table, layout) if nonmem else _marked(table, layout)
     experiment = read_experiment(replace(source, data=marked), declaration)
-    check_times(experiment, solve.dtype)
+    check_precision(experiment, solve.dtype)
     model = Model(system, experiment, solve)
     draws, used = _drawn(model, values, seed)
     fill = fill_nonmem if nonmem else fill_tidy
@@ -71,7 +70,7 @@ def simulate_design(
 def _with_dv(table: "pd.DataFrame", layout: ColumnRoles) -> "pd.DataFrame":
     """The table, with DV if all that it lacks of a pharmacometric one is that."""
     names = {name.upper(): name for name in table.columns if name not in layout.ignore}
-    if "EVID" not in names or "DV" in names or names["EVID"] in layout.claimed:
+    if "EVID" not in names or "DV" in names or names["EVID"] in layout.columns:
         return table
     return table.assign(DV=np.nan)
 

@@ -11,7 +11,7 @@ import numpy as np
 from odecal._data.experiment import Experiment, Series
 from odecal._data.observations import Observations
 from odecal._data.series import interval_starts
-from odecal._data.times import check_times
+from odecal._data.times import check_precision
 from odecal._errors import ObservationError, SamplingError, listed
 from odecal._jax.keys import keys_by_name
 from odecal._model.compile import as_system
@@ -126,7 +126,7 @@ def _simulate_alone(
         for name, observable in declaration.observables.items()
     }
     experiment, solve = Experiment(np.array([t0]), series), solve or system.solve
-    check_times(experiment, solve.dtype)
+    check_precision(experiment, solve.dtype)
     model = Model(system, experiment, solve)
     with model.precision():
         key_values, key_noise = jax.random.split(jax.random.key(seed))

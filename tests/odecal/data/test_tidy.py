@@ -17,7 +17,7 @@ from odecal._data.tidy import read_tidy
 
 def read(data, system=Two, time=None, usual_time=None, ignore=()):
     system = system() if isinstance(system, type) else system
-    layout = replace(column_roles(system.declaration, time, ignore, ()), usual_time=usual_time)
+    layout = replace(column_roles(system.declaration, time, ignore), usual_time=usual_time)
     if is_dataset(data):
         table, time = table_of(data, layout)
         return read_tidy(table, layout, time).rows

@@ -335,10 +335,10 @@ def declarations(draw):
 def table_of(system):
     """A table that fits a system, as far as it can be told."""
     declaration = system.declaration
-    layout = odecal._data.columns.column_roles(declaration, None, (), ())
+    layout = odecal._data.columns.column_roles(declaration)
     count = 4
     columns = {"time": np.arange(1.0, count + 1)}
-    for name in layout.claimed:
+    for name in layout.columns:
         columns.setdefault(name, np.ones(count))
     for name in layout.labels:
         columns[name] = [1, 1, 2, 2]
