@@ -3,18 +3,12 @@
 import dataclasses
 import inspect
 import json
+import types
 from typing import Any
 
 import numpy as np
 
-from odecal._run.registry import (
-    CONSTANTS,
-    accepts,
-    field_types,
-    known_class,
-    known_function,
-    name_of,
-)
+from odecal._run.registry import CONSTANTS, accepts, field_types, known, name_of
 
 _DEEPEST = 40
 _DTYPES = ("float64", "float32", "int64", "int32", "bool")
@@ -45,12 +39,10 @@ def to_plain(value: Any) -> Any:
         if value is constant:
             return {"constant": name}
     if callable(value) and hasattr(value, "__qualname__"):
-        _check(known_function, value)
-        return {"function": name_of(value)}
+        return {"function": name_of(value, types.FunctionType)}
     if dataclasses.is_dataclass(value):
-        _check(known_class, type(value))
         fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"class": name_of(type(value)), "fields": fields}
+        return {"class": name_of(type(value), type), "fields": fields}
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         return {"array": array.tolist(), "dtype": array.dtype.name}
@@ -84,9 +76,9 @@ def _made(plain: Any, depth: int) -> Any:
     if not isinstance(plain, dict):
         return plain
     if "class" in plain:
-        return _made_settings(known_class(plain["class"]), plain, depth)
+        return _made_settings(known(plain["class"], type), plain, depth)
     if "function" in plain:
-        return known_function(plain["function"])
+        return known(plain["function"], types.FunctionType)
     if "constant" in plain:
         return CONSTANTS[plain["constant"]]
     if "array" in plain or "dtype" in plain:
@@ -102,18 +94,18 @@ def _made(plain: Any, depth: int) -> Any:
 
 def _made_settings(cls: type[Any], plain: dict[str, Any], depth: int) -> Any:
     """Settings from their fields, which must then be those that were described."""
-    given, declared = plain["fields"], {f.name: f for f in dataclasses.fields(cls)}
-    if given.keys() != declared.keys():
-        raise ImportError(f"{cls.__name__} has other fields now: {', '.join(declared)}")
-    # What is as by default is left out: such as functions and constants of the packages.
-    fields = {k: _made(x, depth + 1) for k, x in given.items() if not _is_default(declared[k], x)}
-    types = field_types(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    if plain["fields"].keys() != set(names):
+        raise ImportError(f"{cls.__name__} has other fields now: {', '.join(names)}")
+    fields = {name: _made(plain["fields"][name], depth + 1) for name in names}
+    declared = field_types(cls)
     for name, value in fields.items():
-        if name in types and not accepts(types[name], value):
+        if name in declared and not accepts(declared[name], value):
             raise ImportError(f"{cls.__name__} cannot have {value!r} as its {name}")
     made = cls(**_arguments(cls, fields))
-    _complete(made, fields)
-    if json.dumps(to_plain(made)) != json.dumps(plain):
+    if any(
+        json.dumps(to_plain(getattr(made, k))) != json.dumps(to_plain(x)) for k, x in fields.items()
+    ):
         raise ImportError(f"{cls.__name__} cannot be made again as it was")
     return made
 
@@ -127,31 +119,3 @@ def _arguments(cls: type[Any], fields: dict[str, Any]) -> dict[str, Any]:
         elif name in fields:
             arguments[name] = fields[name]
     return arguments
-
-
-def _complete(made: Any, fields: dict[str, Any]) -> None:
-    """Set what a constructor derives from arguments of other names, by values of the same class."""
-    for name, value in fields.items():
-        own = getattr(made, name)
-        if type(own) is type(value) and own is not value and dataclasses.is_dataclass(value):
-            object.__setattr__(made, name, value)
-
-
-def _is_default(field: "dataclasses.Field[Any]", plain: Any) -> bool:
-    """Whether a description is that of the default of a field."""
-    if field.default is dataclasses.MISSING or not field.init:
-        return False
-    try:
-        return json.dumps(to_plain(field.default)) == json.dumps(plain)
-    except TypeError:
-        return False
-
-
-def _check(find: Any, thing: Any) -> None:
-    """Refuse what could not be found again by its name."""
-    try:
-        same = find(name_of(thing)) is thing
-    except ImportError:
-        same = False
-    if not same:
-        raise TypeError(f"{thing!r} cannot be found by a name")

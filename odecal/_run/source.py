@@ -27,6 +27,17 @@ _LIBRARIES = ("site-packages", "dist-packages")
 _STANDARD = str(Path(ast.__file__).parent)
 Names = Mapping[str, Any]
 _DEEPEST = 60
+# Modules that have moved, by the names that they had when the first digests were written: a digest
+# must not change with them.
+_FIRST_NAMES = {
+    "odecal._system.components": "odecal._components",
+    "odecal._system.inputs": "odecal._driving",
+    "odecal._system.solve": "odecal._settings",
+    "odecal._system.system": "odecal._system",
+    "odecal._system.varying": "odecal._varying",
+    "odecal.interpolation._interpolations": "odecal.interpolation",
+    "odecal.noise._models": "odecal.noise",
+}
 # Of a class of the user's: where its table lies is not what it is.
 _NOT_ITS_OWN = ("data", "_components")
 
@@ -121,7 +132,7 @@ class Reach:
     def _class(self, cls: type) -> None:
         space = _home(cls)
         if not _is_users(space):
-            return self._note("class", cls.__module__, cls.__qualname__)
+            return self._note("class", *_name_of(cls))
         self._reach_file(space)
         self._note("class", cls.__qualname__, _source(cls))
         for base in cls.__bases__:
@@ -147,7 +158,7 @@ class Reach:
     def _function(self, function: types.FunctionType) -> None:
         space = function.__globals__
         if not _is_users(space):
-            self._note("function", function.__module__, function.__qualname__)
+            self._note("function", *_name_of(function))
             return self._visit(getattr(function, "__wrapped__", None))
         self._reach_file(space)
         code = function.__code__
@@ -182,6 +193,11 @@ class Reach:
         if _is_users(_home(type(thing))):
             return self._visit(dict(getattr(thing, "__dict__", {})))
         return None
+
+
+def _name_of(thing: Any) -> tuple[str, str]:
+    """The module and the name of a class or a function, as digests have it."""
+    return _FIRST_NAMES.get(thing.__module__, thing.__module__), thing.__qualname__
 
 
 def _home(thing: Any) -> Names:

@@ -105,7 +105,9 @@ def nuts(**fields):
         {"class": "odecal._run.netcdf:Path", "fields": {}},
         {"class": "odecal.samplers._nuts:NUTS.__class__", "fields": {}},
         {"class": "odecal.samplers._base:AbstractSampler", "fields": {}},
-        {"class": "odecal.samplers:NUTS", "fields": NUTS["fields"]},  # its name is another
+        {"class": "odecal:NUTS", "fields": NUTS["fields"]},  # of another package
+        {"class": "._nuts:NUTS", "fields": NUTS["fields"]},
+        {"function": NUTS["class"]},
         {"class": 7, "fields": {}},
         {"class": None, "fields": {}},
         to_plain(samplers.LowRankMetric()),

@@ -1,5 +1,6 @@
 """Runs that are killed, interrupted, out of space, resumed and extended."""
 
+import json
 import os
 import random
 import signal
@@ -264,12 +265,29 @@ def robertson_solve():
 
 @pytest.mark.parametrize("index", range(len(SETTINGS) + 1))
 def test_settings_survive_a_file(index):
-    import json
-
     settings = [*SETTINGS, robertson_solve()][index]
     again = from_plain(json.loads(json.dumps(to_plain(settings))))
     assert type(again) is type(settings)
     assert to_plain(again) == to_plain(settings)
+
+
+def test_settings_are_found_by_the_names_of_earlier_versions():
+    """Those of the files that declared them; files name the packages that export them."""
+    solve = odecal.Solve(solver=diffrax.Kvaerno5(), adjoint=odecal.adjoints.Gauss(points=4))
+    plain = to_plain([solve, samplers.NUTS(metric=samplers.LowRankMetric())])
+    text = json.dumps(plain)
+    for now, before in {
+        "odecal:Solve": "odecal._settings:Solve",
+        "odecal.adjoints:Gauss": "odecal.adjoints._gauss:Gauss",
+        "odecal.samplers:NUTS": "odecal.samplers._nuts:NUTS",
+        "odecal.samplers:LowRankMetric": "odecal.samplers._metrics:LowRankMetric",
+        "diffrax:Kvaerno5": "diffrax._solver.kvaerno5:Kvaerno5",
+        "diffrax:VeryChord": "diffrax._root_finder._verychord:VeryChord",
+        "lineax:AutoLinearSolver": "lineax._solve:AutoLinearSolver",
+    }.items():
+        assert now in text
+        text = text.replace(now, before)
+    assert to_plain(from_plain(json.loads(text))) == plain
 
 
 def test_constants_are_found_again():

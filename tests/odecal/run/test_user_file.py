@@ -12,6 +12,7 @@ import odecal
 from odecal._run.plan import plan_from_bytes, plan_to_bytes
 from odecal._run.provenance import system_attrs
 from odecal._run.records import Plan
+from odecal._run.source import Reach
 from odecal._system.find import find_system
 from odecal._system.user_file import run_file
 from odecal.samplers import NUTS, Run
@@ -122,6 +123,37 @@ def test_a_run_finds_what_a_file_declares_again(tmp_path):
     assert type(plan_from_bytes(written, tmp_path / "x.nc", moved).model.solve.solver) is type(
         moved.solve.solver
     )
+
+
+PARTS = """
+import numpyro.distributions as dist
+import odecal
+
+NOISE = odecal.noise.Normal
+
+class U(odecal.System):
+    t0 = 0.0
+    solve = odecal.Solve(adjoint=odecal.adjoints.ExplicitReverse(), max_steps=100)
+    u = odecal.Input("u", interpolation=odecal.interpolation.Linear())
+    a = odecal.State(initial=1.0)
+    weight = odecal.Covariate("WT")
+    k = odecal.Parameter.varying("ID", location=dist.Normal(0.0, 1.0), scale=dist.HalfNormal(1.0))
+    c = odecal.Constant(2.0)
+    d = odecal.Derived(lambda p: p.c * 2)
+    e = odecal.Event(lambda t, y, p: 1.0 - y.a, lambda t, y, p: {"a": 0.0})
+    g = odecal.Observable(lambda t, y, p: NOISE(y.a, 0.1))
+
+    def vector_field(self, t, y, p):
+        return {"a": -p.k * y.a}
+"""
+
+
+def test_a_system_has_the_digest_that_files_hold(tmp_path):
+    """Where odecal's modules move, saved runs of unchanged systems still go on."""
+    path = tmp_path / "parts.py"
+    path.write_text(PARTS)
+    digest = Reach(find_system(f"{path}:U")).digest
+    assert digest == "55bf7b51083d3d25aa894b4584c354badf8dc79298d7b30aaf5d6d62cc4c5f04"
 
 
 def test_the_working_folder_hides_no_module(tmp_path):
