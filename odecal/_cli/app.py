@@ -7,8 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+import odecal
+from odecal._cli.choices import adjoints, metrics, samplers
+from odecal._cli.progress import StoppableProgress
+from odecal._cli.settings import change_solve, make_adjoint, make_sampler, prepare_jax
 from odecal._cli.show import say, show_comparison, show_summary, show_systems
 from odecal._cli.signals import Stop
+from odecal._errors import OdecalError, SettingsError
+from odecal._run.names import printable
+from odecal._run.output import check_output
 from odecal._system.find import find_system, shipped_systems
 
 app = typer.Typer(
@@ -52,9 +59,6 @@ def main(stop: Stop | None = None) -> None:
     Args:
         stop: what a signal does; None makes one.
     """
-    from odecal._errors import OdecalError
-    from odecal._run.names import printable
-
     if stop is None:
         with Stop() as own:
             main(own)
@@ -84,14 +88,11 @@ def calibrate(
     ignore: IgnoreOption = None,
     sampler: Annotated[
         str,
-        typer.Option(
-            help="nuts, numpyro-nuts, hmc, adjusted-mclmc, chees, meads, tempered-smc or "
-            "pathfinder (an approximation)."
-        ),
+        typer.Option(help=f"One of: {', '.join(samplers())}."),
     ] = "nuts",
     metric: Annotated[
         str | None,
-        typer.Option(help="diagonal, dense, shrunk or low-rank; by default chosen by dimension."),
+        typer.Option(help=f"One of: {', '.join(metrics())}; by default chosen by dimension."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -103,7 +104,7 @@ def calibrate(
     ] = None,
     adjoint: Annotated[
         str | None,
-        typer.Option(help="explicit-forward, forward, recursive-checkpoint, backsolve or direct."),
+        typer.Option(help=f"One of: auto, {', '.join(adjoints())}; by default the system's."),
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float64 or float32.")] = None,
     num_chains: Annotated[int, typer.Option(min=1)] = 4,
@@ -115,13 +116,8 @@ def calibrate(
 
     A run that is killed goes on with odecal resume.
     """
-    from odecal._cli.settings import change_solve, make_sampler
-    from odecal._run.output import check_output
-
     check_output(out)
     progress = _prepare(context.obj, out)
-    import odecal
-
     usual = sampler == "nuts" and metric is None and not settings
     chosen = None if usual else make_sampler(sampler, metric, settings or ())
     target = find_system(system)
@@ -144,8 +140,6 @@ def calibrate(
 def resume(context: typer.Context, file: ResultArgument, system: OtherSystemOption = None) -> None:
     """Go on with a run that was killed or interrupted."""
     progress = _prepare(context.obj, file)
-    import odecal
-
     found = find_system(system) if system else None
     _show_saved(odecal.resume(file, found, progress=progress), file, context.obj)
 
@@ -159,8 +153,6 @@ def extend(
 ) -> None:
     """Add draws to a finished run."""
     progress = _prepare(context.obj, file)
-    import odecal
-
     found = find_system(system) if system else None
     _show_saved(odecal.extend(file, num_samples, found, progress=progress), file, context.obj)
 
@@ -175,7 +167,6 @@ def summary(
 ) -> None:
     """Print the summary of a saved calibration."""
     context.obj.does("reading the result")
-    import odecal
     from odecal._run.netcdf import changes_told
 
     with changes_told(file):
@@ -196,11 +187,7 @@ def plot(
 ) -> None:
     """Draw the data and the posterior predictive bands."""
     context.obj.does("drawing")
-    from odecal._errors import SettingsError
-    from odecal._results.plot_fit import plot_fit
-    from odecal._results.plot_vpc import plot_vpc
-    from odecal._run.netcdf import changes_told, load
-    from odecal._run.output import check_output
+    from odecal._run.netcdf import changes_told
 
     if log and not vpc:
         raise SettingsError(
@@ -209,10 +196,11 @@ def plot(
         )
     check_output(out, ".png")
     with changes_told(file):
+        result = odecal.load(file)
         if vpc:
-            plot_vpc(load(file), out, log=log)
+            odecal.plot_vpc(result, out, log=log)
         else:
-            plot_fit(load(file), out)
+            odecal.plot_fit(result, out)
     say(f"Saved {out}")
 
 
@@ -234,10 +222,7 @@ def compare_adjoints(
 ) -> None:
     """Compare gradient strategies on a system: time, memory, error."""
     context.obj.does("comparing adjoints")
-    import odecal
-    from odecal._cli.settings import make_adjoint
     from odecal._results.plot_comparison import plot_comparison
-    from odecal._run.output import check_output
 
     check_output(out)
     if figure is not None:
@@ -258,23 +243,18 @@ def compare_adjoints(
 def _observations(
     system: Any, data: Path | None, doses: Path | None, time: str | None, ignore: Any
 ) -> Any:
-    from odecal._data.observations import Observations
     from odecal._inference.calibrate import shipped
 
     source = shipped(system) if data is None else data
-    return Observations(source, time=time, ignore=tuple(ignore or ()), doses=doses)
+    return odecal.Observations(source, time=time, ignore=tuple(ignore or ()), doses=doses)
 
 
 def _prepare(stop: Stop, out: Path) -> Any:
     """Set JAX and the messages up; the progress of a run to a file, which a signal may end."""
     stop.does("loading JAX")
     stop.writes(out, out.with_name(out.name + ".partial"))
-    from odecal._cli.settings import prepare_jax
-
     prepare_jax()
     stop.does("reading the system and its data")
-    from odecal._cli.progress import StoppableProgress
-
     return StoppableProgress(stop)
 
 
@@ -290,6 +270,4 @@ def _show_saved(posterior: Any, out: Path, stop: Stop) -> None:
 
 
 def _in_a_line(message: Any, *_: Any, **__: Any) -> str:
-    from odecal._run.names import printable
-
     return f"odecal: {printable(message)}\n"

@@ -3,10 +3,19 @@
 import json
 import os
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from odecal._cli.choices import adjoints, choose, metrics, samplers
+from odecal._errors import SettingsError, listed, suggestion
+
+if TYPE_CHECKING:
+    from odecal._system.solve import Solve
+    from odecal.adjoints import AbstractAdjoint
+    from odecal.samplers import AbstractSampler
 
 
-def make_sampler(name: str, metric: str | None, settings: Iterable[str]) -> Any:
+def make_sampler(name: str, metric: str | None, settings: Iterable[str]) -> "AbstractSampler":
     """The sampler of a name, with its settings.
 
     Args:
@@ -17,36 +26,18 @@ def make_sampler(name: str, metric: str | None, settings: Iterable[str]) -> Any:
     Raises:
         SettingsError: if a name is unknown, or a value cannot be one.
     """
-    from odecal import samplers
+    import odecal
 
-    known = {
-        "nuts": samplers.NUTS,
-        "numpyro-nuts": samplers.NumPyroNUTS,
-        "hmc": samplers.HMC,
-        "adjusted-mclmc": samplers.AdjustedMCLMC,
-        "chees": samplers.ChEES,
-        "meads": samplers.MEADS,
-        "tempered-smc": samplers.TemperedSMC,
-        "pathfinder": samplers.Pathfinder,
-    }
-    metrics = {
-        "diagonal": samplers.DiagonalMetric,
-        "dense": samplers.DenseMetric,
-        "shrunk": samplers.ShrunkMetric,
-        "low-rank": samplers.LowRankMetric,
-    }
-    cls = choose("--sampler", name, known)
-    chosen: dict[str, Any] = dict(_setting(cls, text) for text in settings)
+    cls = getattr(odecal.samplers, choose("--sampler", name, samplers()))
+    chosen = dict(_setting(cls, text) for text in settings)
     if metric is not None:
-        _field(cls, "metric")
-        chosen["metric"] = choose("--metric", metric, metrics)()
+        _check_field(cls, "metric")
+        chosen["metric"] = getattr(odecal.samplers, choose("--metric", metric, metrics()))()
     return cls(**chosen)
 
 
 def _setting(cls: type, text: str) -> tuple[str, Any]:
     """The name and value of one setting of a sampler."""
-    from odecal._errors import SettingsError
-
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
     try:
@@ -58,14 +49,12 @@ def _setting(cls: type, text: str) -> tuple[str, Any]:
             f"--set {text} cannot be read. Expected a name and a number, such as "
             "--set target_acceptance_rate=0.95."
         )
-    _field(cls, name)
+    _check_field(cls, name)
     return name, number
 
 
-def _field(cls: Any, name: str) -> None:
+def _check_field(cls: Any, name: str) -> None:
     """Refuse a setting that a sampler does not have."""
-    from odecal._errors import SettingsError, listed, suggestion
-
     known = list(cls.__dataclass_fields__)
     if name not in known:
         raise SettingsError(
@@ -74,14 +63,12 @@ def _field(cls: Any, name: str) -> None:
         )
 
 
-def change_solve(solve: Any, adjoint: str | None, dtype: str | None) -> Any:
+def change_solve(solve: "Solve", adjoint: str | None, dtype: str | None) -> "Solve":
     """Settings of a solve, with the adjoint and the floating type of a name.
 
     Raises:
         SettingsError: if a name is unknown.
     """
-    from dataclasses import replace
-
     if adjoint is not None:
         solve = replace(solve, adjoint=None if adjoint == "auto" else make_adjoint(adjoint, "auto"))
     if dtype is not None:
@@ -90,7 +77,7 @@ def change_solve(solve: Any, adjoint: str | None, dtype: str | None) -> Any:
     return solve
 
 
-def make_adjoint(name: str, *others: str) -> Any:
+def make_adjoint(name: str, *others: str) -> "AbstractAdjoint":
     """The adjoint of a name.
 
     Args:
@@ -100,38 +87,11 @@ def make_adjoint(name: str, *others: str) -> Any:
     Raises:
         SettingsError: if the name is unknown.
     """
-    from odecal import adjoints
+    import odecal
 
-    known: dict[str, Any] = dict.fromkeys(others) | {
-        "explicit-forward": adjoints.ExplicitForward,
-        "explicit-reverse": adjoints.ExplicitReverse,
-        "forward": adjoints.Forward,
-        "forward-sensitivity": adjoints.ForwardSensitivity,
-        "recursive-checkpoint": adjoints.RecursiveCheckpoint,
-        "interpolating": adjoints.Interpolating,
-        "gauss": adjoints.Gauss,
-        "quadrature": adjoints.Quadrature,
-        "backsolve": adjoints.Backsolve,
-        "direct": adjoints.Direct,
-        "steady-state": adjoints.SteadyState,
-    }
-    return choose("--adjoint", name.replace("_", "-"), known)()
-
-
-def choose(option: str, name: str, known: dict[str, Any]) -> Any:
-    """What a name stands for.
-
-    Raises:
-        SettingsError: if it is unknown.
-    """
-    from odecal._errors import SettingsError, listed, suggestion
-
-    if name not in known:
-        raise SettingsError(
-            f"{option} {name} is unknown. Expected one of: {listed(known)}."
-            + suggestion(name, known)
-        )
-    return known[name]
+    known = {**{other: other for other in others}, **adjoints()}
+    cls = getattr(odecal.adjoints, choose("--adjoint", name.replace("_", "-"), known))
+    return cls()
 
 
 def prepare_jax() -> None:
