@@ -19,3 +19,5 @@ from ._quadrature import Quadrature as Quadrature
 from ._recursive_checkpoint import RecursiveCheckpoint as RecursiveCheckpoint
 from ._sensitivities import AbstractSensitivities as AbstractSensitivities
 from ._steady_state import SteadyState as SteadyState
+
+__all__: list[str]

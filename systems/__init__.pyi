@@ -6,3 +6,5 @@ from .measles import Measles as Measles
 from .robertson import Robertson as Robertson
 from .sir import SIR as SIR
 from .theophylline import Theophylline as Theophylline
+
+__all__: list[str]

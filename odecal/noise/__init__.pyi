@@ -4,3 +4,5 @@ from ._negative_binomial import NegativeBinomial as NegativeBinomial
 from ._normal import Normal as Normal
 from ._poisson import Poisson as Poisson
 from ._student_t import StudentT as StudentT
+
+__all__: list[str]

@@ -18,3 +18,5 @@ from ._numpyro_nuts import NumPyroNUTS as NumPyroNUTS
 from ._nuts import NUTS as NUTS
 from ._pathfinder import Pathfinder as Pathfinder
 from ._tempered_smc import TemperedSMC as TemperedSMC
+
+__all__: list[str]
