@@ -175,5 +175,4 @@ def _renewed(model: Model, sites: Mapping[str, jax.Array], key: jax.Array) -> di
         return {}
     key_groups, key_data = jax.random.split(key)
     prediction = model.predict_at(model.hierarchy.renewed(sites, key_groups, model.dtype), None)
-    keys = keys_by_name(key_data, prediction.laws)
-    return {name: law.sample(keys[name]) for name, law in prediction.laws.items()}
+    return prediction.sample(key_data)

@@ -11,6 +11,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from odecal._data.experiment import Experiment, SaveTimes
+from odecal._jax.keys import keys_by_name
 from odecal._model.individuals import IndividualParameters, solve_each
 from odecal._model.likelihood import ObservationDistribution
 from odecal._solve.forcing import Forcing
@@ -49,6 +50,11 @@ class Prediction(NamedTuple):
     trajectory: Trajectory
     laws: dict[str, dist.Distribution]
     derived: dict[str, jax.Array]
+
+    def sample(self, key: jax.Array) -> dict[str, jax.Array]:
+        """Draw the values of every observable."""
+        keys = keys_by_name(key, self.laws)
+        return {name: law.sample(keys[name]) for name, law in self.laws.items()}
 
 
 @dataclass(frozen=True)

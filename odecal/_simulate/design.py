@@ -14,7 +14,6 @@ from odecal._data.numbers import numbers
 from odecal._data.observations import Observations, read_experiment
 from odecal._data.times import check_precision
 from odecal._errors import ObservationError, SamplingError, listed
-from odecal._jax.keys import keys_by_name
 from odecal._model.model import Model
 from odecal._simulate.cells import fill_nonmem, fill_tidy
 from odecal._simulate.values import drawn_values
@@ -118,9 +117,7 @@ def _drawn(
         @jax.jit
         def observed(sites: dict[str, jax.Array], key: jax.Array) -> Any:
             prediction = model.predict(sites)
-            keys = keys_by_name(key, prediction.laws)
-            draws = {name: law.sample(keys[name]) for name, law in prediction.laws.items()}
-            return prediction.trajectory.failed, draws
+            return prediction.trajectory.failed, prediction.sample(key)
 
         failed, draws = jax.tree.map(np.asarray, observed(unfolded.sites, key_noise))
         reported = model.hierarchy.reported(unfolded)

@@ -13,7 +13,6 @@ from odecal._data.observations import Observations
 from odecal._data.series import interval_starts
 from odecal._data.times import check_precision
 from odecal._errors import ObservationError, SamplingError, listed
-from odecal._jax.keys import keys_by_name
 from odecal._model.compile import as_system
 from odecal._model.model import Model
 from odecal._simulate.design import simulate_design
@@ -140,8 +139,7 @@ def _simulate_alone(
             )
         index = jnp.searchsorted(prediction.trajectory.ts, jnp.asarray(times))
         arrays = {name: y[index] for name, y in prediction.trajectory.y.items()}
-        keys = keys_by_name(key_noise, prediction.laws)
-        arrays |= {name: law.sample(keys[name]) for name, law in prediction.laws.items()}
+        arrays |= prediction.sample(key_noise)
         used = {name: np.asarray(value, float).tolist() for name, value in sites.items()}
     variables = {
         name: (["time", *declaration.components[name].dims], np.asarray(array, float))
