@@ -58,7 +58,7 @@ class Engine:
         if sampler.ensemble:
             self._order = np.arange(run.num_chains, dtype=np.uint32)
             programs: Any = jax.jit(partial(_begin, kernel)), jax.jit(partial(_go_on, kernel))
-            learnt = kernel.learnt
+            adaptation = kernel.adaptation
         else:
             _warn_of_idle_cores(self.devices, run.num_chains)
             count = padded(run.num_chains, len(self.devices))
@@ -70,13 +70,13 @@ class Engine:
                 jit_sharded(partial(_begin_each, kernel), self.devices, batched=2, replicated=1),
                 jit_sharded(partial(_go_on_each, kernel), self.devices, batched=2, replicated=3),
             )
-            learnt = jax.vmap(kernel.learnt)
+            adaptation = jax.vmap(kernel.adaptation)
         who = shapes(self._order, key_data)
         self._init = compiler(programs[0], starts, *who)
         number = jax.ShapeDtypeStruct((), jnp.asarray(0).dtype)
         states = self._init.shape
         self._advance = compiler(programs[1], states, *who, number, number)
-        self._learnt = compiler(jax.jit(learnt), states)
+        self._adaptation = compiler(jax.jit(adaptation), states)
 
     def begin(self, starts: Start) -> Snapshot:
         """Put the chains at their starting points.
@@ -167,14 +167,14 @@ class Engine:
         positions, stats = jax.tree.map(
             lambda *parts: np.concatenate(parts, axis=1), none, *snapshot.blocks
         )
-        learnt = jax.tree.map(np.asarray, self._learnt(self._restored(snapshot.state)))
+        adaptation = jax.tree.map(np.asarray, self._adaptation(self._restored(snapshot.state)))
         if not self._ensemble:
-            learnt = {name: x[: self.run.num_chains] for name, x in learnt.items()}
+            adaptation = {name: x[: self.run.num_chains] for name, x in adaptation.items()}
         return Chains(
             positions[:, warmup:],
             {name: x[:, warmup:] for name, x in stats.items()},
             {name: x[:, :warmup] for name, x in stats.items()},
-            learnt,
+            adaptation,
             snapshot.state,
             snapshot.seconds,
         )
@@ -184,12 +184,12 @@ class Engine:
         positions, stats = jax.tree.map(
             lambda x: self._cut(np.zeros(x.shape, x.dtype), 1)[:1], self._advance.shape[1]
         )
-        ends = 0 if self._ensemble else 1  # what an ensemble has learnt has no axis of chains
-        learnt = {
+        ends = 0 if self._ensemble else 1  # the adaptation of an ensemble has no axis of chains
+        adaptation = {
             name: np.zeros((*(1,) * ends, *x.shape[ends:]), x.dtype)
-            for name, x in self._learnt.shape.items()
+            for name, x in self._adaptation.shape.items()
         }
-        return Chains(positions, stats, stats, learnt, [], 0.0)
+        return Chains(positions, stats, stats, adaptation, [], 0.0)
 
     def _cut(self, buffer: Any, count: int) -> np.ndarray:
         """The part of a buffer that was filled, of shape (chain, draw, ...)."""

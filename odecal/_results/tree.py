@@ -143,7 +143,7 @@ _ADAPTED = {
 def _adaptation(result: Result) -> Variables:
     """What warm-up has found."""
     variables = {}
-    for name, x in result.chains.learnt.items():
+    for name, x in result.chains.adaptation.items():
         dims = [] if result.plan.sampler.ensemble else ["chain"]
         dims += ["window"] if name.startswith("window_") else []
         own = _ADAPTED.get(name.removeprefix("window_"), ())

@@ -97,7 +97,7 @@ class Chains:
         positions: positions in unconstrained space, of shape (chain, draw, dim).
         stats: statistics of every transition, each of shape (chain, draw).
         warmup_stats: the same for the transitions of warm-up.
-        learnt: what warm-up has found, by name; of shape (chain, ...), but for an ensemble.
+        adaptation: what warm-up has found, by name; of shape (chain, ...), but for an ensemble.
         state: the leaves of the state, from which the run can go on.
         seconds: how long sampling took, without compilation.
     """
@@ -105,7 +105,7 @@ class Chains:
     positions: np.ndarray
     stats: dict[str, np.ndarray]
     warmup_stats: dict[str, np.ndarray]
-    learnt: dict[str, np.ndarray]
+    adaptation: dict[str, np.ndarray]
     state: Leaves
     seconds: float
 

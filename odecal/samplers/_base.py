@@ -102,12 +102,12 @@ class Kernel(NamedTuple):
         step: `step(key, state, index) -> (state, draw)`. The index counts transitions from 0; the
             first `num_warmup` of them adapt. What a step needs to know is in the state, so that a
             run can be cut anywhere.
-        learnt: `learnt(state) -> arrays`, by name: what warm-up has found, such as the metric.
+        adaptation: `adaptation(state) -> arrays`, by name: what warm-up found, such as the metric.
     """
 
     init: Callable[[jax.Array, Start], Any]
     step: Callable[[jax.Array, Any, jax.Array], tuple[Any, Draw]]
-    learnt: Callable[[Any], dict[str, jax.Array]]
+    adaptation: Callable[[Any], dict[str, jax.Array]]
 
 
 class AbstractSampler(eqx.Module):

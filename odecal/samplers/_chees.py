@@ -58,7 +58,7 @@ class ChEES(AbstractSampler):
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
         ensemble = _Ensemble(self, target, run)
-        return Kernel(ensemble.init, ensemble.step, ensemble.learnt)
+        return Kernel(ensemble.init, ensemble.step, ensemble.adaptation)
 
 
 class _Ensemble:
@@ -95,11 +95,11 @@ class _Ensemble:
     def init(self, key: jax.Array, start: Start) -> "_State":
         """Chains at their starts, in coordinates in which the guessed covariance is round."""
         del key
-        rounding = Whitening.of(start.covariance)
+        whitening = Whitening.of(start.covariance)
         chains = self.state_type(
-            rounding.round(start.position),
+            whitening.whiten(start.position),
             start.logdensity,
-            rounding.gradient(start.gradient),
+            whitening.gradient(start.gradient),
             jnp.zeros(len(start.position), jnp.int32),
         )
         variance = jnp.ones(self.target.dim, start.position.dtype)
@@ -109,14 +109,14 @@ class _Ensemble:
             log_trajectory_length_moving_average=0 * step_size,
         )
         zero = jnp.zeros_like(variance)
-        save_times = _Moments(zero[0], zero, zero)
-        return _State(chains, with_definite_types(adapted), variance, save_times, rounding)
+        moments = _Moments(zero[0], zero, zero)
+        return _State(chains, with_definite_types(adapted), variance, moments, whitening)
 
     def step(self, key: jax.Array, state: "_State", index: jax.Array) -> tuple["_State", Draw]:
         """Move every chain by a trajectory of one length; in warm-up, adapt."""
         old, warming = state.chains, index < self.run.num_warmup
         step_size, length = self._step_size_and_length(state.adapted, warming)
-        density = state.rounding.density(self.target.logdensity_fn)
+        density = state.whitening.density(self.target.logdensity_fn)
 
         def move(key: jax.Array, chain: Any) -> Any:
             how = (step_size, state.variance, (length / step_size,))
@@ -135,12 +135,12 @@ class _Ensemble:
             "diverging": info.is_divergent,
             "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
         }
-        return state, Draw(state.rounding.unround(chains.position), stats)
+        return state, Draw(state.whitening.unwhiten(chains.position), stats)
 
-    def learnt(self, state: "_State") -> dict[str, jax.Array]:
+    def adaptation(self, state: "_State") -> dict[str, jax.Array]:
         """The metric in the target's own coordinates, and the length of trajectories."""
         length = jnp.exp(state.adapted.log_trajectory_length_moving_average)
-        matrix = state.rounding.factor * state.variance @ state.rounding.factor.T
+        matrix = state.whitening.factor * state.variance @ state.whitening.factor.T
         return {"inverse_mass_matrix": matrix, "trajectory_length": length}
 
     def _step_size_and_length(
@@ -171,13 +171,13 @@ class _Ensemble:
         )
         adapted = jax.tree.map(lambda x, new: jnp.asarray(new, x.dtype), state.adapted, adapted)
         start, end = self.run.num_warmup // 4, self.run.num_warmup // 2
-        save_times = jax.lax.cond(
+        moments = jax.lax.cond(
             (index >= start) & (index < end),
-            lambda: state.save_times.take(state.chains.position),
-            lambda: state.save_times,
+            lambda: state.moments.take(state.chains.position),
+            lambda: state.moments,
         )
-        variance = jnp.where(index == end - 1, save_times.variance(), state.variance)
-        return state._replace(adapted=adapted, variance=variance, save_times=save_times)
+        variance = jnp.where(index == end - 1, moments.variance(), state.variance)
+        return state._replace(adapted=adapted, variance=variance, moments=moments)
 
 
 class _Moments(NamedTuple):
@@ -204,5 +204,5 @@ class _State(NamedTuple):
     chains: Any
     adapted: Any
     variance: jax.Array
-    save_times: _Moments
-    rounding: Whitening
+    moments: _Moments
+    whitening: Whitening

@@ -79,4 +79,4 @@ class HMC(AbstractSampler):
             )
             return Warming(chain, tuned), Draw(chain.position, stats)
 
-        return Kernel(warmup.begin, step, warmup.learnt)
+        return Kernel(warmup.begin, step, warmup.adaptation)

@@ -96,7 +96,7 @@ class AdjustedMCLMC(AbstractSampler):
             tuned = warmup.update(tuned, position, gradient, rate, index)
             return Warming(chain, tuned), Draw(position, stats)
 
-        return Kernel(warmup.begin, step, warmup.learnt)
+        return Kernel(warmup.begin, step, warmup.adaptation)
 
 
 def _round(matrix: jax.Array) -> tuple[Any, Any]:

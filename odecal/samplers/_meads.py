@@ -53,7 +53,7 @@ class MEADS(AbstractSampler):
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
         ensemble = _Ensemble(self, target, run)
-        return Kernel(ensemble.init, ensemble.step, ensemble.learnt)
+        return Kernel(ensemble.init, ensemble.step, ensemble.adaptation)
 
 
 class _Ensemble:
@@ -74,8 +74,8 @@ class _Ensemble:
     def init(self, key: jax.Array, start: Start) -> "_State":
         """Chains at their starts, in coordinates in which the guessed covariance is round."""
         key_momentum, key_slice = jax.random.split(key)
-        rounding = Whitening.of(start.covariance)
-        position, gradient = rounding.round(start.position), rounding.gradient(start.gradient)
+        whitening = Whitening.of(start.covariance)
+        position, gradient = whitening.whiten(start.position), whitening.gradient(start.gradient)
         shape, dtype = position.shape, position.dtype
         chains = self.state_type(
             position,
@@ -85,7 +85,7 @@ class _Ensemble:
             jax.random.uniform(key_slice, shape[:1], dtype, minval=-1.0),
         )
         adapted = self.meads_init(position, gradient)
-        return _State(chains, adapted._replace(current_iteration=jnp.asarray(0)), rounding)
+        return _State(chains, adapted._replace(current_iteration=jnp.asarray(0)), whitening)
 
     def step(self, key: jax.Array, state: "_State", index: jax.Array) -> tuple["_State", Draw]:
         """Move every chain by some leapfrog steps; in warm-up, adapt."""
@@ -101,15 +101,15 @@ class _Ensemble:
             "diverging": total.diverging,
             "failed_solves": total.failed,
         }
-        draw = Draw(state.rounding.unround(chains.position), stats)
+        draw = Draw(state.whitening.unwhiten(chains.position), stats)
         state = state._replace(chains=chains)
         state = jax.lax.cond(warming, lambda: self._adapt(key_fold, state, index), lambda: state)
         return state, draw
 
-    def learnt(self, state: "_State") -> dict[str, jax.Array]:
+    def adaptation(self, state: "_State") -> dict[str, jax.Array]:
         """The metric in the target's own coordinates, and the damping."""
         sigma = state.adapted.position_sigma.mean(axis=0)
-        matrix = state.rounding.factor * sigma**2 @ state.rounding.factor.T
+        matrix = state.whitening.factor * sigma**2 @ state.whitening.factor.T
         return {"inverse_mass_matrix": matrix, "damping": state.adapted.alpha.mean()}
 
     def _how(self, adapted: Any, warming: jax.Array) -> tuple[jax.Array, ...]:
@@ -125,7 +125,7 @@ class _Ensemble:
     ) -> tuple[Any, "_Total"]:
         """All chains after the leapfrog steps of one draw."""
         num_chains = self.run.num_chains
-        density = state.rounding.density(self.target.logdensity_fn)
+        density = state.whitening.density(self.target.logdensity_fn)
         move = jax.vmap(lambda key, chain, *how: self.transition(key, chain, density, *how))
 
         def one(i: jax.Array, carry: Any) -> Any:
@@ -158,7 +158,7 @@ class _Ensemble:
             jnp.arange(self.run.num_chains),
         )
         chains = jax.tree.map(lambda x: x[order], state.chains)
-        return _State(chains, adapted, state.rounding)
+        return _State(chains, adapted, state.whitening)
 
 
 class _Total(NamedTuple):
@@ -170,4 +170,4 @@ class _Total(NamedTuple):
 class _State(NamedTuple):
     chains: Any
     adapted: Any
-    rounding: Whitening
+    whitening: Whitening

@@ -109,11 +109,11 @@ class NumPyroNUTS(AbstractSampler):
             }
             return state._replace(chain=new), Draw(state.scale * new.z, stats)
 
-        def learnt(state: _State) -> dict[str, jax.Array]:
+        def adaptation(state: _State) -> dict[str, jax.Array]:
             matrix, scale = state.chain.adapt_state.inverse_mass_matrix, state.scale
             return {"inverse_mass_matrix": scale * matrix * (scale[:, None] if dense else scale)}
 
-        return Kernel(init, step, learnt)
+        return Kernel(init, step, adaptation)
 
     def _failed(self, state: Any, potential_fn: Any) -> jax.Array:
         """How many solves failed in a divergent transition: 1 or 0.

@@ -78,7 +78,7 @@ class NUTS(AbstractSampler):
             )
             return Warming(chain, tuned), Draw(chain.position, stats)
 
-        return Kernel(warmup.begin, step, warmup.learnt)
+        return Kernel(warmup.begin, step, warmup.adaptation)
 
 
 def _failed(info: Any) -> jax.Array:

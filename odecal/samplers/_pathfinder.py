@@ -45,21 +45,21 @@ class Pathfinder(AbstractSampler):
         del run
 
         def init(key: jax.Array, start: Start) -> _State:
-            rounding = Whitening.of(start.covariance[None])
+            whitening = Whitening.of(start.covariance[None])
             found, _ = pathfinder.approximate(
                 key,
-                lambda z: target.logdensity_fn(start.position + rounding.unround(z)),
+                lambda z: target.logdensity_fn(start.position + whitening.unwhiten(z)),
                 jnp.zeros_like(start.position),
                 self.num_elbo_draws,
                 maxiter=self.max_steps,
             )
-            return _State(found, start.position, rounding)
+            return _State(found, start.position, whitening)
 
         def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
             del index
             z, log_approximation = pathfinder.sample(key, state.found)
-            position = state.origin + state.rounding.unround(z)
-            log_approximation -= jnp.log(jnp.diag(state.rounding.factor)).sum()
+            position = state.origin + state.whitening.unwhiten(z)
+            log_approximation -= jnp.log(jnp.diag(state.whitening.factor)).sum()
             density = target.logdensity_fn(position)
             stats = {
                 "lp": density,
@@ -77,4 +77,4 @@ class Pathfinder(AbstractSampler):
 class _State(NamedTuple):
     found: Any
     origin: jax.Array
-    rounding: Whitening
+    whitening: Whitening

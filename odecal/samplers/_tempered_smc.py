@@ -88,7 +88,7 @@ class TemperedSMC(AbstractSampler):
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
         tempering = _Tempering(self, target, run)
-        return Kernel(tempering.init, tempering.step, tempering.learnt)
+        return Kernel(tempering.init, tempering.step, tempering.adaptation)
 
 
 class _Particles(NamedTuple):
@@ -178,7 +178,7 @@ class _Tempering:
         }
         return state, Draw(state.particles.position[which], stats)
 
-    def learnt(self, state: _State) -> dict[str, jax.Array]:
+    def adaptation(self, state: _State) -> dict[str, jax.Array]:
         """The evidence, and how far tempering has come."""
         return {"log_evidence": state.log_evidence, "inverse_temperature": state.beta}
 

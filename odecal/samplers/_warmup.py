@@ -136,7 +136,7 @@ class WindowedWarmup:
             lambda: tuned,
         )
 
-    def learnt(self, state: Warming) -> dict[str, jax.Array]:
+    def adaptation(self, state: Warming) -> dict[str, jax.Array]:
         """The trace of warm-up, by name: step size and metric at the end of each window."""
         tuned = state.tuned
         step_size, matrix = tuned.history

@@ -23,11 +23,11 @@ class Whitening(NamedTuple):
         """That of the mean of guesses of the covariance, with a leading axis of chains."""
         return cls(jnp.linalg.cholesky(as_matrix(jnp.mean(covariances, axis=0))))
 
-    def round(self, positions: jax.Array) -> jax.Array:
+    def whiten(self, positions: jax.Array) -> jax.Array:
         """Round coordinates of positions of shape (n, dim)."""
         return jax.scipy.linalg.solve_triangular(self.factor, positions.T, lower=True).T
 
-    def unround(self, positions: jax.Array) -> jax.Array:
+    def unwhiten(self, positions: jax.Array) -> jax.Array:
         """Positions of shape (..., dim) from round coordinates."""
         return positions @ self.factor.T
 
@@ -39,4 +39,4 @@ class Whitening(NamedTuple):
         self, logdensity_fn: Callable[[jax.Array], jax.Array]
     ) -> Callable[[jax.Array], jax.Array]:
         """The same log density as a function of round coordinates."""
-        return lambda z: logdensity_fn(self.unround(z))
+        return lambda z: logdensity_fn(self.unwhiten(z))

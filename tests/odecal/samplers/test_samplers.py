@@ -131,12 +131,12 @@ def test_every_metric_gives_the_same_posterior(metric):
 
 def metric_matrix(chains):
     """The inverse mass matrix of the first chain, whatever its form."""
-    learnt = {name: x[0] for name, x in chains.learnt.items()}
-    if "inverse_mass_matrix" in learnt:
-        matrix = learnt["inverse_mass_matrix"]
+    adaptation = {name: x[0] for name, x in chains.adaptation.items()}
+    if "inverse_mass_matrix" in adaptation:
+        matrix = adaptation["inverse_mass_matrix"]
         return np.diag(matrix) if matrix.ndim == 1 else matrix
-    scale, directions = learnt["metric_scale"], learnt["metric_directions"]
-    inner = np.eye(3) + directions @ np.diag(learnt["metric_eigenvalues"] - 1) @ directions.T
+    scale, directions = adaptation["metric_scale"], adaptation["metric_directions"]
+    inner = np.eye(3) + directions @ np.diag(adaptation["metric_eigenvalues"] - 1) @ directions.T
     return scale[:, None] * inner * scale
 
 
@@ -150,7 +150,7 @@ def test_every_metric_learns_the_covariance(metric):
     tolerance = 0.3 * np.sqrt(np.outer(variances, variances))
     wanted = np.diag(variances) if isinstance(metric, samplers.DiagonalMetric) else COVARIANCE
     assert (np.abs(found - wanted) < tolerance).all(), found
-    trace = chains.learnt["window_step_size"]
+    trace = chains.adaptation["window_step_size"]
     assert np.isfinite(trace).all()
     assert trace.shape[1] >= 4
 
@@ -266,7 +266,7 @@ def test_every_statistic_is_there(cls):
     assert ((rate >= 0) & (rate <= 1 + 1e-6)).all()
     if "step_size" in chains.stats:  # warm-up is over
         assert np.ptp(chains.stats["step_size"], axis=1).max() == 0.0
-    assert chains.learnt
+    assert chains.adaptation
 
 
 @both_nuts
@@ -396,8 +396,8 @@ def test_the_evidence_of_a_gaussian():
     """
     with jax.enable_x64(True):
         chains = run(samplers.TemperedSMC(), gaussian, 3, 8, 60, 500)
-    evidence = chains.learnt["log_evidence"]
-    assert (chains.learnt["inverse_temperature"] == 1.0).all()
+    evidence = chains.adaptation["log_evidence"]
+    assert (chains.adaptation["inverse_temperature"] == 1.0).all()
     exact = 0.5 * np.linalg.slogdet(2 * np.pi * COVARIANCE)[1]
     error = evidence.std(ddof=1) / np.sqrt(len(evidence))
     assert abs(evidence.mean() - exact) < 4.5 * error + 0.02
