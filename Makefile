@@ -1,6 +1,6 @@
 # Every target sets up what it needs, in .venv, from pyproject.toml and constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types docs wheel check clean
+.PHONY: help demo quick test test-slow test-lowest lint format types docs wheel check clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,8 +12,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3 python; do \
 
 help:
 	@echo "make demo       calibrate Lotka-Volterra to the Hudson Bay data; see runs/"
+	@echo "make quick      the tests that neither solve nor start a process"
 	@echo "make test       the tests"
 	@echo "make test-slow  the slow statistical suites"
+	@echo "make test-lowest  the tests, with the oldest versions that are claimed"
 	@echo "make lint       ruff: lint and formatting"
 	@echo "make types      mypy, on the installed wheel"
 	@echo "make docs       the documentation site, in site/"
@@ -45,11 +47,25 @@ demo: $(VENV)/run.stamp
 	$(BIN)/odecal calibrate lotka_volterra --out runs/hudson_bay.nc
 	$(BIN)/odecal plot runs/hudson_bay.nc --out runs/hudson_bay.png
 
+quick: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n 2 --dist worksteal --quick $(ARGS)
+
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# An environment of its own, in which each dependency is the oldest that pyproject.toml admits.
+test-lowest: $(VENV)/python.stamp
+	mkdir -p build/lowest
+	$(BIN)/python -c "import re, tomllib; \
+	print(*(re.sub(r'>=([^,;]+).*', r'==\1', d) for d in \
+	tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']), sep='\n')" \
+	> build/lowest/constraints.txt
+	"$(PYTHON)" -m venv build/lowest
+	build/lowest/bin/pip install --quiet -c build/lowest/constraints.txt -e '.[test]'
+	build/lowest/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
@@ -75,4 +91,4 @@ docs: $(VENV)/docs.stamp
 check: lint types test docs
 
 clean:
-	rm -rf $(VENV) build dist site runs *.egg-info
+	rm -rf $(VENV) .pytest_cache build dist site runs *.egg-info

@@ -170,7 +170,7 @@ class DiffraxAdjoint(AbstractAdjoint):
             )
 
 
-def as_adjoint(adjoint: AbstractAdjoint | diffrax.AbstractAdjoint) -> AbstractAdjoint:
+def as_adjoint(adjoint: Any) -> AbstractAdjoint:
     """Take one of ours as it is, and wrap one of Diffrax's.
 
     Args:

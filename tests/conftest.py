@@ -1,24 +1,56 @@
 """Settings of every test: two CPU devices, so that chains are spread as on a user's machine.
 
-What is compiled is kept for the length of the run and shared by its processes.
+What XLA compiles is kept between runs, in pytest's cache, one folder a version of JAX.
 """
 
 import os
-import shutil
-import tempfile
+import subprocess
+from importlib.metadata import version
+from importlib.util import find_spec
 
-CACHE = "JAX_COMPILATION_CACHE_DIR"
-if CACHE not in os.environ:
-    os.environ[CACHE] = OURS = tempfile.mkdtemp(prefix="odecal-tests-")
-else:
-    OURS = None
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+import pytest
 
-import jax  # noqa: E402
-
-jax.config.update("jax_num_cpu_devices", 2)
+# An int where a float is expected is no mistake.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 
 
-def pytest_unconfigure():
-    if OURS is not None:
-        shutil.rmtree(OURS, ignore_errors=True)
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="skip what solves or starts a process")
+    parser.addini("typed", "rooms whose annotations the tests check", type="linelist")
+
+
+def pytest_configure(config):
+    compiled = config.cache.mkdir(f"jax-{version('jax')}")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    if find_spec("beartype"):
+        from jaxtyping import install_import_hook
+
+        install_import_hook(config.getini("typed"), CHECKER)
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", 2)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick(request):
+    """With `--quick`, a test is skipped where it would solve, or start a process."""
+    if not request.config.getoption("--quick"):
+        yield
+        return
+    import diffrax
+    from odecal.adjoints import AbstractAdjoint
+
+    def skip(*args, **kwargs):
+        pytest.skip("not quick")
+
+    def subclasses(cls):
+        return {cls}.union(*map(subclasses, cls.__subclasses__()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", skip)
+        patch.setattr(diffrax, "diffeqsolve", skip)
+        for cls in subclasses(AbstractAdjoint):
+            for name in {"diffeqsolve", "solve_with_jumps"} & set(vars(cls)):
+                patch.setattr(cls, name, skip)
+        yield
