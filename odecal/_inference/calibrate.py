@@ -198,7 +198,7 @@ def _usual_sampler(model: Model) -> AbstractSampler:
     There many coordinates are nearly independent, and a full covariance of them is mostly noise:
     measured on theophylline, a metric of low rank gives twice the effective draws a second.
     """
-    if not model.hierarchy.coordinates:
+    if not model.hierarchy.reparams:
         return NUTS()
     return NUTS(target_acceptance_rate=_CAREFUL, metric=LowRankMetric())
 

@@ -114,7 +114,7 @@ def choose_adjoint(model: Model, seed: int, progress: Progress) -> Choice:
         if small:
             reason = "forward mode is the fastest on problems so small"
             return Choice(solve.strategy, reason, {})
-    if explicit and carried <= _CHEAP_UP_TO and model.drive.jumps:
+    if explicit and carried <= _CHEAP_UP_TO and model.forcing.has_jumps:
         reason = "forward mode is the fastest where the state changes on the way"
         return Choice(solve.strategy, reason, {})
     if explicit and carried <= _CHEAP_UP_TO:
@@ -233,7 +233,7 @@ def _cache_file(model: Model) -> Path:
     parts = {
         "sites": {name: str(s) for name, s in model.site_shapes.items()},
         "times": [float(experiment.t0[0]), *ts.shape, float(ts.max())],
-        "drive": str(model.drive.kinds),
+        "drive": str(model.forcing.flags),
         "solve": solve_attrs(model.solve),
         "cores": os.cpu_count(),
         **system_attrs(model.system),

@@ -40,9 +40,9 @@ def choose_centring(model: Model, seed: int, progress: Progress) -> Model:
     """
     wanted = [
         name
-        for block in model.hierarchy.blocks
-        for name, c in block.members.items()
-        if isinstance(c.variation.centring, Informed) and block.raw in model.hierarchy.coordinates
+        for effects in model.hierarchy.random_effects
+        for name, c in effects.members.items()
+        if isinstance(c.variation.centring, Informed) and effects.raw in model.hierarchy.reparams
     ]
     if not wanted:
         return model
@@ -77,7 +77,7 @@ def _standardised(
     """(θ − μ)/σ of every group and the scale σ of each parameter, with a leading axis of draws."""
 
     def one(position: jax.Array) -> Any:
-        found = model.unfold(model.constrain(flat.unravel(position)))
+        found = model.site_values(model.constrain(flat.unravel(position)))
         return found.standard, found.scales
 
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jnp.asarray(draws)))

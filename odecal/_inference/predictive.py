@@ -12,7 +12,7 @@ from odecal._jax.backend import usable_devices
 from odecal._jax.keys import KeyData, example_key_data, key_of, keys_by_name
 from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded
 from odecal._model.flat import FlatModel
-from odecal._model.forward import Place
+from odecal._model.forward import SaveIndex
 from odecal._model.model import Model
 from odecal._run.records import THINNED, Evaluation
 
@@ -146,22 +146,22 @@ def _evaluate_one(
             replicated[name] = law.sample(keys[name])
             continue
         # One law for both, since random numbers take long to compile.
-        place = Place(
+        index = SaveIndex(
             np.concatenate([series.individual, who]),
             np.concatenate([save_times.index[name], save_times.extra.ravel()]),
         )
-        both = model.forward.law(name, prediction.persons, trajectory, place)
+        both = model.forward.distribution(name, prediction.parameters, trajectory, index)
         draws = both.sample(keys[name])
         replicated[name] = draws[: len(series.times)]
         rest = draws[len(series.times) :]
         predicted[name] = rest.reshape(count, size, *rest.shape[1:]) if many else rest
     on_grid = (np.arange(count)[:, None], save_times.extra) if many else save_times.extra[0]
     return {
-        "quantities": model.hierarchy.reported(prediction.unfolded),
+        "quantities": model.hierarchy.reported(prediction.site_values),
         "derived": prediction.derived,
         "replicated": replicated,
         "log_likelihood": model.log_likelihood(prediction),
-        "renewed": _renewed(model, prediction.unfolded.sites, key_others),
+        "renewed": _renewed(model, prediction.site_values.sites, key_others),
         "states": {name: y[on_grid] for name, y in trajectory.y.items()},
         "predicted": predicted,
         "solver_steps": jnp.sum(trajectory.num_steps),
@@ -171,7 +171,7 @@ def _evaluate_one(
 
 def _renewed(model: Model, sites: Mapping[str, jax.Array], key: jax.Array) -> dict[str, Any]:
     """Replicated data of groups that are drawn anew from the population, in the same design."""
-    if not model.hierarchy.blocks:
+    if not model.hierarchy.random_effects:
         return {}
     key_groups, key_data = jax.random.split(key)
     prediction = model.predict_at(model.hierarchy.renewed(sites, key_groups, model.dtype), None)

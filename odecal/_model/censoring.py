@@ -24,7 +24,7 @@ Array = Any
 Tails = tuple[jax.Array, jax.Array]
 
 
-def interval_log_prob(law: dist.Distribution, lower: Array, upper: Array) -> jax.Array:
+def interval_log_prob(noise: dist.Distribution, lower: Array, upper: Array) -> jax.Array:
     """The log probability log P(lower < X < upper) of a value that was censored.
 
     Both bounds are excluded, which matters to counts only: below a limit of quantification L is
@@ -32,26 +32,26 @@ def interval_log_prob(law: dist.Distribution, lower: Array, upper: Array) -> jax
     X > U. Counts from 3 to 5 are lower = 2, upper = 6. What cannot happen has −inf.
 
     Args:
-        law: the distribution of one value, with a scalar event.
+        noise: the distribution of one value, with a scalar event.
         lower: the lower bounds, in the unit of the value; −inf where there is none.
         upper: the upper bounds; inf where there is none.
 
     Returns:
-        An array of the broadcast shape of the law and the bounds. It is 0 with a zero gradient
+        An array of the broadcast shape of the noise and the bounds. It is 0 with a zero gradient
         unless lower < upper, so that a caller may select by `jnp.where` what was not censored.
         Reverse mode differentiates it once; further derivatives are by forward mode.
 
     Raises:
-        ObservationError: if the law has no distribution function.
+        ObservationError: if it has no distribution function.
     """
-    shape = jnp.broadcast_shapes(law.batch_shape, jnp.shape(lower), jnp.shape(upper))
+    shape = jnp.broadcast_shapes(noise.batch_shape, jnp.shape(lower), jnp.shape(upper))
     dtype = jnp.result_type(float, lower, upper)
     lower, upper = (jnp.broadcast_to(jnp.asarray(x, dtype), shape) for x in (lower, upper))
     censored = lower < upper
     low, high = jnp.where(censored, lower, -jnp.inf), jnp.where(censored, upper, jnp.inf)
-    if law.is_discrete:
+    if noise.is_discrete:
         low, high = jnp.floor(low), jnp.ceil(high) - 1.0
-    below, above = _everywhere(law, jnp.stack([low, high]))
+    below, above = _everywhere(noise, jnp.stack([low, high]))
     # The difference is taken in the tail where the numbers are smaller.
     left = below[1] <= above[0]
     more, less = jnp.where(left, below[1], above[0]), jnp.where(left, below[0], above[1])
@@ -60,36 +60,36 @@ def interval_log_prob(law: dist.Distribution, lower: Array, upper: Array) -> jax
     # Where the difference has lost as much as the density times the width would, take the latter.
     narrow = gap < float(24.0 * np.finfo(dtype).eps) ** (1.0 / 3.0)
     between = more + jnp.where(one_sided, 0.0, log1mexp(jnp.where(narrow, 1.0, gap)))
-    return jnp.where(narrow, _narrow(law, low, high, narrow & (high > low)), between)
+    return jnp.where(narrow, _narrow(noise, low, high, narrow & (high > low)), between)
 
 
-def _narrow(law: dist.Distribution, low: jax.Array, high: jax.Array, here: Array) -> jax.Array:
+def _narrow(noise: dist.Distribution, low: jax.Array, high: jax.Array, here: Array) -> jax.Array:
     """The log of the density in the middle times the width (of the mass times the count)."""
     width = jnp.where(here, high - low, 1.0)
-    middle = jnp.where(here, low, 0.0) + 0.5 * (width + (1.0 if law.is_discrete else 0.0))
-    middle = jnp.where(here, middle, law.support.feasible_like(middle))
-    return jnp.where(here, law.log_prob(middle) + jnp.log(width), -jnp.inf)
+    middle = jnp.where(here, low, 0.0) + 0.5 * (width + (1.0 if noise.is_discrete else 0.0))
+    middle = jnp.where(here, middle, noise.support.feasible_like(middle))
+    return jnp.where(here, noise.log_prob(middle) + jnp.log(width), -jnp.inf)
 
 
-def _everywhere(law: dist.Distribution, x: jax.Array) -> Tails:
+def _everywhere(noise: dist.Distribution, x: jax.Array) -> Tails:
     """Both tails, which are certain outside the support and at infinity."""
-    inside = law.support(x) & jnp.isfinite(x)
-    feasible = law.support.feasible_like(x)
-    below, above = _tails(law, jnp.where(inside, x, feasible))
+    inside = noise.support(x) & jnp.isfinite(x)
+    feasible = noise.support.feasible_like(x)
+    below, above = _tails(noise, jnp.where(inside, x, feasible))
     below = jnp.where(inside, below, jnp.where(x < feasible, -jnp.inf, 0.0))
     return below, jnp.where(inside, above, jnp.where(x < feasible, 0.0, -jnp.inf))
 
 
-def _tails(law: dist.Distribution, x: jax.Array) -> Tails:
-    """Both tails by the family's function, else by the law's own distribution function."""
+def _tails(noise: dist.Distribution, x: jax.Array) -> Tails:
+    """Both tails by the family's function, else by its own distribution function."""
     for family, tails in _FAMILIES:
-        if isinstance(law, family):
-            return tails(law, x)
+        if isinstance(noise, family):
+            return tails(noise, x)
     try:
-        p = jnp.asarray(law.cdf(x))
+        p = jnp.asarray(noise.cdf(x))
     except NotImplementedError as error:
         raise ObservationError(
-            f"The noise model {type(law).__name__} cannot be censored. Expected one with a "
+            f"The noise model {type(noise).__name__} cannot be censored. Expected one with a "
             "distribution function, such as those of odecal.noise. Give it a method `cdf`, take "
             "another noise model, or make the censored rows missing (NaN)."
         ) from error
@@ -110,30 +110,30 @@ def _normal(z: jax.Array) -> Tails:
     return below, above
 
 
-def _student_t(law: Any, x: jax.Array) -> Tails:
+def _student_t(noise: Any, x: jax.Array) -> Tails:
     # P(|T| > |z|) = I_u(df/2, 1/2), u = df / (df + z²). A z of 0 is nudged, with its slope kept.
-    z = (x - law.loc) / law.scale
+    z = (x - noise.loc) / noise.scale
     size, least = jnp.where(z < 0.0, -z, z), float(np.finfo(z.dtype).tiny) ** 0.25
     size = size + jax.lax.stop_gradient(jnp.maximum(size, least) - size)
-    outside, _ = _beta_tails(0.5 * law.df, 0.5, jnp.log(law.df) - 2.0 * jnp.log(size))
+    outside, _ = _beta_tails(0.5 * noise.df, 0.5, jnp.log(noise.df) - 2.0 * jnp.log(size))
     return _both(z < 0.0, outside - float(np.log(2.0)))
 
 
-def _binomial(law: Any, k: jax.Array) -> Tails:
-    left = law.total_count - k
-    below, above = _beta_tails(jnp.where(left > 0, left, 1.0), k + 1.0, -law.logits)
+def _binomial(noise: Any, k: jax.Array) -> Tails:
+    left = noise.total_count - k
+    below, above = _beta_tails(jnp.where(left > 0, left, 1.0), k + 1.0, -noise.logits)
     return jnp.where(left > 0, below, 0.0), jnp.where(left > 0, above, -jnp.inf)
 
 
 _FAMILIES: tuple[tuple[Any, Callable[[Any, jax.Array], Tails]], ...] = (
-    (dist.ExpandedDistribution, lambda law, x: _tails(law.base_dist, x)),
-    (dist.Normal, lambda law, x: _normal((x - law.loc) / law.scale)),
-    (dist.LogNormal, lambda law, x: _normal((jnp.log(x) - law.loc) / law.scale)),
+    (dist.ExpandedDistribution, lambda d, x: _tails(d.base_dist, x)),
+    (dist.Normal, lambda d, x: _normal((x - d.loc) / d.scale)),
+    (dist.LogNormal, lambda d, x: _normal((jnp.log(x) - d.loc) / d.scale)),
     (dist.StudentT, _student_t),
-    (dist.Exponential, lambda law, x: (log1mexp(law.rate * x), -law.rate * x)),
-    (dist.Gamma, lambda law, x: _gamma_tails(law.concentration, law.rate * x)),
-    (dist.Poisson, lambda law, k: _gamma_tails(k + 1.0, law.rate)[::-1]),
-    (dist.GammaPoisson, lambda law, k: _beta_tails(law.concentration, k + 1.0, jnp.log(law.rate))),
+    (dist.Exponential, lambda d, x: (log1mexp(d.rate * x), -d.rate * x)),
+    (dist.Gamma, lambda d, x: _gamma_tails(d.concentration, d.rate * x)),
+    (dist.Poisson, lambda d, k: _gamma_tails(k + 1.0, d.rate)[::-1]),
+    (dist.GammaPoisson, lambda d, k: _beta_tails(d.concentration, k + 1.0, jnp.log(d.rate))),
     ((dist.BinomialProbs, dist.BinomialLogits), _binomial),
 )
 

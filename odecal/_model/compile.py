@@ -73,7 +73,7 @@ def _check_steps(model: Model) -> None:
     most = model.solve.max_steps
     if most is None or not model.declaration.inputs:
         return
-    limits = model.forward.given.limits
+    limits = model.forward.forcing_data.limits
     if limits is None:
         return
     experiment = model.experiment
@@ -126,13 +126,15 @@ def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, 
     """Which values lie in the support, and the law's name, support and whether it is joint."""
     found: dict[str, Any] = {}
 
-    def law_at_start(values: Any) -> Any:
-        one = model.law_at_start(name, values)
+    def distribution_at_start(values: Any) -> Any:
+        one = model.distribution_at_start(name, values)
         found["law"] = type(one).__name__
         found["joint"] = bool(one.event_shape)
         return one.support
 
-    jax.eval_shape(lambda values: found.update(support=law_at_start(values)), model.site_shapes)
+    jax.eval_shape(
+        lambda values: found.update(support=distribution_at_start(values)), model.site_shapes
+    )
     support, values = found["support"], _known(series)
     dependent = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support))
     if not dependent:
@@ -141,7 +143,7 @@ def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, 
     @jax.jit
     @jax.vmap
     def inside(key: jax.Array) -> jax.Array:
-        return law_at_start(model.sample_prior(key))(jnp.asarray(values, model.dtype))
+        return distribution_at_start(model.sample_prior(key))(jnp.asarray(values, model.dtype))
 
     tried = np.asarray(inside(jax.random.split(jax.random.key(0), _NUM_DRAWS)))
     return tried.any(axis=0), found["law"], type(support).__name__, found["joint"]

@@ -15,23 +15,23 @@ from odecal._system.values import Values
 
 def own_derived(
     declaration: Declaration,
-    persons_from: Callable[[Mapping[str, Any]], IndividualParameters],
+    parameters_from: Callable[[Mapping[str, Any]], IndividualParameters],
     shapes: Mapping[str, jax.ShapeDtypeStruct],
 ) -> frozenset[str]:
     """The derived quantities that differ between individuals.
 
     Args:
         declaration: the system.
-        persons_from: gives the parameters of every individual, from one value of every site.
+        parameters_from: gives the parameters of every individual, from one value of every site.
         shapes: of the values of the sites.
     """
     found = []
 
     def trace(values: Mapping[str, Any]) -> None:
-        persons = persons_from(values)
-        one = persons.rows(np.zeros((), int))
+        parameters = parameters_from(values)
+        one = parameters.rows(np.zeros((), int))
         own, shared = (
-            {n: x for n, x in one.items() if (n in persons.own) is k} for k in (True, False)
+            {n: x for n, x in one.items() if (n in parameters.own) is k} for k in (True, False)
         )
         for name, d in declaration.derived.items():
             depends = depends_on(
@@ -44,25 +44,25 @@ def own_derived(
 
 
 def derived_values(
-    declaration: Declaration, persons: IndividualParameters, own: frozenset[str]
+    declaration: Declaration, parameters: IndividualParameters, own: frozenset[str]
 ) -> dict[str, jax.Array]:
     """The derived quantities, by name.
 
     Args:
         declaration: the system.
-        persons: the parameters of every individual.
+        parameters: the parameters of every individual.
         own: which of the quantities differ between individuals, and so get a leading axis of them.
     """
     return {
-        name: _value(d.function, persons, name in own) for name, d in declaration.derived.items()
+        name: _value(d.function, parameters, name in own) for name, d in declaration.derived.items()
     }
 
 
 def _value(
-    function: Callable[[Values], Any], persons: IndividualParameters, own: bool
+    function: Callable[[Values], Any], parameters: IndividualParameters, own: bool
 ) -> jax.Array:
     """One derived quantity, of every individual its own or of all the same."""
     if own:
-        return jax.vmap(function, in_axes=(persons.axes,))(persons.p)
-    one = persons.rows(np.zeros((), int)) if persons.own else persons.p
+        return jax.vmap(function, in_axes=(parameters.axes,))(parameters.p)
+    one = parameters.rows(np.zeros((), int)) if parameters.own else parameters.p
     return jnp.asarray(function(one))

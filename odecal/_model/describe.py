@@ -17,7 +17,7 @@ def describe(experiment: Experiment, hierarchy: Hierarchy, transforms: Mapping[s
         transforms: how each is mapped to the whole line.
 
     Returns:
-        A table of its sites, each with its law and how it is mapped to the whole line.
+        A table of its sites, each with its prior and how it is mapped to the whole line.
     """
     who, dim = len(experiment.individuals), experiment.individuals.dim
     values = sum(int(s.present.sum()) for s in experiment.series.values())
@@ -27,7 +27,7 @@ def describe(experiment: Experiment, hierarchy: Hierarchy, transforms: Mapping[s
         (
             "site",
             f"{name}[{', '.join(map(str, site.shape))}]" if site.shape else name,
-            f"~ {hierarchy.law_of(name) or show_prior(site.prior)}",
+            f"~ {hierarchy.prior_in_words(name) or show_prior(site.prior)}",
             _reparameterised(transforms[name]),
         )
         for name, site in hierarchy.sites.items()

@@ -50,7 +50,7 @@ def flatten(model: Model) -> FlatModel:
         lambda key: ravel_pytree(model.init_position(key))[0],
         unravel,
         _names(sites),
-        bool(model.hierarchy.coordinates),
+        bool(model.hierarchy.reparams),
     )
 
 

@@ -1,4 +1,4 @@
-"""From the parameters of every individual to what would be observed: the solve, and the laws."""
+"""From the parameters of every individual to the distributions of the observables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from odecal._jax.keys import keys_by_name
 from odecal._model.individuals import IndividualParameters, solve_each
 from odecal._model.likelihood import ObservationDistribution
 from odecal._solve.forcing import Forcing
-from odecal._solve.forcing_data import ForcingData, arrays_of, kinds_of
+from odecal._solve.forcing_data import ForcingData, arrays_of, flags_of
 from odecal._solve.trajectory import Trajectory, solve
 from odecal._system.declaration import Declaration
 from odecal._system.random_effects import SiteValues
@@ -23,11 +23,11 @@ from odecal._system.solve import Solve
 from odecal._system.values import Values
 
 
-class Place(NamedTuple):
+class SaveIndex(NamedTuple):
     """Whose, and at which of the times that were kept, each of shape (n,)."""
 
     individual: np.ndarray
-    moment: np.ndarray
+    time: np.ndarray
 
 
 class Prediction(NamedTuple):
@@ -36,8 +36,8 @@ class Prediction(NamedTuple):
     Args:
         p: parameters, constants and initial values; of many individuals, what each has of its own
             has a leading axis of individuals.
-        unfolded: the value of every site, and of the groups.
-        persons: `p`, and which of it is own.
+        site_values: the value of every site, and of the groups.
+        parameters: `p`, and which of it is own.
         trajectory: the solution at the times of the experiment, likewise with a leading axis of
             many individuals.
         laws: the distribution of the values of every observable.
@@ -45,8 +45,8 @@ class Prediction(NamedTuple):
     """
 
     p: Values
-    unfolded: SiteValues
-    persons: IndividualParameters
+    site_values: SiteValues
+    parameters: IndividualParameters
     trajectory: Trajectory
     laws: dict[str, dist.Distribution]
     derived: dict[str, jax.Array]
@@ -59,24 +59,26 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class _WithInputs:
-    """A law that sees the inputs at its time.
+    """The noise of an observable that sees the inputs at its time.
 
     Args:
-        law: the law of an observable.
-        drive: how inputs act.
+        noise: gives the distribution of one value.
+        forcing: how inputs act.
     """
 
-    law: Callable[..., dist.Distribution]
-    drive: Forcing
+    noise: Callable[..., dist.Distribution]
+    forcing: Forcing
 
     def __call__(self, inputs: Any, t: Any, y: Values, p: Values, *last: Any) -> dist.Distribution:
-        """The law with the inputs among the parameters."""
-        return self.law(t, y, self.drive.parameters_at(t, p, ForcingData({}, inputs, None)), *last)
+        """The distribution, with the inputs among the parameters."""
+        return self.noise(
+            t, y, self.forcing.parameters_at(t, p, ForcingData({}, inputs, None)), *last
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """The way from the parameters of every individual to the laws of the observables.
+    """The way from the parameters of every individual to the distributions of the observables.
 
     Args:
         declaration: the system.
@@ -94,20 +96,20 @@ class Forward:
         return jax.dtypes.canonicalize_dtype(self.settings.dtype)
 
     @cached_property
-    def drive(self) -> Forcing:
+    def forcing(self) -> Forcing:
         """How doses and inputs act."""
         experiment = self.experiment
         span = float(np.max(experiment.save_times.ts) - np.min(experiment.t0))
         declaration = self.declaration
-        return Forcing(declaration, kinds_of(experiment.doses, span, declaration), span)
+        return Forcing(declaration, flags_of(experiment.doses, span, declaration), span)
 
     @cached_property
-    def given(self) -> ForcingData:
+    def forcing_data(self) -> ForcingData:
         """Doses and inputs, with a leading axis of individuals."""
-        declaration, kinds = self.declaration, self.drive.kinds
+        declaration, flags = self.declaration, self.forcing.flags
         settings = self.settings
         dtype = np.dtype(settings.dtype)
-        return arrays_of(self.experiment, declaration, kinds, settings.rtol, dtype)
+        return arrays_of(self.experiment, declaration, flags, settings.rtol, dtype)
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -118,58 +120,58 @@ class Forward:
         """
         count, save_times = len(self.experiment.individuals), self.experiment.save_times
         doses = self.experiment.doses
-        given = np.zeros(count) if doses is None else np.bincount(doses.individual, minlength=count)
-        return np.lexsort([save_times.ts[:, -1] - self.experiment.t0, given])
+        dosed = np.zeros(count) if doses is None else np.bincount(doses.individual, minlength=count)
+        return np.lexsort([save_times.ts[:, -1] - self.experiment.t0, dosed])
 
     @property
     def _many(self) -> bool:
         """Whether trajectories have a leading axis of individuals."""
         return bool(self.experiment.individuals.dim)
 
-    def solve(self, persons: IndividualParameters, save_times: SaveTimes) -> Trajectory:
+    def solve(self, parameters: IndividualParameters, save_times: SaveTimes) -> Trajectory:
         """Solve for every individual, for one that needs no name without a leading axis."""
-        given = self.given._replace(late=save_times.after_dose)
+        forcing_data = self.forcing_data._replace(after_dose=save_times.after_dose)
         when = jax.tree.map(
             lambda x: np.asarray(x, np.dtype(self.dtype)), (self.experiment.t0, save_times.ts)
         )
-        way = (self.settings, self.drive)
+        way = (self.settings, self.forcing)
         if self._many:
-            return solve_each(self.declaration, persons, when, given, self.order, *way)
-        t0, ts, given = jax.tree.map(lambda x: jnp.asarray(x[0]), (*when, given))
-        return solve(self.declaration, persons.p, t0, ts, *way, given)
+            return solve_each(self.declaration, parameters, when, forcing_data, self.order, *way)
+        t0, ts, forcing_data = jax.tree.map(lambda x: jnp.asarray(x[0]), (*when, forcing_data))
+        return solve(self.declaration, parameters.p, t0, ts, *way, forcing_data)
 
-    def laws(
-        self, persons: IndividualParameters, trajectory: Trajectory, save_times: SaveTimes
+    def distributions(
+        self, parameters: IndividualParameters, trajectory: Trajectory, save_times: SaveTimes
     ) -> dict[str, dist.Distribution]:
         """The distribution of the values of every observable that was measured."""
         return {
-            name: self.law(
+            name: self.distribution(
                 name,
-                persons,
+                parameters,
                 trajectory,
-                Place(s.individual, save_times.index[name]),
-                Place(s.individual, save_times.start[name]),
+                SaveIndex(s.individual, save_times.index[name]),
+                SaveIndex(s.individual, save_times.start[name]),
                 s.upper,
             )
             for name, s in self.experiment.series.items()
         }
 
-    def law(
+    def distribution(
         self,
         name: str,
-        persons: IndividualParameters,
+        parameters: IndividualParameters,
         trajectory: Trajectory,
-        place: Place,
-        start: Place | None = None,
+        index: SaveIndex,
+        start: SaveIndex | None = None,
         upper: np.ndarray | None = None,
     ) -> ObservationDistribution:
         """The distribution of one observable at places of the trajectories.
 
         Args:
             name: the observable.
-            persons: parameters, constants and initial values.
+            parameters: parameters, constants and initial values.
             trajectory: a solution.
-            place: at whose and which of its times it is observed, n of them.
+            index: at whose and which of its times it is observed, n of them.
             start: for an observable over intervals, where each interval began.
             upper: where values are censored, their upper bound.
 
@@ -177,43 +179,45 @@ class Forward:
             The distribution of n values.
         """
         observable = self.declaration.observables[name]
-        law = observable.law
-        t, y = self._kept(trajectory, place)
-        p = persons.rows(place.individual) if persons.own else persons.p
+        noise = observable.law
+        t, y = self._kept(trajectory, index)
+        p = parameters.rows(index.individual) if parameters.own else parameters.p
         arguments: tuple[Any, ...] = (t, y, p)
-        in_axes: tuple[Any, ...] = (0, 0, persons.axes if persons.own else None)
+        in_axes: tuple[Any, ...] = (0, 0, parameters.axes if parameters.own else None)
         if observable.over_interval:
             assert start is not None
             last_t, last_y = self._kept(trajectory, start)
             arguments = (*arguments, Values({"t": last_t, "y": last_y}, "interval value"))
             in_axes = (*in_axes, 0)
         if self.declaration.inputs:
-            law = _WithInputs(law, self.drive)
-            arguments = (self._inputs_of(place), *arguments)
+            noise = _WithInputs(noise, self.forcing)
+            arguments = (self._inputs_of(index), *arguments)
             in_axes = (0 if self._many else None, *in_axes)
-        return ObservationDistribution(law, arguments, in_axes, len(place.moment), upper)
+        return ObservationDistribution(noise, arguments, in_axes, len(index.time), upper)
 
-    def law_at_start(self, name: str, persons: IndividualParameters) -> dist.Distribution:
-        """The law of one value of an observable, at the initial time of the first individual."""
-        first = Place(np.zeros(1, int), np.zeros(1, int))
-        p = persons.rows(np.zeros((), int))
+    def distribution_at_start(
+        self, name: str, parameters: IndividualParameters
+    ) -> dist.Distribution:
+        """That of one value of an observable, at the initial time of the first individual."""
+        first = SaveIndex(np.zeros(1, int), np.zeros(1, int))
+        p = parameters.rows(np.zeros((), int))
         y = jax.tree.map(lambda x: x[None], self.declaration.initial_state(p))
         t0 = jnp.asarray(self.experiment.t0[:1], self.dtype)
         start = Trajectory(t0, y, jnp.zeros(()), jnp.zeros((), bool))
         if self._many:
             start = jax.tree.map(lambda x: x[None], start)
-        return self.law(name, persons, start, first, first).at_first()
+        return self.distribution(name, parameters, start, first, first).at_first()
 
-    def _kept(self, trajectory: Trajectory, place: Place) -> tuple[jax.Array, Values]:
+    def _kept(self, trajectory: Trajectory, index: SaveIndex) -> tuple[jax.Array, Values]:
         """Times and states of trajectories at some places."""
         if self._many:
-            where = (place.individual, place.moment)
+            where = (index.individual, index.time)
             return trajectory.ts[where], jax.tree.map(lambda x: x[where], trajectory.y)
-        if np.array_equal(place.moment, np.arange(len(trajectory.ts))):
+        if np.array_equal(index.time, np.arange(len(trajectory.ts))):
             return trajectory.ts, trajectory.y
-        return trajectory.ts[place.moment], jax.tree.map(lambda x: x[place.moment], trajectory.y)
+        return trajectory.ts[index.time], jax.tree.map(lambda x: x[index.time], trajectory.y)
 
-    def _inputs_of(self, place: Place) -> Any:
+    def _inputs_of(self, index: SaveIndex) -> Any:
         """The inputs of whoever is at some places; of a single experiment, those of all places."""
-        whose = place.individual if self._many else 0
-        return jax.tree.map(lambda x: jnp.asarray(x)[whose], self.given.inputs)
+        whose = index.individual if self._many else 0
+        return jax.tree.map(lambda x: jnp.asarray(x)[whose], self.forcing_data.inputs)

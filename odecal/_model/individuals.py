@@ -39,7 +39,7 @@ class IndividualParameters(NamedTuple):
         )
 
 
-def persons_of(
+def individual_parameters(
     declaration: Declaration, shared: dict[str, Any], own: dict[str, Any], dtype: Any
 ) -> IndividualParameters:
     """The record `p` of every individual.
@@ -72,12 +72,12 @@ def persons_of(
 
 def solve_each(
     declaration: Declaration,
-    persons: IndividualParameters,
+    parameters: IndividualParameters,
     when: tuple[np.ndarray, np.ndarray],
-    given: ForcingData,
+    forcing_data: ForcingData,
     order: np.ndarray,
     settings: Solve,
-    drive: Forcing,
+    forcing: Forcing,
 ) -> Trajectory:
     """Solve for every individual.
 
@@ -87,26 +87,26 @@ def solve_each(
 
     Args:
         declaration: the system.
-        persons: the parameters of every individual.
+        parameters: the parameters of every individual.
         when: the initial times, of shape (individual,), and the times to keep, of shape
             (individual, time).
-        given: doses and inputs of every individual.
+        forcing_data: doses and inputs of every individual.
         order: the individuals, like ones beside one another.
         settings: of the solve.
-        drive: how doses and inputs act.
+        forcing: how doses and inputs act.
 
     Returns:
         The trajectories, with a leading axis of individuals.
     """
 
-    def one(own: dict[str, Any], t0: Any, ts: Any, given: ForcingData) -> Trajectory:
-        p = Values({**persons.p, **own}, "parameter")
-        return solve(declaration, p, t0, ts, settings, drive, given)
+    def one(own: dict[str, Any], t0: Any, ts: Any, forcing_data: ForcingData) -> Trajectory:
+        p = Values({**parameters.p, **own}, "parameter")
+        return solve(declaration, p, t0, ts, settings, forcing, forcing_data)
 
     many = jax.vmap(one) if settings.strategy.together else map_or_vmap(one)
-    own = {name: persons.p[name] for name in persons.own}
+    own = {name: parameters.p[name] for name in parameters.own}
     if np.array_equal(order, np.arange(len(order))):
-        return many(own, *jax.tree.map(jnp.asarray, (*when, given)))
-    t0, ts, known = jax.tree.map(lambda x: jnp.asarray(x[order]), (*when, given))
+        return many(own, *jax.tree.map(jnp.asarray, (*when, forcing_data)))
+    t0, ts, known = jax.tree.map(lambda x: jnp.asarray(x[order]), (*when, forcing_data))
     found = many({name: x[order] for name, x in own.items()}, t0, ts, known)
     return jax.tree.map(lambda x: x[np.argsort(order)], found)

@@ -12,21 +12,21 @@ from numpyro.distributions import constraints
 from odecal._model.censoring import interval_log_prob
 from odecal._system.values import Values
 
-Law = Callable[..., dist.Distribution]
+Noise = Callable[..., dist.Distribution]
 
 # How far outside its bounds solver error may push a distribution's argument.
 _SLIGHT = 1e-5
 
 
 class ObservationDistribution(dist.Distribution):
-    """Independent values at several times, each from the law at that time.
+    """Independent values at several times, each from the distribution at that time.
 
-    The law is a function of one time's arguments; it is evaluated for all times at once by
+    The noise is a function of one time's arguments; it is evaluated for all times at once by
     `jax.vmap`, so that inside it states have the shape of their dims and nothing else.
 
     Args:
-        law: gives the distribution of one value from the arguments at its time.
-        arguments: what the law takes, a tuple of pytrees with a leading axis of times; a None
+        noise: gives the distribution of one value from the arguments at its time.
+        arguments: what `noise` takes, a tuple of pytrees with a leading axis of times; a None
             in `axes` marks one that is the same at all times.
         axes: 0 or None for each argument.
         num_times: the number of times.
@@ -36,17 +36,17 @@ class ObservationDistribution(dist.Distribution):
     """
 
     pytree_data_fields = ("arguments", "upper")
-    pytree_aux_fields = ("law", "axes", "num_times")
+    pytree_aux_fields = ("noise", "axes", "num_times")
 
     def __init__(
         self,
-        law: Law,
+        noise: Noise,
         arguments: tuple[Any, ...],
         axes: tuple[Any, ...],
         num_times: int,
         upper: Any = None,
     ) -> None:
-        self.law = law
+        self.noise = noise
         self.arguments = arguments
         self.axes = axes
         self.num_times = num_times
@@ -62,17 +62,17 @@ class ObservationDistribution(dist.Distribution):
     @property
     def mean(self) -> jax.Array:
         """The expected value at each time."""
-        return self._map(lambda law: law.mean)
+        return self._map(lambda d: d.mean)
 
     @property
     def variance(self) -> jax.Array:
         """The variance at each time."""
-        return self._map(lambda law: law.variance)
+        return self._map(lambda d: d.variance)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         """Draw values at all times, of shape (*sample_shape, time, *dims)."""
         keys = jax.random.split(key, self.num_times)
-        draws = self._map(lambda law, key: repaired(law).sample(key, sample_shape), keys)
+        draws = self._map(lambda d, key: repaired(d).sample(key, sample_shape), keys)
         return jnp.moveaxis(draws, 0, len(sample_shape))
 
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
@@ -81,56 +81,60 @@ class ObservationDistribution(dist.Distribution):
         lead = jnp.ndim(value) - len(self.batch_shape) - len(self.event_shape)
         value = jnp.moveaxis(value, lead, 0)
         if self.upper is None:
-            log_density = self._map(lambda law, x: repaired(law, _SLIGHT).log_prob(x), value)
+            log_density = self._map(lambda d, x: repaired(d, _SLIGHT).log_prob(x), value)
         else:
             log_density = self._map(_known_between, value, jnp.asarray(self.upper, value.dtype))
         return jnp.moveaxis(log_density, 0, lead)
 
     def _map(self, of: Callable[..., Any], *each: Any) -> Any:
-        """Evaluate something of every time's law."""
+        """Evaluate something of the distribution at every time."""
 
         def one(arguments: tuple[Any, ...], *each: Any) -> Any:
-            return of(self.law(*arguments), *each)
+            return of(self.noise(*arguments), *each)
 
         axes = (self.axes, *[0] * len(each))
         return jax.vmap(one, in_axes=axes, axis_size=self.num_times)(self.arguments, *each)
 
     def at_first(self) -> dist.Distribution:
-        """The law of one value, at the first time."""
+        """The distribution of one value, at the first time."""
 
         def first(argument: Any, axis: Any) -> Any:
             if isinstance(axis, Values):
                 return Values({name: first(argument[name], axis[name]) for name in axis})
             return jax.tree.map(lambda x: x[0], argument) if axis == 0 else argument
 
-        return self.law(*map(first, self.arguments, self.axes))
+        return self.noise(*map(first, self.arguments, self.axes))
 
 
-def _known_between(law: dist.Distribution, lower: jax.Array, upper: jax.Array) -> jax.Array:
+def _known_between(
+    distribution: dist.Distribution, lower: jax.Array, upper: jax.Array
+) -> jax.Array:
     """The log density where the bounds are one, the log probability between them elsewhere."""
-    law = repaired(law, _SLIGHT)
+    distribution = repaired(distribution, _SLIGHT)
     exact = lower == upper
     value = jnp.where(jnp.isfinite(upper), upper, lower)  # of a censored one, any in the support
-    return jnp.where(exact, law.log_prob(value), interval_log_prob(law, lower, upper))
+    return jnp.where(
+        exact, distribution.log_prob(value), interval_log_prob(distribution, lower, upper)
+    )
 
 
-def repaired(law: dist.Distribution, slightly: float = float("inf")) -> dist.Distribution:
-    """A law whose rates and probabilities are within their bounds.
+def repaired(distribution: dist.Distribution, slightly: float = float("inf")) -> dist.Distribution:
+    """A distribution whose rates and probabilities are within their bounds.
 
     A solver can give a prevalence or a density of −1e-12. A density would be not a number there,
     and NumPyro's sampler of a binomial would never end.
 
     Args:
-        law: a distribution.
+        distribution: a distribution.
         slightly: what is further outside than this is left as it is.
 
     Returns:
         The same distribution with its arguments drawn in.
     """
-    fixed = copy.copy(law)
+    fixed = copy.copy(distribution)
     clip = slightly == float("inf")
-    for name, constraint in law.arg_constraints.items():
-        value = law.__dict__.get(name)
+    for name, constraint in distribution.arg_constraints.items():
+        value = distribution.__dict__.get(name)
         if value is None or constraint not in _BOUNDED:
             continue
         if isinstance(value, dist.Distribution) or not jnp.issubdtype(

@@ -21,7 +21,7 @@ from odecal._model.derived import derived_values, own_derived
 from odecal._model.describe import describe
 from odecal._model.dims import coords_of, dims_of, time_dims_of
 from odecal._model.forward import Forward, Prediction
-from odecal._model.individuals import IndividualParameters, persons_of
+from odecal._model.individuals import IndividualParameters, individual_parameters
 from odecal._solve.forcing import Forcing
 from odecal._system.declaration import Declaration, Site
 from odecal._system.hierarchy import Hierarchy
@@ -74,20 +74,22 @@ class Model:
             predict: whether the observables are drawn rather than conditioned on the data.
         """
         self._warn_of_single_precision()
-        unfolded = self.hierarchy.unfold(numpyro.sample, self.dtype)
-        prediction = self._predict(unfolded, self.experiment.save_times)
+        site_values = self.hierarchy.sample_sites(numpyro.sample, self.dtype)
+        prediction = self._predict(site_values, self.experiment.save_times)
         failed = jnp.any(prediction.trajectory.failed)
-        for name, value in {**unfolded.own, **unfolded.correlations}.items():
+        for name, value in {**site_values.own, **site_values.correlations}.items():
             numpyro.deterministic(name, value)
         numpyro.deterministic(SOLVER_STEPS, jnp.sum(prediction.trajectory.num_steps))
         numpyro.deterministic(SOLVE_FAILED, failed.astype(jnp.int32))
         numpyro.factor("solve", jnp.where(failed, -jnp.inf, 0.0))
-        for name, law in prediction.laws.items():
+        for name, distribution in prediction.laws.items():
             if predict:
-                numpyro.sample(name, law)
+                numpyro.sample(name, distribution)
             else:
                 series = self.experiment.series[name]
-                numpyro.sample(name, self._masked(name, law), obs=self._data(series.values))
+                numpyro.sample(
+                    name, self._masked(name, distribution), obs=self._data(series.values)
+                )
         for name, value in prediction.derived.items():
             numpyro.deterministic(name, value)
 
@@ -119,13 +121,13 @@ class Model:
 
     @cached_property
     def forward(self) -> Forward:
-        """From the parameters of every individual to the laws of the observables."""
+        """From the parameters of every individual to the distributions of the observables."""
         return Forward(self.declaration, self.experiment, self.solve)
 
     @property
-    def drive(self) -> Forcing:
+    def forcing(self) -> Forcing:
         """How doses and inputs act."""
-        return self.forward.drive
+        return self.forward.forcing
 
     @property
     def sites(self) -> dict[str, Site]:
@@ -159,8 +161,8 @@ class Model:
             extra_times: times to keep in the trajectory beside those of the experiment.
 
         Returns:
-            The prediction: the trajectory at all those times, and the laws of the observables at
-            the times of the experiment.
+            The prediction: the trajectory at all those times, and the distributions of the
+            observables at the times of the experiment.
         """
         extra = np.asarray(extra_times, float).ravel()
         save_times = (
@@ -170,26 +172,28 @@ class Model:
 
     def predict_at(self, values: Mapping[str, Any], save_times: SaveTimes | None) -> Prediction:
         """The same, at times that have been looked up before; None for those of the experiment."""
-        return self._predict(self.unfold(values), save_times or self.experiment.save_times)
+        return self._predict(self.site_values(values), save_times or self.experiment.save_times)
 
-    def unfold(self, values: Mapping[str, Any]) -> SiteValues:
+    def site_values(self, values: Mapping[str, Any]) -> SiteValues:
         """The values of groups that follow from one value of every site."""
-        return self.hierarchy.unfold(
-            lambda name, law: jnp.asarray(values[name], self.dtype), self.dtype
+        return self.hierarchy.sample_sites(
+            lambda name, _: jnp.asarray(values[name], self.dtype), self.dtype
         )
 
-    def persons(self, unfolded: SiteValues) -> IndividualParameters:
+    def individual_parameters(self, site_values: SiteValues) -> IndividualParameters:
         """The record `p` of every individual."""
-        shared, own = self.hierarchy.of_individuals(unfolded, self.dtype)
-        return persons_of(self.declaration, shared, own, self.dtype)
+        shared, own = self.hierarchy.of_individuals(site_values, self.dtype)
+        return individual_parameters(self.declaration, shared, own, self.dtype)
 
     def parameters(self, values: Mapping[str, Any]) -> Values:
         """The record `p` from one value of every site."""
-        return self.persons(self.unfold(values)).p
+        return self.individual_parameters(self.site_values(values)).p
 
-    def law_at_start(self, name: str, values: Mapping[str, Any]) -> dist.Distribution:
-        """The law of one value of an observable, at the initial time of the first individual."""
-        return self.forward.law_at_start(name, self.persons(self.unfold(values)))
+    def distribution_at_start(self, name: str, values: Mapping[str, Any]) -> dist.Distribution:
+        """That of one value of an observable, at the initial time of the first individual."""
+        return self.forward.distribution_at_start(
+            name, self.individual_parameters(self.site_values(values))
+        )
 
     def log_likelihood(self, prediction: Prediction) -> dict[str, jax.Array]:
         """The log density of every observed value.
@@ -203,9 +207,9 @@ class Model:
         """
         failed = jnp.any(prediction.trajectory.failed)
         densities = {}
-        for name, law in prediction.laws.items():
+        for name, distribution in prediction.laws.items():
             values = self._data(self.experiment.series[name].values)
-            density = self._masked(name, law).log_prob(values)
+            density = self._masked(name, distribution).log_prob(values)
             densities[name] = jnp.where(failed, -jnp.inf, density)
         return densities
 
@@ -260,16 +264,16 @@ class Model:
         Returns:
             A scalar. It and the log likelihood make up `logdensity_fn`.
         """
-        return self._unfolded_and_logprior(position)[1]
+        return self._site_values_and_logprior(position)[1]
 
     def sample_prior(self, key: jax.Array) -> dict[str, jax.Array]:
         """Draw one value of every site from its prior."""
         keys = keys_by_name(key, self.sites)
 
-        def draw(name: str, law: dist.Distribution) -> jax.Array:
-            return law.sample(keys[name]).astype(self.dtype)
+        def draw(name: str, distribution: dist.Distribution) -> jax.Array:
+            return distribution.sample(keys[name]).astype(self.dtype)
 
-        return self.hierarchy.unfold(draw, self.dtype).sites
+        return self.hierarchy.sample_sites(draw, self.dtype).sites
 
     def init_position(self, key: jax.Array) -> dict[str, jax.Array]:
         """Draw a position in unconstrained space from the prior."""
@@ -284,44 +288,46 @@ class Model:
             return frozenset()
         return own_derived(
             self.declaration,
-            lambda values: self.persons(self.unfold(values)),
+            lambda values: self.individual_parameters(self.site_values(values)),
             self.site_shapes,
         )
 
-    def _predict(self, unfolded: SiteValues, save_times: SaveTimes) -> Prediction:
-        persons = self.persons(unfolded)
-        trajectory = self.forward.solve(persons, save_times)
-        laws = self.forward.laws(persons, trajectory, save_times)
-        derived = derived_values(self.declaration, persons, self._own_derived)
-        return Prediction(persons.p, unfolded, persons, trajectory, laws, derived)
+    def _predict(self, site_values: SiteValues, save_times: SaveTimes) -> Prediction:
+        parameters = self.individual_parameters(site_values)
+        trajectory = self.forward.solve(parameters, save_times)
+        laws = self.forward.distributions(parameters, trajectory, save_times)
+        derived = derived_values(self.declaration, parameters, self._own_derived)
+        return Prediction(parameters.p, site_values, parameters, trajectory, laws, derived)
 
     def _logdensity(self, position: Mapping[str, Any]) -> jax.Array:
-        unfolded, density = self._unfolded_and_logprior(position)
-        prediction = self._predict(unfolded, self.experiment.save_times)
+        site_values, density = self._site_values_and_logprior(position)
+        prediction = self._predict(site_values, self.experiment.save_times)
         for term in self.log_likelihood(prediction).values():
             density += jnp.sum(term)
         good = jnp.isfinite(density) & ~jnp.any(prediction.trajectory.failed)
         return jnp.where(good, density, -jnp.inf)
 
-    def _unfolded_and_logprior(self, position: Mapping[str, Any]) -> tuple[SiteValues, jax.Array]:
+    def _site_values_and_logprior(
+        self, position: Mapping[str, Any]
+    ) -> tuple[SiteValues, jax.Array]:
         terms = [jnp.zeros((), self.dtype)]
 
-        def visit(name: str, law: dist.Distribution) -> jax.Array:
+        def sample_fn(name: str, distribution: dist.Distribution) -> jax.Array:
             transform = self.transforms[name]
             value = transform(position[name])
-            terms.append(jnp.sum(law.log_prob(value)))
+            terms.append(jnp.sum(distribution.log_prob(value)))
             terms.append(jnp.sum(transform.log_abs_det_jacobian(position[name], value)))
             return value
 
-        unfolded = self.hierarchy.unfold(visit, self.dtype)
-        return unfolded, sum(terms[1:], terms[0])
+        site_values = self.hierarchy.sample_sites(sample_fn, self.dtype)
+        return site_values, sum(terms[1:], terms[0])
 
     def _data(self, array: np.ndarray) -> jax.Array:
         return jnp.asarray(array, self.dtype)
 
-    def _masked(self, name: str, law: dist.Distribution) -> dist.Distribution:
+    def _masked(self, name: str, distribution: dist.Distribution) -> dist.Distribution:
         series = self.experiment.series[name]
-        return law if series.complete else law.mask(jnp.asarray(series.present))
+        return distribution if series.complete else distribution.mask(jnp.asarray(series.present))
 
     def _warn_of_single_precision(self) -> None:
         if self.dtype != self.solve.dtype:

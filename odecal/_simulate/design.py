@@ -112,15 +112,15 @@ def _drawn(
     """A draw of every observable, each of shape (n, *dims), and the values used."""
     with model.precision():
         key_values, key_noise = jax.random.split(jax.random.key(seed))
-        unfolded = drawn_values(model, values, key_values)
+        site_values = drawn_values(model, values, key_values)
 
         @jax.jit
         def observed(sites: dict[str, jax.Array], key: jax.Array) -> Any:
             prediction = model.predict(sites)
             return prediction.trajectory.failed, prediction.sample(key)
 
-        failed, draws = jax.tree.map(np.asarray, observed(unfolded.sites, key_noise))
-        reported = model.hierarchy.reported(unfolded)
+        failed, draws = jax.tree.map(np.asarray, observed(site_values.sites, key_noise))
+        reported = model.hierarchy.reported(site_values)
         used = {name: np.asarray(value, float).tolist() for name, value in reported.items()}
     _check_solved(model, np.atleast_1d(failed), values)
     for name, draw in draws.items():

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 from odecal._errors import DeclarationError, listed, suggestion
 from odecal._jax.keys import keys_by_name
 from odecal._model.model import Model
-from odecal._system.base import _is_number
+from odecal._system.base import is_number
 from odecal._system.random_effects import RandomEffects, SiteValues
 from odecal._system.varying import Correlation, Pooling
 
@@ -35,20 +35,26 @@ def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> Sit
         if name in values
     }
     given |= _choleskys(model, values)
-    linked = {block.raw: x for block in hierarchy.blocks if (x := _linked(model, block, values))}
+    linked = {
+        effects.raw: x
+        for effects in hierarchy.random_effects
+        if (x := _linked(model, effects, values))
+    }
     keys = keys_by_name(key, model.sites)
 
-    def visit(name: str, law: dist.Distribution) -> jax.Array:
+    def sample_fn(name: str, distribution: dist.Distribution) -> jax.Array:
         if name in given:
             return jnp.asarray(given[name], dtype)
-        return law.sample(keys[name]).astype(dtype)
+        return distribution.sample(keys[name]).astype(dtype)
 
-    found = hierarchy.unfold(visit, dtype)
-    for block in hierarchy.blocks:  # in order: a location may depend on groups of blocks before
-        if block.raw in linked:
-            together = jnp.stack(linked[block.raw], axis=-1)
-            given[block.raw] = hierarchy.raw(block, found, together, dtype)
-            found = hierarchy.unfold(visit, dtype)
+    found = hierarchy.sample_sites(sample_fn, dtype)
+    for (
+        effects
+    ) in hierarchy.random_effects:  # in order: a location may depend on groups of blocks before
+        if effects.raw in linked:
+            together = jnp.stack(linked[effects.raw], axis=-1)
+            given[effects.raw] = hierarchy.raw(effects, found, together, dtype)
+            found = hierarchy.sample_sites(sample_fn, dtype)
     return found
 
 
@@ -57,9 +63,9 @@ def _check_names(model: Model, values: Mapping[str, Any]) -> None:
     declaration, hierarchy = model.system.declaration, model.hierarchy
     pooled = [
         name
-        for block in hierarchy.blocks
-        for name in block.members
-        if block.pooling is Pooling.COMPLETE
+        for effects in hierarchy.random_effects
+        for name in effects.members
+        if effects.pooling is Pooling.COMPLETE
     ]
     groups = [name for name in declaration.varying if name not in pooled]
     known = [*model.sites, *groups, *declaration.of(Correlation)]
@@ -75,17 +81,17 @@ def _check_names(model: Model, values: Mapping[str, Any]) -> None:
                 f"simulate(values=...) names `{name}`, which {declaration.name} does not sample. "
                 f"Expected some of: {listed(known)}." + suggestion(name, known)
             )
-    for block in hierarchy.blocks:
-        _check_block(block, values)
+    for effects in hierarchy.random_effects:
+        _check_effects(effects, values)
 
 
-def _check_block(block: RandomEffects, values: Mapping[str, Any]) -> None:
+def _check_effects(effects: RandomEffects, values: Mapping[str, Any]) -> None:
     """Refuse groups' values of some of what is sampled together, and those that are given twice."""
-    there = [name for name in block.members if name in values]
-    missing = [name for name in block.members if name not in values]
-    twice = [(name, block.raw) for name in there if block.raw in values]
-    if block.correlation in values and f"{block.correlation}_cholesky" in values:
-        twice.append((block.correlation, f"{block.correlation}_cholesky"))
+    there = [name for name in effects.members if name in values]
+    missing = [name for name in effects.members if name not in values]
+    twice = [(name, effects.raw) for name in there if effects.raw in values]
+    if effects.correlation in values and f"{effects.correlation}_cholesky" in values:
+        twice.append((effects.correlation, f"{effects.correlation}_cholesky"))
     if twice:
         raise DeclarationError(
             f"simulate(values=...) gives `{twice[0][0]}` and `{twice[0][1]}`, of which one follows "
@@ -94,8 +100,8 @@ def _check_block(block: RandomEffects, values: Mapping[str, Any]) -> None:
     if there and missing:
         raise DeclarationError(
             f"simulate(values=...) gives `{there[0]}` without `{missing[0]}`, with which it is "
-            f"correlated by `{block.correlation}`. Expected the values of all of "
-            f"{listed(block.members)}, or of none: they are drawn together. Give the others too."
+            f"correlated by `{effects.correlation}`. Expected the values of all of "
+            f"{listed(effects.members)}, or of none: they are drawn together. Give the others too."
         )
 
 
@@ -103,7 +109,7 @@ def _as_array(
     model: Model, name: str, value: Any, shape: tuple[int, ...], groups: str = ""
 ) -> np.ndarray:
     """A given value, refused where it is no number or array of the right shape."""
-    if not _is_number(value) or np.shape(value) not in ((), shape):
+    if not is_number(value) or np.shape(value) not in ((), shape):
         raise DeclarationError(
             f"simulate(values=...) gives {value!r} for `{name}` of {model.system.declaration.name}."
             f" Expected a number, or an array of the shape {shape}{groups}."
@@ -129,14 +135,14 @@ def _choleskys(model: Model, values: Mapping[str, Any]) -> dict[str, np.ndarray]
     return found
 
 
-def _linked(model: Model, block: RandomEffects, values: Mapping[str, Any]) -> list[jax.Array]:
+def _linked(model: Model, effects: RandomEffects, values: Mapping[str, Any]) -> list[jax.Array]:
     """The values of the groups of a block on their linked scales, one a member; none if not given.
 
     Each has the shape (group, *dims).
     """
-    grouping = model.experiment.individuals.groups[block.columns]
+    grouping = model.experiment.individuals.groups[effects.columns]
     found = []
-    for name, parameter in block.members.items():
+    for name, parameter in effects.members.items():
         if name not in values:
             continue
         shape = (len(grouping.labels), *model.system.declaration.shape(name))

@@ -53,10 +53,10 @@ class Dose(NamedTuple):
 
 def dose_entries(
     declaration: Declaration,
-    kinds: ForcingFlags,
+    flags: ForcingFlags,
     y0: jax.Array,
     p: Values,
-    given: ForcingData,
+    forcing_data: ForcingData,
     steady: SteadyStates,
     p_at: Callable[[jax.Array], Values],
 ) -> list[Entry]:
@@ -64,61 +64,61 @@ def dose_entries(
 
     Args:
         declaration: the system.
-        kinds: what the doses are like.
+        flags: what the doses are like.
         y0: the initial state, packed, of shape (element,).
         p: parameters, constants and initial values.
-        given: the doses and inputs.
+        forcing_data: the doses and inputs.
         steady: finds the states that doses have brought about.
         p_at: `p` with the inputs at a time.
     """
-    doses = given.doses
+    doses = forcing_data.doses
     element = doses["element"].astype(int)
     own = _of_each(declaration, p, p_at, doses, y0.dtype)
     into = jax.nn.one_hot(element, len(y0), dtype=y0.dtype)  # of no element for a reset alone
     one, none = jnp.ones_like(into), jnp.zeros(len(element), y0.dtype)
     dose = _dose(doses, own)
-    recorded = doses["rank"] if kinds.ordered else none
+    recorded = doses["rank"] if flags.ordered else none
     stretches = []
     parts = []
-    if kinds.resets:
+    if flags.resets:
         again = jnp.where(doses["reset"] > 0, doses["time"], jnp.inf)
         parts.append(Entry(again, recorded, one * 0, one * y0, one * 0, none + 1))
-    if kinds.steady:
-        first = jnp.argsort(doses["steady"] == 0, stable=True)[: kinds.steady]
+    if flags.steady:
+        first = jnp.argsort(doses["steady"] == 0, stable=True)[: flags.steady]
         cycles = _cycles(doses, own["lag"], dose, into, first)
-        states = jnp.stack([steady(cycle, p, given, y0) for cycle in cycles])
-        if kinds.before:
-            stretches.append(_before(kinds, doses, own["lag"], dose, into, first))
-        states = jnp.where(_reaches(kinds, cycles, states), states, jnp.nan)
+        states = jnp.stack([steady(cycle, p, forcing_data, y0) for cycle in cycles])
+        if flags.before:
+            stretches.append(_before(flags, doses, own["lag"], dose, into, first))
+        states = jnp.where(_reaches(flags, cycles, states), states, jnp.nan)
         parts.append(_steady_entry(doses, recorded, first, states))
     begins = jnp.where(element >= 0, doses["time"], jnp.inf)
-    time, rank = _arrival(kinds, begins, own["lag"], recorded)
+    time, rank = _arrival(flags, begins, own["lag"], recorded)
     rise = into * dose.rate[:, None]
     ends = jnp.where(dose.infused, time + dose.lasts, jnp.inf)
     stretches.append((Entry(time, rank, one, into * dose.bolus[:, None], rise, none), ends))
     clearings = [(part.time, part.rank, part.clears) for part in parts]
     parts += [begin for begin, _ in stretches]
-    if kinds.infusions:
+    if flags.infusions:
         parts += [_ends(begin, ends, clearings) for begin, ends in stretches]
     return parts
 
 
 def _arrival(
-    kinds: ForcingFlags, given: jax.Array, delay: jax.Array, rank: jax.Array
+    flags: ForcingFlags, start: jax.Array, delay: jax.Array, rank: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """When doses arrive, and in which order of what happens at the same time.
 
     Where order counts, one that is late comes before all else at its time, as in PREDPP: earlier by
     a few roundings, since an observation meant to meet it has a time of its own rounding.
     """
-    time = given + delay
-    if not kinds.ordered:
+    time = start + delay
+    if not flags.ordered:
         return time, rank
     slack = 8 * jnp.finfo(time.dtype).eps * jnp.where(jnp.isfinite(time), jnp.abs(time), 0.0)
     earlier = time - stop_gradient(slack)
-    late = stop_gradient(earlier > given)
-    time = jnp.where(late, jnp.where(rank < -1, jnp.inf, earlier), time)
-    return time, jnp.where(late, -1.0, rank)
+    delayed = stop_gradient(earlier > start)
+    time = jnp.where(delayed, jnp.where(rank < -1, jnp.inf, earlier), time)
+    return time, jnp.where(delayed, -1.0, rank)
 
 
 def _ends(begin: Entry, ends: jax.Array, clearings: Sequence[tuple[jax.Array, ...]]) -> Entry:
@@ -132,17 +132,17 @@ def _ends(begin: Entry, ends: jax.Array, clearings: Sequence[tuple[jax.Array, ..
     return Entry(time, none, begin.keep, begin.add * 0, -begin.rate, none)
 
 
-def _reaches(kinds: ForcingFlags, cycles: list[Cycle], states: jax.Array) -> jax.Array:
+def _reaches(flags: ForcingFlags, cycles: list[Cycle], states: jax.Array) -> jax.Array:
     """Whether all doses before each steady state are reckoned with, of the shape of the states."""
     infused = jnp.stack([jnp.any(cycle.rate != 0) for cycle in cycles])
     every = jax.tree.map(lambda *x: jnp.stack(x), *cycles)
     reach = every.lag + jnp.where(infused, every.lasts, 0.0)
-    well = (every.interval <= 0) | (reach < (kinds.before + 1) * every.interval)
+    well = (every.interval <= 0) | (reach < (flags.before + 1) * every.interval)
     return well[:, None] & jnp.ones(states.shape, bool)
 
 
 def _before(
-    kinds: ForcingFlags,
+    flags: ForcingFlags,
     doses: Mapping[str, jax.Array],
     lag: jax.Array,
     dose: Dose,
@@ -155,28 +155,28 @@ def _before(
     still to pass; and its infusion runs on if lag and duration together are longer than that.
 
     Args:
-        kinds: what doses are like.
+        flags: what doses are like.
         doses: the columns of the doses.
         lag: of each dose.
         dose: what arrives of each.
         into: which element each goes into, as rows of the unit matrix.
         first: the numbers of those that may be at a steady state.
     """
-    which = jnp.repeat(first, kinds.before)
-    n = jnp.tile(jnp.arange(1, kinds.before + 1, dtype=lag.dtype), len(first))
+    which = jnp.repeat(first, flags.before)
+    n = jnp.tile(jnp.arange(1, flags.before + 1, dtype=lag.dtype), len(first))
     bolus, infused, rate, lasts = (part[which] for part in dose)
     lag, interval, into = lag[which], doses["interval"][which], into[which]
     regular = (doses["steady"][which] > 0) & (interval > 0)
     time = jnp.where(regular, doses["time"][which], jnp.inf)
-    rank = doses["rank"][which] if kinds.ordered else jnp.zeros_like(lag)
+    rank = doses["rank"][which] if flags.ordered else jnp.zeros_like(lag)
     delay = lag - n * interval
     pending = regular & (delay >= 0)
     runs = regular & infused & (delay + lasts > 0)
-    arrives, late = _arrival(kinds, time, jnp.where(pending, delay, 0.0), rank)
+    arrives, rank = _arrival(flags, time, jnp.where(pending, delay, 0.0), rank)
     counts = pending | runs
     entry = Entry(
         jnp.where(counts, arrives, jnp.inf),
-        late,
+        rank,
         jnp.ones_like(into),
         into * jnp.where(pending, bolus, 0.0)[:, None],
         into * jnp.where(runs, rate, 0.0)[:, None],
@@ -225,9 +225,9 @@ def _dosing_of(declaration: Declaration, p: Values, dtype: Any) -> dict[str, jax
     """Lag, bioavailability, rate and duration of doses into every element of the state."""
 
     def value(dosing: Dosing, name: str) -> jax.Array:
-        given = getattr(dosing, name)
-        given = 1.0 if given is None else given
-        return jnp.asarray(given(p) if callable(given) else given, dtype)
+        declared = getattr(dosing, name)
+        declared = 1.0 if declared is None else declared
+        return jnp.asarray(declared(p) if callable(declared) else declared, dtype)
 
     return {
         name: jnp.concatenate(

@@ -27,68 +27,70 @@ class Forcing:
 
     Args:
         declaration: the system.
-        kinds: what the doses of an experiment are like.
+        flags: what the doses of an experiment are like.
         span: how long the experiment is.
     """
 
     declaration: Declaration
-    kinds: ForcingFlags = field(default_factory=ForcingFlags)
+    flags: ForcingFlags = field(default_factory=ForcingFlags)
     span: float = 0.0
 
     @property
-    def jumps(self) -> bool:
+    def has_jumps(self) -> bool:
         """Whether anything happens on the way of a solve."""
         stepped = any(c.interpolation.jumps for c in self.declaration.inputs.values())
-        return self.kinds.doses or stepped or bool(self.declaration.events)
+        return self.flags.doses or stepped or bool(self.declaration.events)
 
     def parameters_at(
-        self, t: Any, p: Values, given: ForcingData | None, between: Any = None
+        self, t: Any, p: Values, forcing_data: ForcingData | None, between: Any = None
     ) -> Values:
         """The record `p` with the inputs at a time.
 
         Args:
             t: the time.
             p: parameters, constants and initial values.
-            given: what is given to the individual.
+            forcing_data: what is given to the individual.
             between: the inputs that are constant there, if they are known.
         """
         if not self.declaration.inputs:
             return p
-        assert given is not None
+        assert forcing_data is not None
         values = dict(p)
         for name, c in self.declaration.inputs.items():
             if between is not None and name in between.inputs:
                 values[name] = between.inputs[name]
             else:
-                times, coefficients = given.inputs[name]
+                times, coefficients = forcing_data.inputs[name]
                 values[name] = c.interpolation(t, times, coefficients)
         return Values(values, "parameter")
 
-    def of(self, pack: Pack, unpack: Unpack, steady: SteadyStates, late: jax.Array | None) -> Jumps:
+    def jumps(
+        self, pack: Pack, unpack: Unpack, steady: SteadyStates, after_dose: jax.Array | None
+    ) -> Jumps:
         """What happens on the way of a solve, whose parameters are `(p, given)`.
 
         Args:
             pack: from states by name to one vector.
             unpack: and back.
             steady: finds the states that doses have brought about.
-            late: below which rank the times to keep see the doses of the same time.
+            after_dose: below which rank the times to keep see the doses of the same time.
         """
         schedule = partial(_schedule, self, pack, steady)
         crossings = tuple(
             self._crossing(event, pack, unpack) for event in self.declaration.events.values()
         )
-        return Jumps(schedule, _changed, late, crossings)
+        return Jumps(schedule, _changed, after_dose, crossings)
 
     def _crossing(self, event: Event, pack: Pack, unpack: Unpack) -> Crossing:
-        def inside(t: Any, y: jax.Array, given: Any) -> tuple[Any, Values, Values]:
-            (p, own), between = given
-            return t, unpack(y), self.parameters_at(t, p, own, between)
+        def inside(t: Any, y: jax.Array, args: Any) -> tuple[Any, Values, Values]:
+            (p, forcing_data), between = args
+            return t, unpack(y), self.parameters_at(t, p, forcing_data, between)
 
-        def condition(t: Any, y: jax.Array, given: Any) -> jax.Array:
-            return jnp.asarray(event.condition(*inside(t, y, given)), y.dtype)
+        def condition(t: Any, y: jax.Array, args: Any) -> jax.Array:
+            return jnp.asarray(event.condition(*inside(t, y, args)), y.dtype)
 
-        def change(t: Any, y: jax.Array, given: Any) -> jax.Array:
-            t, states, p = inside(t, y, given)
+        def change(t: Any, y: jax.Array, args: Any) -> jax.Array:
+            t, states, p = inside(t, y, args)
             new = event.change(t, states, p)
             return pack({name: new.get(name, states[name]) for name in states}).astype(y.dtype)
 
@@ -119,19 +121,19 @@ def _changed(t: Any, y: jax.Array, args: Any, change: Change) -> jax.Array:
     return change.keep * y + change.add
 
 
-def _schedule(drive: Forcing, pack: Pack, steady: SteadyStates, args: Any) -> Schedule:
+def _schedule(forcing: Forcing, pack: Pack, steady: SteadyStates, args: Any) -> Schedule:
     """Everything that happens at known times, in order."""
-    p, given = args
-    y0 = pack(drive.declaration.initial_state(p))
-    if not (drive.kinds.resets or drive.kinds.steady):
+    p, forcing_data = args
+    y0 = pack(forcing.declaration.initial_state(p))
+    if not (forcing.flags.resets or forcing.flags.steady):
         y0 = jnp.zeros_like(y0)  # nothing begins anew, and nothing is to depend on it
     parts = []
-    if drive.kinds.doses:
-        p_at = partial(drive.parameters_at, p=p, given=given)
-        parts = dose_entries(drive.declaration, drive.kinds, y0, p, given, steady, p_at)
+    if forcing.flags.doses:
+        p_at = partial(forcing.parameters_at, p=p, forcing_data=forcing_data)
+        parts = dose_entries(forcing.declaration, forcing.flags, y0, p, forcing_data, steady, p_at)
     knots = [
-        given.inputs[name][0]
-        for name, c in drive.declaration.inputs.items()
+        forcing_data.inputs[name][0]
+        for name, c in forcing.declaration.inputs.items()
         if c.interpolation.jumps
     ]
     parts += [_nothing_at(times, y0) for times in knots]
@@ -141,14 +143,16 @@ def _schedule(drive: Forcing, pack: Pack, steady: SteadyStates, args: Any) -> Sc
     order = jnp.lexsort((every.rank, jax.lax.stop_gradient(every.time)))
     every = jax.tree.map(lambda x: x[order], every)
     times = every.time
-    rate = _rates(every) if drive.kinds.infusions else jnp.zeros((len(times) + 1, 0), y0.dtype)
+    rate = _rates(every) if forcing.flags.infusions else jnp.zeros((len(times) + 1, 0), y0.dtype)
     begins = jnp.concatenate([jnp.full(1, -jnp.inf, times.dtype), jax.lax.stop_gradient(times)])
     inputs = {
-        name: jax.vmap(lambda t, n=name, c=c: c.interpolation.after(t, *given.inputs[n]))(begins)
-        for name, c in drive.declaration.inputs.items()
+        name: jax.vmap(lambda t, n=name, c=c: c.interpolation.after(t, *forcing_data.inputs[n]))(
+            begins
+        )
+        for name, c in forcing.declaration.inputs.items()
         if c.interpolation.jumps
     }
-    ranks = every.rank if drive.kinds.ordered else None
+    ranks = every.rank if forcing.flags.ordered else None
     return Schedule(times, Change(every.keep, every.add), Between(rate, inputs), ranks)
 
 

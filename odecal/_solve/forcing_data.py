@@ -1,4 +1,4 @@
-"""What is given to individuals: doses and inputs, as arrays that programs take."""
+"""The doses and inputs of individuals, as arrays that programs take."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,13 +16,13 @@ _MOST_UNKNOWN = 8
 
 
 class ForcingData(NamedTuple):
-    """What is given to one individual, or, with a leading axis, to each of many.
+    """The doses and inputs of one individual, or, with a leading axis, of each of many.
 
     Args:
         doses: the columns of `Doses`, each of shape (dose,); unused ones come at infinity.
         inputs: the times of the samples of each input, of shape (sample,), and the coefficients of
             its interpolation, of shape (sample, coefficient).
-        late: below which rank the times to keep see the doses of the same time.
+        after_dose: below which rank the times to keep see the doses of the same time.
         limits: times that no step of a solve may pass, of shape (limit,); unused ones at infinity.
             None for none.
         size: the least magnitude of an observable's data, or of an input.
@@ -30,7 +30,7 @@ class ForcingData(NamedTuple):
 
     doses: dict[str, Any]
     inputs: dict[str, tuple[Any, Any]]
-    late: Any
+    after_dose: Any
     limits: Any = None
     size: Any = None
 
@@ -59,19 +59,19 @@ class ForcingFlags:
 
 
 def arrays_of(
-    experiment: Experiment, declaration: Declaration, kinds: ForcingFlags, rtol: float, dtype: Any
+    experiment: Experiment, declaration: Declaration, flags: ForcingFlags, rtol: float, dtype: Any
 ) -> ForcingData:
-    """What is given to each individual, with a leading axis of individuals.
+    """The doses and inputs of each individual, with a leading axis of individuals.
 
     Args:
         experiment: the observations.
         declaration: the system.
-        kinds: what the doses are like.
+        flags: what the doses are like.
         rtol: the relative tolerance of a solve.
         dtype: the floating type to compute in.
     """
     count = len(experiment.individuals)
-    doses = _padded_doses(experiment.doses, count) if kinds.doses else {}
+    doses = _padded_doses(experiment.doses, count) if flags.doses else {}
     inputs = {
         name: _padded_samples(experiment, name, c.interpolation)
         for name, c in declaration.inputs.items()
@@ -85,7 +85,7 @@ def arrays_of(
     )
 
 
-def kinds_of(doses: Doses | None, period: float, declaration: Declaration) -> ForcingFlags:
+def flags_of(doses: Doses | None, period: float, declaration: Declaration) -> ForcingFlags:
     """What kinds of doses there are, in an experiment that is so long, of a system."""
     if doses is None or not len(doses):
         return ForcingFlags()

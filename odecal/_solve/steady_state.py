@@ -64,10 +64,10 @@ def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
         period: the cycle of an infusion that never ends.
     """
 
-    def steady(cycle: Cycle, p: Values, given: Any, start: jax.Array) -> jax.Array:
-        allowed = settings.within(absolute_tolerance(settings, start, given))
+    def steady(cycle: Cycle, p: Values, forcing_data: Any, start: jax.Array) -> jax.Array:
+        allowed = settings.within(absolute_tolerance(settings, start, forcing_data))
         leaves, structure = jax.tree.flatten(p)
-        read = depends_on(lambda p: field(cycle.time, start, p, given), p)
+        read = depends_on(lambda p: field(cycle.time, start, p, forcing_data), p)
         moving = [leaf for leaf, used in zip(leaves, read, strict=True) if used]
         theta, unravel = ravel_pytree((cycle, moving))
 
@@ -79,7 +79,7 @@ def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
                 for leaf, used in zip(leaves, read, strict=True)
             ]
             p = jax.tree.unflatten(structure, every)
-            return _round(field, allowed, period, y, cycle, p, stop_gradient(given))
+            return _round(field, allowed, period, y, cycle, p, stop_gradient(forcing_data))
 
         still = stop_gradient(theta)
         y = _fixed_point(lambda y: once(y, still)[1], stop_gradient(start), allowed)
@@ -98,7 +98,7 @@ def _round(
     y: jax.Array,
     cycle: Cycle,
     p: Values,
-    given: Any,
+    forcing_data: Any,
 ) -> jax.Array:
     """The states where the next dose is given, and where it arrives, of shape (2, element)."""
     adjoint = ExplicitForward() if ExplicitForward.serves(settings.solver) else Forward()
@@ -107,9 +107,9 @@ def _round(
     waits = jnp.where(endless, 0.0, _left_over(cycle.lag, length)[0])
     ends = jnp.stack([length - waits, length])
 
-    def moved(s: Any, y: jax.Array, given__rate: Any) -> jax.Array:
-        (cycle, p, given), rate = given__rate
-        return field(cycle.time + s, y, p, given) + rate
+    def moved(s: Any, y: jax.Array, args: Any) -> jax.Array:
+        (cycle, p, forcing_data), rate = args
+        return field(cycle.time + s, y, p, forcing_data) + rate
 
     def schedule(args: Any) -> Schedule:
         cycle, _, _ = args
@@ -125,8 +125,8 @@ def _round(
         )
 
     limits = None
-    if given is not None and given.limits is not None:
-        limits = stop_gradient(given.limits - cycle.time)
+    if forcing_data is not None and forcing_data.limits is not None:
+        limits = stop_gradient(forcing_data.limits - cycle.time)
     problem = Problem(
         diffrax.ODETerm(moved),
         settings.solver,
@@ -138,7 +138,7 @@ def _round(
         settings.max_steps_past(limits),
         Jumps(schedule, lambda t, y, args, add: y + add),
     )
-    args = (cycle, p, given)
+    args = (cycle, p, forcing_data)
     solution = adjoint.solve_with_jumps(problem, y, args)
     good = solution.result == diffrax.RESULTS.successful
     until, throughout = stop_gradient(_left_over(cycle.lasts, length))

@@ -13,7 +13,7 @@ from odecal._system.solve import Solve
 _USUAL, _ORDINARY = 1e-8, 1e-2
 
 
-def absolute_tolerance(settings: Solve, y0: jax.Array, given: ForcingData | None) -> Any:
+def absolute_tolerance(settings: Solve, y0: jax.Array, forcing_data: ForcingData | None) -> Any:
     """The absolute tolerance of a step: as asked for, or one for each element of the state.
 
     It is 1e-8 of the magnitude of an element, which counts as 1 from 0.01 on. The magnitude is that
@@ -23,19 +23,19 @@ def absolute_tolerance(settings: Solve, y0: jax.Array, given: ForcingData | None
     Args:
         settings: of the solve.
         y0: the initial state, packed, of shape (element,).
-        given: the doses and inputs.
+        forcing_data: the doses and inputs.
     """
     if settings.atol is not None:
         return settings.atol
     size = _known(jnp.abs(stop_gradient(y0)))
     least = jnp.asarray(jnp.inf, size.dtype)
-    if given is not None and given.doses:
-        element = given.doses["element"].astype(int)
+    if forcing_data is not None and forcing_data.doses:
+        element = forcing_data.doses["element"].astype(int)
         into = jnp.where(element >= 0, element, len(size))  # no element: out of bounds
-        amount = _known(jnp.abs(given.doses["amount"]).astype(size.dtype))
+        amount = _known(jnp.abs(forcing_data.doses["amount"]).astype(size.dtype))
         size = size.at[into].min(amount, mode="drop")
-    if given is not None and given.size is not None:
-        least = jnp.asarray(given.size, size.dtype)
+    if forcing_data is not None and forcing_data.size is not None:
+        least = jnp.asarray(forcing_data.size, size.dtype)
     least = jnp.minimum(least, jnp.min(size))
     size = jnp.where(jnp.isfinite(size), size, least)
     usual = ~(size < _ORDINARY)

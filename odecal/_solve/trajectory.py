@@ -62,8 +62,8 @@ def solve(
     t0: Any,
     ts: Any,
     settings: Solve,
-    drive: Forcing,
-    given: ForcingData | None = None,
+    forcing: Forcing,
+    forcing_data: ForcingData | None = None,
 ) -> Trajectory:
     """The same with doses and inputs.
 
@@ -73,24 +73,26 @@ def solve(
         t0: likewise.
         ts: likewise.
         settings: likewise.
-        drive: how doses and inputs act.
-        given: the doses and inputs; None where the system has events at most.
+        forcing: how doses and inputs act.
+        forcing_data: the doses and inputs; None where the system has events at most.
     """
     dtype = jax.dtypes.canonicalize_dtype(settings.dtype)
     pack, unpack = packing(declaration)
     y0 = pack(declaration.initial_state(p))
     start, times = jnp.asarray(t0, dtype), jnp.asarray(ts, dtype)
 
-    def field(t: Any, y: jax.Array, p: Values, given: Any, between: Any = None) -> jax.Array:
-        at_t = drive.parameters_at(t, p, given, between)
+    def field(t: Any, y: jax.Array, p: Values, forcing_data: Any, between: Any = None) -> jax.Array:
+        at_t = forcing.parameters_at(t, p, forcing_data, between)
         rate = pack(declaration.vector_field(t, unpack(y), at_t)).astype(dtype)
         infused = between is not None and between.rate.size
         return rate + between.rate if infused else rate
 
     jumps = None
-    if drive.jumps:
-        steady = steady_states(field, settings, drive.kinds.period)
-        jumps = drive.of(pack, unpack, steady, None if given is None else given.late)
+    if forcing.has_jumps:
+        steady = steady_states(field, settings, forcing.flags.period)
+        jumps = forcing.jumps(
+            pack, unpack, steady, None if forcing_data is None else forcing_data.after_dose
+        )
 
     def solved(inputs: Any) -> tuple[jax.Array, tuple[Any, Any]]:
         """The states packed, of shape (time, element), and what carries no gradient."""
@@ -99,15 +101,15 @@ def solve(
         failed = solution.result != diffrax.RESULTS.successful
         return solution.ys, (solution.stats["num_steps"], failed)
 
-    own = given
-    if given is not None and not drive.kinds.steady:  # nothing else looks at the limits
-        own = given._replace(limits=None)
-    moves, switches = _looked_through(declaration, (pack, unpack), (start, y0), p, drive.span)
+    own = forcing_data
+    if forcing_data is not None and not forcing.flags.steady:  # nothing else looks at the limits
+        own = forcing_data._replace(limits=None)
+    moves, switches = _looked_through(declaration, (pack, unpack), (start, y0), p, forcing.span)
     if jumps is not None:
         moves = depends_on(lambda p: _all_that_moves(field, jumps, (start, y0), p, own), p)
     args = (_still_where_unused(p, moves), own)
     # Every array comes through the inputs: what a rule of its own closes over, loops cannot map.
-    limits = None if given is None else given.limits
+    limits = None if forcing_data is None else forcing_data.limits
     if switches is not None:
         limits = switches if limits is None else merged(jnp.append(limits, switches))
     inputs = ((y0, args), (start, times, limits), jumps)
@@ -203,15 +205,15 @@ def _all_that_moves(
     jumps: Jumps,
     start: tuple[jax.Array, jax.Array],
     p: Values,
-    given: Any,
+    forcing_data: Any,
 ) -> Any:
     """Everything of a solve with jumps that depends on p."""
     t, y = start
-    schedule = jumps.schedule((p, given))
+    schedule = jumps.schedule((p, forcing_data))
     between = jax.tree.map(lambda x: x[0], schedule.between)
-    inside = (t, y, ((p, given), between))
+    inside = (t, y, ((p, forcing_data), between))
     crossed = [(c.condition(*inside), c.change(*inside)) for c in jumps.crossings]
-    return field(t, y, p, given, between), schedule, crossed
+    return field(t, y, p, forcing_data, between), schedule, crossed
 
 
 def packing(

@@ -15,11 +15,11 @@ def _as_dims(dims: Any) -> Dims:
     names = (dims,) if isinstance(dims, str) else dims
     if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
         raise DeclarationError(
-            f"dims=... expects the name of a dimension, or a tuple of names. Got {_shown(dims)}."
+            f"dims=... expects the name of a dimension, or a tuple of names. Got {shown(dims)}."
         )
     if len(set(names)) < len(names):
         raise DeclarationError(
-            f"dims=... expects different names. Got {_shown(dims)}. For a dimension against itself "
+            f"dims=... expects different names. Got {shown(dims)}. For a dimension against itself "
             "give the second one a name of its own, with the same labels in `coords`."
         )
     return tuple(names)
@@ -50,20 +50,20 @@ class Component:
                 )
 
 
-def _check_column(component: Component, column: Any) -> None:
+def check_column(component: Component, column: Any) -> None:
     if column is not None and not isinstance(column, str):
         raise DeclarationError(
             f"{type(component).__name__}(column) expects the name of a column of the table. "
-            f"Got {_shown(column)}."
+            f"Got {shown(column)}."
         )
 
 
-def _is_prior(x: Any) -> bool:
+def is_prior(x: Any) -> bool:
     return isinstance(x, dist.Distribution)
 
 
-def _is_number(x: Any) -> bool:
-    if isinstance(x, (str, bytes, bool)) or x is None or callable(x) or _is_prior(x):
+def is_number(x: Any) -> bool:
+    if isinstance(x, (str, bytes, bool)) or x is None or callable(x) or is_prior(x):
         return False
     try:
         array = np.asarray(x)
@@ -74,7 +74,7 @@ def _is_number(x: Any) -> bool:
     return array.dtype.kind in "iuf" and bool(np.all(np.isfinite(array)))
 
 
-def _positional(function: Any) -> int | None:
+def num_positional(function: Any) -> int | None:
     """How many positional arguments a function takes, None where that is not fixed."""
     import inspect
 
@@ -92,5 +92,5 @@ def _positional(function: Any) -> int | None:
     )
 
 
-def _shown(x: Any) -> str:
+def shown(x: Any) -> str:
     return f"{x!r} ({type(x).__name__})"

@@ -79,8 +79,8 @@ def _stand_in(declaration: Declaration) -> Individuals:
 
 def _trace(declaration: Declaration, hierarchy: Hierarchy, values: Mapping[str, Any]) -> None:
     """Run every function of the system once on abstract values, checking what each returns."""
-    found = hierarchy.unfold(lambda name, law: values[name], jnp.float64)
-    shared, own = hierarchy.of_individuals(found, jnp.float64)
+    site_values = hierarchy.sample_sites(lambda name, _: values[name], jnp.float64)
+    shared, own = hierarchy.of_individuals(site_values, jnp.float64)
     one = {name: x[0] for name, x in own.items()}
     plain = declaration.parameters({**shared, **one}, jnp.float64)
     t = jnp.zeros((), jnp.float64)
@@ -98,8 +98,8 @@ def _trace(declaration: Declaration, hierarchy: Hierarchy, values: Mapping[str, 
         last = (Values({"t": t, "y": y}, "interval value"),) if observable.over_interval else ()
         where = f"{declaration.name}.{name}"
         with user_code(where):
-            law = observable.law(t, y, p, *last)
-        _check_law(where, law, declaration.shape(name))
+            noise = observable.law(t, y, p, *last)
+        _check_noise(where, noise, declaration.shape(name))
     for name, derived in declaration.derived.items():
         where = f"{declaration.name}.{name}"
         with user_code(where):
@@ -148,10 +148,10 @@ def _close(candidates: list[str], name: str) -> bool:
     return bool(suggestion(name, candidates))
 
 
-def _check_law(where: str, law: Any, shape: tuple[int, ...]) -> None:
-    if not isinstance(law, dist.Distribution):
+def _check_noise(where: str, noise: Any, shape: tuple[int, ...]) -> None:
+    if not isinstance(noise, dist.Distribution):
         raise DeclarationError(
-            f"{where} returns a {type(law).__name__}. Expected a distribution of the observed "
+            f"{where} returns a {type(noise).__name__}. Expected a distribution of the observed "
             "value, such as odecal.noise.Normal(y.amount, p.sigma)."
         )
-    check_shape(where, f"distribution ({type(law).__name__})", law.shape(), shape)
+    check_shape(where, f"distribution ({type(noise).__name__})", noise.shape(), shape)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from odecal._errors import DeclarationError, listed, suggestion
-from odecal._system.base import _is_number
+from odecal._system.base import is_number
 from odecal._system.declaration import Declaration
 from odecal._system.varying import Correlation, Pooling
 
@@ -34,7 +34,7 @@ def check_groups(declaration: Declaration) -> None:
 def _check_level(declaration: Declaration, name: str, part: str, value: Any) -> None:
     """Refuse a location or a scale whose numbers are neither one nor one an element."""
     shape = declaration.shape(name)
-    if _is_number(value) and np.shape(value) not in ((), shape):
+    if is_number(value) and np.shape(value) not in ((), shape):
         raise DeclarationError(
             f"The {part} of {declaration.name}.{name} has the wrong shape. Expected one number"
             f"{f', or {shape} of them, as by its dims' if shape else ''}. Got {np.shape(value)}. "

@@ -8,7 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from odecal._errors import DeclarationError
-from odecal._system.base import Component, _is_number, _is_prior, _positional, _shown
+from odecal._system.base import Component, is_number, is_prior, num_positional, shown
 from odecal._system.inputs import Dosing
 from odecal._system.varying import Pooling, Variation, Varying, as_centring, as_group, as_link
 from odecal.centring import AbstractCentring
@@ -47,16 +47,16 @@ class State(Component):
         object.__setattr__(self, "initial", initial)
         object.__setattr__(self, "dosing", Dosing() if dosing is None else dosing)
         super().__init__(unit, dims, description)
-        known = _is_number(initial) or _is_prior(initial) or isinstance(initial, Varying)
+        known = is_number(initial) or is_prior(initial) or isinstance(initial, Varying)
         if not known and not callable(initial):
             raise DeclarationError(
                 "State(initial=...) expects a number, a NumPyro distribution, a function of the "
-                f"parameters or Parameter.varying(...). Got {_shown(initial)}."
+                f"parameters or Parameter.varying(...). Got {shown(initial)}."
             )
         if not isinstance(self.dosing, Dosing):
             raise DeclarationError(
                 f"State(dosing=...) expects Dosing(...), such as Dosing(lag=0.5). "
-                f"Got {_shown(dosing)}."
+                f"Got {shown(dosing)}."
             )
 
 
@@ -83,10 +83,10 @@ class Parameter(Component):
     def __init__(self, prior: Any, unit: str = "", dims: Any = (), description: str = "") -> None:
         object.__setattr__(self, "prior", prior)
         super().__init__(unit, dims, description)
-        if not _is_prior(prior):
+        if not is_prior(prior):
             raise DeclarationError(
                 "Parameter(prior) expects a NumPyro distribution, such as "
-                f"numpyro.distributions.LogNormal(0.0, 1.0). Got {_shown(prior)}. "
+                f"numpyro.distributions.LogNormal(0.0, 1.0). Got {shown(prior)}. "
                 "For a known value use Constant(value)."
             )
 
@@ -187,10 +187,10 @@ class Constant(Component):
     def __init__(self, value: Any, unit: str = "", dims: Any = (), description: str = "") -> None:
         object.__setattr__(self, "value", value)
         super().__init__(unit, dims, description)
-        if not _is_number(value):
+        if not is_number(value):
             raise DeclarationError(
                 "Constant(value) expects a finite number or an array of numbers. "
-                f"Got {_shown(value)}. For an unknown use Parameter(prior)."
+                f"Got {shown(value)}. For an unknown use Parameter(prior)."
             )
 
 
@@ -238,22 +238,22 @@ class Observable(Component):
         object.__setattr__(self, "lloq", lloq)
         object.__setattr__(self, "uloq", uloq)
         super().__init__(unit, dims, description)
-        arguments = _positional(law)
+        arguments = num_positional(law)
         if arguments not in (3, 4):
             raise DeclarationError(
                 "Observable(...) expects a function of (t, y, p) or (t, y, p, last) that returns "
-                f"a NumPyro distribution. Got {_shown(law)}"
+                f"a NumPyro distribution. Got {shown(law)}"
                 + (f" of {arguments} arguments." if arguments is not None else ".")
             )
         length: Any = interval
-        positive = _is_number(length) and np.ndim(length) == 0 and length > 0
+        positive = is_number(length) and np.ndim(length) == 0 and length > 0
         if interval is not None and (arguments != 4 or not positive):
             raise DeclarationError(
                 "Observable(..., interval=...) expects a positive length of time, and a function "
                 f"of (t, y, p, last). Got interval={interval!r} and {arguments} arguments."
             )
         for name, limit in (("lloq", lloq), ("uloq", uloq)):
-            if limit is not None and not (_is_number(limit) and np.ndim(limit) == 0):
+            if limit is not None and not (is_number(limit) and np.ndim(limit) == 0):
                 raise DeclarationError(
                     f"Observable(..., {name}=...) expects a number, a limit of quantification in "
                     f"the unit of the observable. Got {limit!r}."
@@ -267,7 +267,7 @@ class Observable(Component):
     @property
     def over_interval(self) -> bool:
         """Whether it depends on what changed since the previous observation."""
-        return _positional(self.law) == 4
+        return num_positional(self.law) == 4
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -295,8 +295,8 @@ class Derived(Component):
     ) -> None:
         object.__setattr__(self, "function", function)
         super().__init__(unit, dims, description)
-        if _positional(function) != 1:
+        if num_positional(function) != 1:
             raise DeclarationError(
                 f"Derived(...) expects a function of the parameters, `lambda p: ...`. "
-                f"Got {_shown(function)}."
+                f"Got {shown(function)}."
             )

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 
 from odecal._errors import DeclarationError, listed
 from odecal._system.align import aligned
-from odecal._system.base import Component, _is_number, _is_prior
+from odecal._system.base import Component, is_number, is_prior
 from odecal._system.components import Constant, Derived, Observable, Parameter, State
 from odecal._system.inputs import Event, Input
 from odecal._system.user_code import real, user_code
@@ -129,7 +129,7 @@ class Declaration:
             for name, c in self.of(Parameter).items()
         }
         for name, state in self.states.items():
-            if _is_prior(state.initial):
+            if is_prior(state.initial):
                 prior = self.prior(name, state.initial, self.shape(name))
                 sites[initial_name(name)] = Site(prior, state, self.shape(name))
         return sites
@@ -139,7 +139,7 @@ class Declaration:
         """What is known, by name: constants, and initial values given as numbers."""
         known = {name: self._array(name, c.value) for name, c in self.of(Constant).items()}
         for name, state in self.states.items():
-            if _is_number(state.initial):
+            if is_number(state.initial):
                 known[initial_name(name)] = self._array(name, state.initial)
         return known
 
@@ -149,7 +149,7 @@ class Declaration:
         return {
             name: state.initial
             for name, state in self.states.items()
-            if callable(state.initial) and not _is_prior(state.initial)
+            if callable(state.initial) and not is_prior(state.initial)
         }
 
     def parameters(self, values: Mapping[str, Any], dtype: Any) -> Values:

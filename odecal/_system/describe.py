@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from odecal._system.base import Component, _is_prior
+from odecal._system.base import Component, is_prior
 from odecal._system.components import Constant, Derived, Observable, Parameter, State
 from odecal._system.declaration import Declaration, initial_name
 from odecal._system.inputs import Event, Input
@@ -70,7 +70,7 @@ def _value(name: str, component: Component) -> str:
         initial = component.initial
         if isinstance(initial, Varying):
             return f"{initial_name(name)} {_varies(initial)}"
-        if _is_prior(initial):
+        if is_prior(initial):
             return f"{initial_name(name)} ~ {show_prior(initial)}"
         if callable(initial):
             return f"{initial_name(name)} from the parameters"
@@ -124,7 +124,7 @@ def _varies(parameter: Varying) -> str:
 
 def _level(value: Any) -> str:
     """A location or a scale."""
-    if _is_prior(value):
+    if is_prior(value):
         return show_prior(value)
     return "a function of the parameters" if callable(value) else _number(value)
 

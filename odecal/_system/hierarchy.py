@@ -13,7 +13,7 @@ import numpyro.distributions as dist
 from odecal._errors import ObservationError
 from odecal._jax.dependence import depends_on
 from odecal._jax.keys import keys_by_name
-from odecal._system.base import _is_prior
+from odecal._system.base import is_prior
 from odecal._system.declaration import Declaration, Site
 from odecal._system.groups import Grouping, Individuals
 from odecal._system.random_effects import Quantity, RandomEffects, SiteValues
@@ -23,8 +23,8 @@ from odecal._system.values import Values
 from odecal._system.varying import Correlation, Pooling, Varying
 from odecal.centring import AbstractCentring, NonCentred
 
-# What becomes of a site: its value, from its name and its law given what came before.
-Visit = Callable[[str, dist.Distribution], jax.Array]
+# Gives the value of a site, from its name and its distribution given the sites before it.
+SampleFn = Callable[[str, dist.Distribution], jax.Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +44,9 @@ class Hierarchy:
     centrings: Mapping[str, AbstractCentring] = field(default_factory=dict)
 
     @cached_property
-    def blocks(self) -> list[RandomEffects]:
-        """What is sampled together, in the order of declaration."""
-        varying, blocks, done = self.declaration.varying, [], set()
+    def random_effects(self) -> list[RandomEffects]:
+        """The varying parameters that are sampled together, in the order of declaration."""
+        varying, random_effects, done = self.declaration.varying, [], set()
         within = {
             member: (name, c)
             for name, c in self.declaration.of(Correlation).items()
@@ -58,166 +58,168 @@ class Hierarchy:
             correlation, part = within.get(name, ("", None))
             names = (name,) if part is None else part.parameters
             members = {member: varying[member] for member in names}
-            blocks.append(RandomEffects(members, parameter.variation.group, correlation))
+            random_effects.append(RandomEffects(members, parameter.variation.group, correlation))
             done |= set(names)
-        return blocks
+        return random_effects
 
     @cached_property
     def sites(self) -> dict[str, Site]:
         """Every site: shared ones, hyperparameters, and what is sampled for each group."""
         sites = dict(self.declaration.sites)
-        for block in self.blocks:
-            for name, parameter in block.members.items():
+        for effects in self.random_effects:
+            for name, parameter in effects.members.items():
                 sites |= self._hyperparameters(name, parameter)
-            if block.correlation:
-                correlation = self.declaration.components[block.correlation]
+            if effects.correlation:
+                correlation = self.declaration.components[effects.correlation]
                 assert isinstance(correlation, Correlation)
                 with jax.ensure_compile_time_eval():  # what it computes outlives this trace
-                    prior = dist.LKJCholesky(len(block.members), correlation.concentration)
+                    prior = dist.LKJCholesky(len(effects.members), correlation.concentration)
                     prior = jax.tree.map(np.asarray, prior)
                 site = Site(prior, correlation, prior.event_shape)
-                sites[f"{block.correlation}_cholesky"] = site
-        for block in self.blocks:
-            if block.pooling is not Pooling.COMPLETE:
-                shape = self._raw_shape(block)
-                component = next(iter(block.members.values()))
-                prior = component.variation.location if block.independent else dist.Normal()
-                prior = self.declaration.prior(block.raw, prior, shape)
-                sites[block.raw] = Site(prior, component, shape)
+                sites[f"{effects.correlation}_cholesky"] = site
+        for effects in self.random_effects:
+            if effects.pooling is not Pooling.COMPLETE:
+                shape = self._raw_shape(effects)
+                component = next(iter(effects.members.values()))
+                prior = component.variation.location if effects.independent else dist.Normal()
+                prior = self.declaration.prior(effects.raw, prior, shape)
+                sites[effects.raw] = Site(prior, component, shape)
         return sites
 
     def _hyperparameters(self, name: str, parameter: Varying) -> dict[str, Site]:
         """The sites of the location and the scale of a varying parameter."""
         variation, shape = parameter.variation, self.declaration.shape(name)
-        found = {}
-        if _is_prior(variation.location) and variation.pooling is not Pooling.NONE:
+        sites = {}
+        if is_prior(variation.location) and variation.pooling is not Pooling.NONE:
             prior = self.declaration.prior(f"{name}_location", variation.location, shape)
-            found[f"{name}_location"] = Site(prior, parameter, shape)
-        if _is_prior(variation.scale) and variation.pooling is Pooling.PARTIAL:
+            sites[f"{name}_location"] = Site(prior, parameter, shape)
+        if is_prior(variation.scale) and variation.pooling is Pooling.PARTIAL:
             prior = self.declaration.prior(f"{name}_scale", variation.scale, shape)
-            found[f"{name}_scale"] = Site(prior, parameter, shape)
-        return found
+            sites[f"{name}_scale"] = Site(prior, parameter, shape)
+        return sites
 
-    def _raw_shape(self, block: RandomEffects) -> tuple[int, ...]:
-        groups = len(self.individuals.groups[block.columns].labels)
-        if block.correlation:
-            return (groups, len(block.members))
-        return (groups, *self.declaration.shape(next(iter(block.members))))
+    def _raw_shape(self, effects: RandomEffects) -> tuple[int, ...]:
+        groups = len(self.individuals.groups[effects.columns].labels)
+        if effects.correlation:
+            return (groups, len(effects.members))
+        return (groups, *self.declaration.shape(next(iter(effects.members))))
 
-    def unfold(self, visit: Visit, dtype: Any) -> SiteValues:
-        """Visit every site in order, each with its law given the ones before.
+    def sample_sites(self, sample_fn: SampleFn, dtype: Any) -> SiteValues:
+        """Sample every site in order, each from its distribution given the ones before.
 
         Args:
-            visit: gives the value of a site.
+            sample_fn: gives the value of a site, as `numpyro.sample` does.
             dtype: the floating type to compute in.
 
         Returns:
             The values of the sites, and of the groups.
         """
-        raws = {block.raw for block in self.blocks}
+        raws = {effects.raw for effects in self.random_effects}
         values = {
-            name: visit(name, _cast(site.prior, dtype))
+            name: sample_fn(name, _cast(site.prior, dtype))
             for name, site in self.sites.items()
             if name not in raws
         }
-        found = SiteValues(values, {}, {}, {}, {})
-        for block in self.blocks:
-            self._unfold_block(block, found, visit, dtype)
-        return found
+        site_values = SiteValues(values, {}, {}, {}, {})
+        for effects in self.random_effects:
+            self._sample_effects(effects, site_values, sample_fn, dtype)
+        return site_values
 
-    def _unfold_block(
-        self, block: RandomEffects, found: SiteValues, visit: Visit, dtype: Any
+    def _sample_effects(
+        self, effects: RandomEffects, site_values: SiteValues, sample_fn: SampleFn, dtype: Any
     ) -> None:
-        """Add what is sampled for the groups of a block, and their values."""
-        if block.independent:
-            law = _cast(self.sites[block.raw].prior, dtype)
-            found.sites[block.raw] = visit(block.raw, law)
-            linked = found.sites[block.raw][..., None]
+        """Add what is sampled for the groups, and their values."""
+        if effects.independent:
+            distribution = _cast(self.sites[effects.raw].prior, dtype)
+            site_values.sites[effects.raw] = sample_fn(effects.raw, distribution)
+            linked = site_values.sites[effects.raw][..., None]
         else:
-            locations = [self._location(name, block, found, dtype) for name in block.members]
+            locations = [
+                self._location(name, effects, site_values, dtype) for name in effects.members
+            ]
             linked = location = jnp.stack(locations, axis=-1)
-            if block.pooling is not Pooling.COMPLETE:
-                factor = self._factor(block, found, dtype)
-                coordinates = self.coordinates[block.raw]
-                raw = visit(block.raw, coordinates.law(location, factor))
-                found.sites[block.raw] = raw
-                raw = raw if block.correlation else raw[..., None]
-                linked = coordinates.linked(raw, location, factor)
-                self._standardise(block, found, linked - location, factor)
-        for i, (name, parameter) in enumerate(block.members.items()):
-            found.own[name] = parameter.variation.link.inverse(linked[..., i])
+            if effects.pooling is not Pooling.COMPLETE:
+                factor = self._factor(effects, site_values, dtype)
+                reparam = self.reparams[effects.raw]
+                raw = sample_fn(effects.raw, reparam.distribution(location, factor))
+                site_values.sites[effects.raw] = raw
+                raw = raw if effects.correlation else raw[..., None]
+                linked = reparam.linked(raw, location, factor)
+                self._standardise(effects, site_values, linked - location, factor)
+        for i, (name, parameter) in enumerate(effects.members.items()):
+            site_values.own[name] = parameter.variation.link.inverse(linked[..., i])
 
     def raw(
-        self, block: RandomEffects, found: SiteValues, linked: jax.Array, dtype: Any
+        self, effects: RandomEffects, site_values: SiteValues, linked: jax.Array, dtype: Any
     ) -> jax.Array:
-        """The value of the site of a block whose groups have given values: the way back.
+        """The value of the site of groups that have given values: the way back.
 
         Args:
-            block: the block.
-            found: the values of the sites, and of the groups of blocks before it.
+            effects: what is sampled together.
+            site_values: the values of the sites, and of the groups of those before it.
             linked: the linked values, of shape (group, *dims, member).
             dtype: the floating type to compute in.
         """
-        if block.independent:
+        if effects.independent:
             return linked[..., 0]
-        locations = [self._location(name, block, found, dtype) for name in block.members]
-        factor = self._factor(block, found, dtype)
-        coordinates = self.coordinates[block.raw]
-        raw = coordinates.raw(linked, jnp.stack(locations, axis=-1), factor)
-        return raw if block.correlation else raw[..., 0]
+        locations = [self._location(name, effects, site_values, dtype) for name in effects.members]
+        factor = self._factor(effects, site_values, dtype)
+        reparam = self.reparams[effects.raw]
+        raw = reparam.raw(linked, jnp.stack(locations, axis=-1), factor)
+        return raw if effects.correlation else raw[..., 0]
 
     def _standardise(
-        self, block: RandomEffects, found: SiteValues, away: jax.Array, factor: jax.Array
+        self, effects: RandomEffects, site_values: SiteValues, away: jax.Array, factor: jax.Array
     ) -> None:
         """Note how far groups are from their location, in scales."""
-        scale = jnp.linalg.norm(factor, axis=-1) if block.correlation else factor
-        for i, name in enumerate(block.members):
-            found.scales[name] = scale[..., i]
-            found.standard[name] = away[..., i] / scale[..., i]
+        scale = jnp.linalg.norm(factor, axis=-1) if effects.correlation else factor
+        for i, name in enumerate(effects.members):
+            site_values.scales[name] = scale[..., i]
+            site_values.standard[name] = away[..., i] / scale[..., i]
 
     @cached_property
-    def coordinates(self) -> dict[str, Reparam]:
-        """Those of every block that has any, by the name of its site."""
+    def reparams(self) -> dict[str, Reparam]:
+        """How what is sampled for groups is reparameterised, by the name of its site."""
         return {
-            block.raw: Reparam.of(
+            effects.raw: Reparam.of(
                 {
                     name: self.centrings.get(name, c.variation.centring)
                     if self.centred
                     else NonCentred()
-                    for name, c in block.members.items()
+                    for name, c in effects.members.items()
                 },
-                self._raw_shape(block)[:1] + self.declaration.shape(next(iter(block.members))),
+                self._raw_shape(effects)[:1] + self.declaration.shape(next(iter(effects.members))),
             )
-            for block in self.blocks
-            if block.pooling is not Pooling.COMPLETE
+            for effects in self.random_effects
+            if effects.pooling is not Pooling.COMPLETE
         }
 
-    def _factor(self, block: RandomEffects, found: SiteValues, dtype: Any) -> jax.Array:
-        """The Cholesky factor of the covariance of a block: of shape (*dims, 1), or (K, K)."""
+    def _factor(self, effects: RandomEffects, site_values: SiteValues, dtype: Any) -> jax.Array:
+        """The Cholesky factor of the covariance: of shape (*dims, 1), or (K, K)."""
         scales = []
-        for name, parameter in block.members.items():
+        for name, parameter in effects.members.items():
             scale = parameter.variation.scale
-            given = found.sites.get(f"{name}_scale", scale)
+            given = site_values.sites.get(f"{name}_scale", scale)
             shape = self.declaration.shape(name)
             scales.append(jnp.broadcast_to(jnp.asarray(given, dtype), shape))
         scale = jnp.stack(scales, axis=-1)
-        if not block.correlation:
+        if not effects.correlation:
             return scale
-        cholesky = found.sites[f"{block.correlation}_cholesky"]
-        found.correlations[block.correlation] = cholesky @ cholesky.T
+        cholesky = site_values.sites[f"{effects.correlation}_cholesky"]
+        site_values.correlations[effects.correlation] = cholesky @ cholesky.T
         return scale[:, None] * cholesky
 
     def _location(
-        self, name: str, block: RandomEffects, found: SiteValues, dtype: Any
+        self, name: str, effects: RandomEffects, site_values: SiteValues, dtype: Any
     ) -> jax.Array:
         """The location of every group, of shape (group, *dims)."""
-        variation = block.members[name].variation
-        grouping = self.individuals.groups[block.columns]
+        variation = effects.members[name].variation
+        grouping = self.individuals.groups[effects.columns]
         shape = (len(grouping.labels), *self.declaration.shape(name))
-        if not callable(variation.location) or _is_prior(variation.location):
-            given = found.sites.get(f"{name}_location", variation.location)
+        if not callable(variation.location) or is_prior(variation.location):
+            given = site_values.sites.get(f"{name}_location", variation.location)
             return jnp.broadcast_to(jnp.asarray(given, dtype), shape)
-        shared, own = self.of_individuals(found, dtype)
+        shared, own = self.of_individuals(site_values, dtype)
         first = np.unique(grouping.index, return_index=True)[1]  # one individual of each group
 
         def location(own: Mapping[str, Any]) -> jax.Array:
@@ -238,20 +240,20 @@ class Hierarchy:
             DeclarationError: for weights of a centring that are not one for each group.
             ObservationError: for a location that reads a covariate which differs within a group.
         """
-        _ = self.coordinates
-        for block in self.blocks:
-            grouping = self.individuals.groups[block.columns]
+        _ = self.reparams
+        for effects in self.random_effects:
+            grouping = self.individuals.groups[effects.columns]
             differing = {
                 covariate: pair
                 for covariate, values in self.individuals.covariates.items()
                 if (pair := _differing(values, grouping)) is not None
             }
-            for name in block.members:
-                for covariate in self._covariates_read(name, block) if differing else ():
+            for name in effects.members:
+                for covariate in self._covariates_read(name, effects) if differing else ():
                     if covariate in differing:
                         self._refuse(name, covariate, grouping, differing[covariate])
 
-    def _covariates_read(self, name: str, block: RandomEffects) -> list[str]:
+    def _covariates_read(self, name: str, effects: RandomEffects) -> list[str]:
         """The covariates that a location depends on, itself or through other parameters."""
         shapes = {n: jax.ShapeDtypeStruct(s.shape, np.float32) for n, s in self.sites.items()}
         known = {n: np.asarray(x, np.float32) for n, x in self.individuals.covariates.items()}
@@ -259,8 +261,8 @@ class Hierarchy:
         def location(sites: Mapping[str, Any], covariates: Mapping[str, Any]) -> jax.Array:
             individuals = replace(self.individuals, covariates=covariates)
             other = replace(self, individuals=individuals)
-            found = other.unfold(lambda name, law: sites[name], np.float32)
-            return other._location(name, block, found, np.float32)
+            site_values = other.sample_sites(lambda name, distribution: sites[name], np.float32)
+            return other._location(name, effects, site_values, np.float32)
 
         read = depends_on(location, shapes, known)
         return [covariate for covariate, used in zip(sorted(known), read, strict=True) if used]
@@ -277,12 +279,12 @@ class Hierarchy:
         )
 
     def of_individuals(
-        self, found: SiteValues, dtype: Any
+        self, site_values: SiteValues, dtype: Any
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """What all individuals share, and what each has of its own so far, by name.
 
         Args:
-            found: the values of sites and groups.
+            site_values: the values of sites and groups.
             dtype: the floating type to compute in.
 
         Returns:
@@ -291,11 +293,11 @@ class Hierarchy:
         """
         known = self.declaration.known
         shared = {name: jnp.asarray(value, dtype) for name, value in known.items()}
-        shared |= {name: found.sites[name] for name in self.declaration.sites}
+        shared |= {name: site_values.sites[name] for name in self.declaration.sites}
         own = {
             name: jnp.asarray(value, dtype) for name, value in self.individuals.covariates.items()
         }
-        for name, value in found.own.items():
+        for name, value in site_values.own.items():
             columns = self.declaration.varying[name].variation.group
             own[name] = value[self.individuals.groups[columns].index]
         return shared, own
@@ -304,27 +306,27 @@ class Hierarchy:
         self, sites: Mapping[str, jax.Array], key: jax.Array, dtype: Any
     ) -> dict[str, jax.Array]:
         """The values of the sites with other groups, drawn from the same population."""
-        keys = keys_by_name(key, [block.raw for block in self.blocks])
+        keys = keys_by_name(key, [effects.raw for effects in self.random_effects])
 
-        def visit(name: str, law: dist.Distribution) -> jax.Array:
+        def sample_fn(name: str, distribution: dist.Distribution) -> jax.Array:
             if name not in keys:
                 return sites[name]
-            return law.sample(keys[name]).astype(dtype)
+            return distribution.sample(keys[name]).astype(dtype)
 
-        return self.unfold(visit, dtype).sites
+        return self.sample_sites(sample_fn, dtype).sites
 
-    def law_of(self, name: str) -> str:
-        """The law of what is sampled for the groups of a block, in words; empty for other sites."""
-        for block in self.blocks:
-            if block.raw == name and not block.independent:
-                if self.coordinates[name].standard:
+    def prior_in_words(self, name: str) -> str:
+        """The prior of what is sampled for groups, in words; empty for other sites."""
+        for effects in self.random_effects:
+            if effects.raw == name and not effects.independent:
+                if self.reparams[name].standard:
                     of = (
-                        f"the Cholesky factor of {block.correlation} and scales"
-                        if (block.correlation)
+                        f"the Cholesky factor of {effects.correlation} and scales"
+                        if effects.correlation
                         else "the scale"
                     )
                     return f"Normal(0, 1), times {of}: non-centred"
-                chosen = ", as chosen" if set(block.members) & set(self.centrings) else ""
+                chosen = ", as chosen" if set(effects.members) & set(self.centrings) else ""
                 return f"Normal by the location and the scale: partially centred{chosen}"
         return ""
 
@@ -360,10 +362,11 @@ class Hierarchy:
             found |= {f"{name}_{side}": np.asarray(c.parameters) for side in ("row", "column")}
         return found
 
-    def reported(self, found: SiteValues) -> dict[str, jax.Array]:
+    def reported(self, site_values: SiteValues) -> dict[str, jax.Array]:
         """The values of what a posterior reports, by name, from values of the sites."""
         return {
-            name: (found.own | found.correlations | found.sites)[name] for name in self.quantities
+            name: (site_values.own | site_values.correlations | site_values.sites)[name]
+            for name in self.quantities
         }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from odecal._errors import DeclarationError
-from odecal._system.base import Component, _check_column, _is_number, _positional, _shown
+from odecal._system.base import Component, check_column, is_number, num_positional, shown
 from odecal.interpolation import AbstractInterpolation, Linear
 
 
@@ -38,11 +38,11 @@ class Dosing:
             value = getattr(self, name)
             if value is None and name in ("rate", "duration"):
                 continue
-            number = _is_number(value) and np.ndim(value) == 0 and value >= 0
-            if not number and _positional(value) != 1:
+            number = is_number(value) and np.ndim(value) == 0 and value >= 0
+            if not number and num_positional(value) != 1:
                 raise DeclarationError(
                     f"Dosing({name}=...) expects a number of at least 0, or a function of the "
-                    f"parameters, `lambda p: ...`. Got {_shown(value)}."
+                    f"parameters, `lambda p: ...`. Got {shown(value)}."
                 )
 
 
@@ -78,7 +78,7 @@ class Input(Component):
         object.__setattr__(self, "column", column)
         object.__setattr__(self, "interpolation", _as_interpolation(interpolation))
         super().__init__(unit, (), description)
-        _check_column(self, column)
+        check_column(self, column)
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -109,9 +109,9 @@ class Event(Component):
         object.__setattr__(self, "change", change)
         super().__init__("", (), description)
         for name, function in (("condition", condition), ("change", change)):
-            if _positional(function) != 3:
+            if num_positional(function) != 3:
                 raise DeclarationError(
-                    f"Event({name}=...) expects a function of (t, y, p). Got {_shown(function)}."
+                    f"Event({name}=...) expects a function of (t, y, p). Got {shown(function)}."
                 )
 
 
@@ -123,6 +123,6 @@ def _as_interpolation(interpolation: Any) -> AbstractInterpolation:
     if not isinstance(interpolation, AbstractInterpolation):
         raise DeclarationError(
             "Input(interpolation=...) expects an object of odecal.interpolation: Linear(), "
-            f"Hermite(), Constant() or Backward(). Got {_shown(interpolation)}."
+            f"Hermite(), Constant() or Backward(). Got {shown(interpolation)}."
         )
     return interpolation

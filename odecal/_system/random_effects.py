@@ -1,11 +1,11 @@
-"""What a hierarchy is made of: blocks that are sampled together, and what follows from them."""
+"""What a hierarchy is made of: random effects, the values of sites, what is reported."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
 
-from odecal._system.base import Component, _is_prior
+from odecal._system.base import Component, is_prior
 from odecal._system.groups import Columns
 from odecal._system.varying import Pooling, Varying
 
@@ -50,7 +50,7 @@ class RandomEffects:
     def independent(self) -> bool:
         """Whether the linked value of each group has the prior of the location."""
         (first, *_) = self.members.values()
-        return self.pooling is Pooling.NONE and _is_prior(first.variation.location)
+        return self.pooling is Pooling.NONE and is_prior(first.variation.location)
 
     @property
     def pooling(self) -> Pooling:

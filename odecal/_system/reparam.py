@@ -61,7 +61,7 @@ class Reparam:
         """Whether r is standard normal."""
         return not (self.of_location.any() or self.of_scale.any())
 
-    def law(self, location: jax.Array, factor: jax.Array) -> dist.Distribution:
+    def distribution(self, location: jax.Array, factor: jax.Array) -> dist.Distribution:
         """The distribution of r.
 
         Args:
@@ -93,7 +93,7 @@ class Reparam:
         Args:
             raw: r, of shape (group, *dims, K).
             location: μ, likewise.
-            factor: F, as for `law`.
+            factor: F, as for `distribution`.
         """
         shifted = (
             raw if not self.of_location.any() else raw - self.of_location * location / self.unit

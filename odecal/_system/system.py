@@ -9,7 +9,7 @@ from unicodedata import normalize
 import numpy as np
 
 from odecal._errors import DeclarationError, listed, suggestion
-from odecal._system.base import Component, _is_number, _is_prior, _shown
+from odecal._system.base import Component, is_number, is_prior, shown
 from odecal._system.checks import check_declaration
 from odecal._system.components import Constant, Observable, Parameter, State
 from odecal._system.declaration import Declaration, initial_name
@@ -237,7 +237,7 @@ def _check_attributes(cls: type[System]) -> None:
     ):
         if not good:
             raise DeclarationError(
-                f"{cls.__name__}.{name} expects {expected}. Got {_shown(getattr(cls, name))}. "
+                f"{cls.__name__}.{name} expects {expected}. Got {shown(getattr(cls, name))}. "
                 "Correct it."
             )
 
@@ -251,7 +251,7 @@ def _check_coords(system: str, coords: Any) -> None:
     if not good:
         raise DeclarationError(
             f"coords of {system} expects the labels of each dim in a row, such as "
-            f'{{"age": ["child", "adult"]}}. Got {_shown(coords)}.'
+            f'{{"age": ["child", "adult"]}}. Got {shown(coords)}.'
         )
     for dim, labels in coords.items():
         texts = [str(label) for label in labels]
@@ -266,10 +266,10 @@ def _initial_time(system: str, t0: Any) -> float | None:
     """The initial time, None for the first one of the observations."""
     if t0 is None:
         return None
-    if not (_is_number(t0) and np.ndim(t0) == 0):
+    if not (is_number(t0) and np.ndim(t0) == 0):
         raise DeclarationError(
             f"{system}(t0=...) expects a finite number, the initial time, or None for the first "
-            f"time of the observations. Got {_shown(t0)}."
+            f"time of the observations. Got {shown(t0)}."
         )
     return float(t0)
 
@@ -321,13 +321,13 @@ def _replaced(system: str, key: str, component: Component, value: Any) -> Compon
         return value
     about = {"unit": component.unit, "dims": component.dims, "description": component.description}
     function = callable(value) and not isinstance(value, type)
-    initial = _is_number(value) or _is_prior(value) or function
+    initial = is_number(value) or is_prior(value) or function
     if isinstance(component, State) and (initial or isinstance(value, Varying)):
         return State(value, **about, dosing=component.dosing)
     if isinstance(component, (Parameter, Constant, Varying)):
-        if _is_number(value):
+        if is_number(value):
             return Constant(value, **about)
-        if _is_prior(value):
+        if is_prior(value):
             return Parameter(value, **about)
         if isinstance(value, (Parameter, Constant, Varying)):
             return value
@@ -342,7 +342,7 @@ def _replaced(system: str, key: str, component: Component, value: Any) -> Compon
         Constant: "a number, or a distribution (to make it unknown)",
         Varying: "a number, a distribution (one value for all) or Parameter.varying(...)",
     }.get(type(component), f"None (to leave it out) or a {type(component).__name__}")
-    raise DeclarationError(f"{system}({key}=...) expects {expected}. Got {_shown(value)}.")
+    raise DeclarationError(f"{system}({key}=...) expects {expected}. Got {shown(value)}.")
 
 
 def replace_law(observable: Observable, law: Any) -> Observable:

@@ -11,11 +11,11 @@ from odecal import links
 from odecal._errors import DeclarationError
 from odecal._system.base import (
     Component,
-    _check_column,
-    _is_number,
-    _is_prior,
-    _positional,
-    _shown,
+    check_column,
+    is_number,
+    is_prior,
+    num_positional,
+    shown,
 )
 
 _LINKS = {"log": links.Log(), "logit": links.Logit(), "identity": links.Identity()}
@@ -132,23 +132,23 @@ class Varying(Component):
         object.__setattr__(self, "variation", variation)
         super().__init__(unit, dims, description)
         location, scale = variation.location, variation.scale
-        if not (_is_number(location) or _is_prior(location) or _positional(location) == 1):
+        if not (is_number(location) or is_prior(location) or num_positional(location) == 1):
             raise DeclarationError(
                 "Parameter.varying(location=...) expects a number, a NumPyro distribution or a "
-                f"function of the parameters, `lambda p: ...`. Got {_shown(location)}."
+                f"function of the parameters, `lambda p: ...`. Got {shown(location)}."
             )
-        number = _is_number(scale) and np.all(np.asarray(scale) > 0)
-        if not (number or _is_prior(scale)):
+        number = is_number(scale) and np.all(np.asarray(scale) > 0)
+        if not (number or is_prior(scale)):
             raise DeclarationError(
                 "Parameter.varying(scale=...) expects a positive number, or a NumPyro distribution "
-                f"such as numpyro.distributions.HalfNormal(0.5). Got {_shown(scale)}."
+                f"such as numpyro.distributions.HalfNormal(0.5). Got {shown(scale)}."
             )
-        alone = variation.pooling is Pooling.NONE and not _is_prior(location)
-        if alone and _is_prior(scale):
+        alone = variation.pooling is Pooling.NONE and not is_prior(location)
+        if alone and is_prior(scale):
             raise DeclarationError(
                 "Parameter.unpooled(...) expects a prior as its location, or a number as its "
                 "scale: groups that share nothing cannot tell how far apart they are. "
-                f"Got the location {_shown(location)}."
+                f"Got the location {shown(location)}."
             )
 
     def with_pooling(self, pooling: Pooling) -> "Varying":
@@ -204,10 +204,10 @@ class Correlation(Component):
                 "Correlation(...) expects the names of two or more varying parameters, such as "
                 f'Correlation("clearance", "volume"). Got {parameters!r}.'
             )
-        if not _is_number(concentration) or not np.ndim(concentration) == 0 or concentration <= 0:
+        if not is_number(concentration) or not np.ndim(concentration) == 0 or concentration <= 0:
             raise DeclarationError(
                 "Correlation(concentration=...) expects a positive number. "
-                f"Got {_shown(concentration)}."
+                f"Got {shown(concentration)}."
             )
 
 
@@ -231,4 +231,4 @@ class Covariate(Component):
     def __init__(self, column: str | None = None, unit: str = "", description: str = "") -> None:
         object.__setattr__(self, "column", column)
         super().__init__(unit, (), description)
-        _check_column(self, column)
+        check_column(self, column)

@@ -65,7 +65,7 @@ def test_a_varying_parameter_has_a_location_a_scale_and_a_value_for_each_group()
         }
         prediction = model.predict(values)
         expected = np.exp(0.2 + 0.7 * np.array([-1.0, 0.0, 2.0]))
-        np.testing.assert_allclose(prediction.unfolded.own["level"], expected)
+        np.testing.assert_allclose(prediction.site_values.own["level"], expected)
         np.testing.assert_allclose(prediction.laws["seen"].mean, np.repeat(expected, 2), rtol=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_the_density_is_the_same_in_all_coordinates(centring):
                 "level_raw": a * location / unit + (level - location) / mixed,
             }
         )
-        natural = model.unfold(model.constrain(position)).own["level"]
+        natural = model.site_values(model.constrain(position)).own["level"]
         np.testing.assert_allclose(natural, level, rtol=1e-12)
         density = model.logdensity_fn(position)
         np.testing.assert_allclose(density, -potential_energy(model, (), {}, position), rtol=1e-12)
@@ -117,13 +117,13 @@ def test_correlated_effects_have_their_joint_density(centring):
     model = odecal.compile(still(**parts)(), PLAIN)
     with model.precision():
         values = values_of(model, 3)
-        unfolded = model.unfold(values)
-        matrix = unfolded.correlations["both"]
+        site_values = model.site_values(values)
+        matrix = site_values.correlations["both"]
         position = model.unconstrain(values)
         density = model.logprior_fn(position)
         scales = np.array([values["level_scale"], values["slope_scale"]])
         location = np.array([values["level_location"], values["slope_location"]])
-        effects = np.stack([unfolded.own["level"], unfolded.own["slope"]], axis=-1)
+        effects = np.stack([site_values.own["level"], site_values.own["slope"]], axis=-1)
         factor = np.diag(scales) @ np.asarray(values["both_cholesky"])
         b, unit = np.asarray(centring.of_scale), centring.unit
         mixed = (1 - b) * factor + b * unit * np.eye(2)
@@ -150,7 +150,7 @@ def test_correlations_of_prior_draws_have_the_declared_law():
     model = odecal.compile(still(**parts)(), PLAIN)
 
     def correlation(key):
-        return model.unfold(model.sample_prior(key)).correlations["both"][0, 1]
+        return model.site_values(model.sample_prior(key)).correlations["both"][0, 1]
 
     with model.precision():
         keys = jax.random.split(jax.random.key(0), 2000)
@@ -171,11 +171,11 @@ def test_locations_may_use_covariates_and_coarser_groups():
     assert model.experiment.individuals.groups[("site",)].index.tolist() == [0, 0, 1]
     with model.precision():
         values = values_of(model)
-        unfolded = model.unfold(values)
-        base = np.asarray(unfolded.own["base"])[[0, 0, 1]]
+        site_values = model.site_values(values)
+        base = np.asarray(site_values.own["base"])[[0, 0, 1]]
         location = base + values["slope"] * np.log([1.0, 2.0, 4.0])
         expected = location + values["level_scale"] * values["level_raw"]
-        np.testing.assert_allclose(unfolded.own["level"], expected, rtol=1e-12)
+        np.testing.assert_allclose(site_values.own["level"], expected, rtol=1e-12)
 
 
 def test_pooling_differs_by_one_word():
@@ -184,7 +184,7 @@ def test_pooling_differs_by_one_word():
     for make in (Parameter.varying, Parameter.pooled, Parameter.unpooled):
         model = odecal.compile(still(level=make("subject", **arguments))(), PLAIN)
         with model.precision():
-            found = model.unfold(values_of(model)).own["level"]
+            found = model.site_values(values_of(model)).own["level"]
         assert found.shape == (3,)
         sites[make.__name__] = list(model.sites)[1:]
     assert sites == {
@@ -202,7 +202,7 @@ def test_unpooled_groups_have_the_prior_of_the_location():
     with model.precision():
         values = values_of(model)
         position = model.unconstrain(values)
-        np.testing.assert_allclose(model.unfold(values).own["level"], values["level_raw"])
+        np.testing.assert_allclose(model.site_values(values).own["level"], values["level_raw"])
         got = model.logprior_fn(position)
         want = -potential_energy(model, (), {}, position)
         want -= sum(jnp.sum(x) for x in model.log_likelihood(model.predict(values)).values())
@@ -215,7 +215,7 @@ def test_initial_values_vary():
     assert "x0_location" in model.sites
     with model.precision():
         prediction = model.predict(values_of(model))
-        own = prediction.unfolded.own["x0"]
+        own = prediction.site_values.own["x0"]
         np.testing.assert_allclose(prediction.trajectory.y.x[:, 0], own)
 
 
@@ -239,8 +239,10 @@ def test_initial_value_that_varies_is_described_like_its_state():
     assert model.dims["y0"] == ["subject", "place"]
     with model.precision():
         prediction = model.predict(values_of(model))
-        assert prediction.unfolded.own["y0"].shape == (3, 2)
-        np.testing.assert_allclose(prediction.trajectory.y.y[:, 0], prediction.unfolded.own["y0"])
+        assert prediction.site_values.own["y0"].shape == (3, 2)
+        np.testing.assert_allclose(
+            prediction.trajectory.y.y[:, 0], prediction.site_values.own["y0"]
+        )
 
 
 def test_redeclared_parameter_may_use_varying_ones_that_stand_before_it():
