@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from odecal._data.numbers import NUMBER, described, loose_numbers, row_number
 from odecal._errors import ObservationError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _BELOW = re.compile(rf"<\s*({NUMBER})")
 _ABOVE = re.compile(rf">\s*({NUMBER})")
 _BETWEEN = re.compile(rf"({NUMBER})\s*\.\.\s*({NUMBER})")
+_Limit = float | Float[np.ndarray, "..."]
 _BELOW_LIMIT = ("BLQ", "BLOQ", "LLOQ")
 
 
@@ -24,26 +26,25 @@ class Bounds:
 
     Args:
         lower: −inf for none.
-        upper: of the same shape; +inf for none.
+        upper: +inf for none.
     """
 
-    lower: np.ndarray
-    upper: np.ndarray
+    lower: Float[np.ndarray, "*shape"]
+    upper: Float[np.ndarray, "*shape"]
 
     @property
-    def known(self) -> np.ndarray:
+    def known(self) -> Bool[np.ndarray, "*shape"]:
         """Which values are numbers."""
-        same: np.ndarray = self.lower == self.upper
-        return same
+        return self.lower == self.upper
 
 
-def read_bounds(column: "pd.Series", name: str, lloq: np.ndarray) -> Bounds:
+def read_bounds(column: "pd.Series", name: str, lloq: Float[np.ndarray, " row"]) -> Bounds:
     """What the cells of a column say, before limits of quantification count.
 
     Args:
         column: numbers, text, or empty cells.
         name: of the column, for messages.
-        lloq: the lower limit that BLQ means in each row, of shape (row,); NaN for none.
+        lloq: the lower limit that BLQ means in each row; NaN for none.
 
     Raises:
         ObservationError: at the first cell that says nothing of a value, with its row.
@@ -58,12 +59,12 @@ def read_bounds(column: "pd.Series", name: str, lloq: np.ndarray) -> Bounds:
     return Bounds(lower, upper)
 
 
-def apply_limits(bounds: Bounds, lloq: np.ndarray, uloq: np.ndarray) -> Bounds:
+def apply_limits(bounds: Bounds, lloq: _Limit, uloq: _Limit) -> Bounds:
     """Numbers beyond the limits of quantification into what is known of them.
 
     Args:
         bounds: of values.
-        lloq: the lower limit of each, of a shape that broadcasts; NaN for none.
+        lloq: the lower limit of each, or of all; NaN for none.
         uloq: the upper limit, likewise.
     """
     below = bounds.known & (bounds.lower < lloq)

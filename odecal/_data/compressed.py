@@ -2,13 +2,12 @@
 
 import bz2
 import gzip
-import io
 import lzma
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from odecal._errors import ObservationError, listed
 
@@ -31,8 +30,8 @@ _MOST_BYTES = 2**30
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
 
 
-def opened(path: Path) -> Path | IO[bytes]:
-    """What a table is read from: the file, or, of a compressed one, what it holds.
+def read_bytes(path: Path) -> bytes:
+    """What a file holds, or, of a compressed one, what it unpacks to.
 
     Args:
         path: the file.
@@ -48,13 +47,13 @@ def opened(path: Path) -> Path | IO[bytes]:
             f"{listed(_KINDS)}. Unpack it first."
         )
     if not path.is_file():  # a pipe, of which nothing may be read twice
-        return path
+        return path.read_bytes()
     with path.open("rb") as file:
         beginning = file.read(8)
     if not beginning:
-        return path
+        return b""
     _check_name(path, suffix, beginning)
-    return io.BytesIO(_unpacked(path, suffix)) if suffix in _KINDS else path
+    return _unpacked(path, suffix) if suffix in _KINDS else path.read_bytes()
 
 
 def _check_name(path: Path, suffix: str, beginning: bytes) -> None:
@@ -85,9 +84,9 @@ def _unpacked(path: Path, suffix: str) -> bytes:
     try:
         if suffix != ".zip":
             with _OPENERS[suffix](path) as stream:
-                return _limited(stream, path)
+                return _limited(stream.read, path)
         with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as stream:
-            return _limited(stream, path)
+            return _limited(stream.read, path)
     except ObservationError:
         raise
     except (*_BROKEN, NotImplementedError) as error:
@@ -108,9 +107,9 @@ def _member(archive: zipfile.ZipFile, path: Path) -> str:
     return names[0]
 
 
-def _limited(stream: IO[bytes], path: Path) -> bytes:
+def _limited(read: Callable[[int], bytes], path: Path) -> bytes:
     """All of a stream, unless it is far too long."""
-    content = stream.read(_MOST_BYTES + 1)
+    content = read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise ObservationError(
             f"The file {path} unpacks to more than {_MOST_BYTES >> 30} GiB. Expected a table that "

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Shaped
 
-from odecal._data.compressed import opened
+from odecal._data.compressed import read_bytes
 from odecal._errors import ObservationError, listed
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ def _text(path: Path) -> str:
     try:
         if not path.exists():
             raise ObservationError(f"There is no file {path}. Expected the path of a CSV table.")
-        source = opened(path)
-        content = source.read_bytes() if isinstance(source, Path) else source.read()
-        text = content.decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
         short = str(path) if len(str(path)) < 1000 else f"{str(path)[:100]}…"
         raise ObservationError(
@@ -140,7 +139,7 @@ def _check_width(line: int, cells: Sequence[str], names: Sequence[str], path: Pa
     )
 
 
-def _column(cells: Sequence[str]) -> np.ndarray:
+def _column(cells: Sequence[str]) -> Shaped[np.ndarray, " row"]:
     """The cells of a column: numbers if each is written in one way, else text."""
     texts = [cell.strip() for cell in cells]
     known = set(texts) - _MISSING

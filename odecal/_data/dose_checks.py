@@ -1,6 +1,7 @@
 """The refusal of doses that cannot be."""
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from odecal._data.columns import column_names
 from odecal._data.dose_records import DoseRecords, state_elements
@@ -25,7 +26,7 @@ def check_doses(records: DoseRecords, declaration: Declaration, where: str) -> N
     """
     r = records
 
-    def refuse(wrong: np.ndarray, problem: str) -> None:
+    def refuse(wrong: Bool[np.ndarray, " record"], problem: str) -> None:
         if (at := first_true(wrong)) is not None:
             cells = {name: column[at] for name, column in vars(records).items()}
             raise ObservationError(f"Row {r.row[at] + 1} of {where} {problem.format(**cells)}")
@@ -93,7 +94,7 @@ def check_doses(records: DoseRecords, declaration: Declaration, where: str) -> N
     _refuse_silent(records, declaration, where)
 
 
-def _lasting(records: DoseRecords) -> np.ndarray:
+def _lasting(records: DoseRecords) -> Float[np.ndarray, " record"]:
     """How long infusions last, as far as the table says; 0 for others."""
     at_rate = records.rate > 0
     return np.where(at_rate, records.amount / np.where(at_rate, records.rate, 1), records.duration)

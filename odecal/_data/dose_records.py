@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from odecal._data.columns import column_names
 from odecal._data.experiment import Doses
@@ -20,7 +21,7 @@ _MAX_BEYOND_THE_END, _MAX_ADDITIONAL = 1000, 100_000
 
 @dataclass(frozen=True, eq=False)
 class DoseRecords:
-    """Doses as they are recorded: one a row of a table, each of shape (record,).
+    """Doses as they are recorded: one a row of a table.
 
     Args:
         row: the row of the table, counted from 0.
@@ -37,34 +38,34 @@ class DoseRecords:
         rank: its place among the records of the same time, from 0; −1 where that does not count.
     """
 
-    row: np.ndarray
-    individual: np.ndarray
-    time: np.ndarray
-    element: np.ndarray
-    amount: np.ndarray
-    rate: np.ndarray
-    duration: np.ndarray
-    interval: np.ndarray
-    additional: np.ndarray
-    steady: np.ndarray
-    reset: np.ndarray
-    rank: np.ndarray
+    row: Int[np.ndarray, " record"]
+    individual: Int[np.ndarray, " record"]
+    time: Float[np.ndarray, " record"]
+    element: Int[np.ndarray, " record"]
+    amount: Float[np.ndarray, " record"]
+    rate: Float[np.ndarray, " record"]
+    duration: Float[np.ndarray, " record"]
+    interval: Float[np.ndarray, " record"]
+    additional: Float[np.ndarray, " record"]
+    steady: Float[np.ndarray, " record"]
+    reset: Float[np.ndarray, " record"]
+    rank: Int[np.ndarray, " record"]
 
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, index: np.ndarray) -> "DoseRecords":
+    def take(self, index: Int[np.ndarray, " _taken"]) -> "DoseRecords":
         """Some of them, or some repeatedly."""
         return DoseRecords(*(getattr(self, field.name)[index] for field in fields(self)))
 
     @property
-    def nothing(self) -> np.ndarray:
+    def nothing(self) -> Bool[np.ndarray, " record"]:
         """Which put nothing into a state: resets alone, or mistakes."""
         rest = (self.rate, self.duration, self.interval, self.additional, self.steady)
         return (self.amount == 0) & np.all([part == 0 for part in rest], axis=0)
 
     @property
-    def at_rest(self) -> np.ndarray:
+    def at_rest(self) -> Bool[np.ndarray, " record"]:
         """Which are constant infusions that have come to rest; of rate 0, the system by itself."""
         steady = (self.amount == 0) & (self.steady > 0) & (self.interval == 0)
         return steady & (self.rate >= 0) & (self.duration == 0) & (self.additional == 0)
@@ -101,13 +102,15 @@ def element_of(name: str, elements: Mapping[str, int], declaration: Declaration,
     )
 
 
-def expand_doses(records: DoseRecords, individual: np.ndarray, times: np.ndarray) -> Doses:
+def expand_doses(
+    records: DoseRecords, individual: Int[np.ndarray, " row"], times: Float[np.ndarray, " row"]
+) -> Doses:
     """Every dose by itself, sorted by individual and time.
 
     Args:
         records: checked.
-        individual: the individual of each observation, of shape (row,).
-        times: when these are, of shape (row,). A dose that is additional and meant to be at one of
+        individual: the individual of each observation.
+        times: when these are. A dose that is additional and meant to be at one of
             them is at exactly that time.
     """
     counts = 1 + _additional_counts(records, times)
@@ -140,7 +143,9 @@ def expand_doses(records: DoseRecords, individual: np.ndarray, times: np.ndarray
     )
 
 
-def _additional_counts(records: DoseRecords, times: np.ndarray) -> np.ndarray:
+def _additional_counts(
+    records: DoseRecords, times: Float[np.ndarray, " row"]
+) -> Int[np.ndarray, " record"]:
     """How many additional doses of each record are given; of many, those before all tables end.
 
     Raises:
@@ -165,8 +170,11 @@ def _additional_counts(records: DoseRecords, times: np.ndarray) -> np.ndarray:
 
 
 def _cancelled(
-    records: DoseRecords, source: np.ndarray, first: np.ndarray, time: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    records: DoseRecords,
+    source: Int[np.ndarray, " dose"],
+    first: Bool[np.ndarray, " dose"],
+    time: Float[np.ndarray, " dose"],
+) -> tuple[Bool[np.ndarray, " dose"], Bool[np.ndarray, " dose"]]:
     """Which additional doses a later reset, or a steady state that replaces the state, cancels.
 
     So PREDPP does: https://nmhelp.tingjieguo.com/ss.html on SS 1. And which it wipes out, since
@@ -182,8 +190,11 @@ def _cancelled(
 
 
 def _moved_to_observations(
-    dose_times: np.ndarray, records: DoseRecords, individual: np.ndarray, times: np.ndarray
-) -> np.ndarray:
+    dose_times: Float[np.ndarray, " dose"],
+    records: DoseRecords,
+    individual: Int[np.ndarray, " row"],
+    times: Float[np.ndarray, " row"],
+) -> Float[np.ndarray, " dose"]:
     """Times of doses, moved by rounding errors to the observations that they are meant to meet.
 
     Whether an observation sees a dose of the same time is not to be left to rounding.

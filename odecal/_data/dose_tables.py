@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from odecal._data.columns import ColumnRoles
 from odecal._data.dose_checks import check_doses
@@ -99,7 +100,7 @@ def _time_column(table: "pd.DataFrame", roles: ColumnRoles, time: str | None) ->
     return time
 
 
-def _check_given(missing: np.ndarray, what: str, expected: str) -> None:
+def _check_given(missing: Bool[np.ndarray, " row"], what: str, expected: str) -> None:
     if (row := first_true(missing)) is not None:
         raise ObservationError(
             f"Row {row + 1} of {TABLE} has {what}. Expected {expected}. Fill it in, or "
@@ -109,7 +110,7 @@ def _check_given(missing: np.ndarray, what: str, expected: str) -> None:
 
 def _individuals(
     table: "pd.DataFrame", roles: ColumnRoles, subjects: IndividualsTable
-) -> np.ndarray:
+) -> Int[np.ndarray, " row"]:
     """To whom each dose was given."""
     keys = row_keys(table, roles.individual, f" of {TABLE}")
     unknown = next((row for row, key in enumerate(keys) if key not in subjects.by_label), None)
@@ -124,7 +125,9 @@ def _individuals(
     return np.asarray([subjects.by_label[key] for key in keys], int)
 
 
-def _elements(table: "pd.DataFrame", declaration: Declaration, needed: np.ndarray) -> np.ndarray:
+def _elements(
+    table: "pd.DataFrame", declaration: Declaration, needed: Bool[np.ndarray, " row"]
+) -> Int[np.ndarray, " row"]:
     """Which element of the packed state each dose goes into; −1 where it goes into none."""
     names = state_elements(declaration)
     if "state" not in table:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
 from odecal._data.columns import ColumnRoles
 from odecal._data.labels import Key, dim_of, labels_of, numbered, read_labels, row_keys
@@ -22,28 +23,28 @@ class IndividualsTable:
 
     Args:
         individuals: in the order in which they first appear.
-        index: the individual of each row, of shape (row,).
+        index: the individual of each row.
         by_label: the individuals by their labels.
     """
 
     individuals: Individuals
-    index: np.ndarray
+    index: Int[np.ndarray, " row"]
     by_label: Mapping[Key, int]
 
     def __len__(self) -> int:
         return len(self.individuals)
 
-    def name(self, i: int) -> str:
+    def name(self, i: int | np.integer) -> str:
         """An individual in words: `subject 3`."""
         if not self.individuals.dim:
             return "the experiment"
         return f"{self.individuals.dim} {self.individuals.labels[i]}"
 
-    def of(self, i: int) -> str:
+    def of(self, i: int | np.integer) -> str:
         """` of subject 3`, to be put behind something; nothing for a single experiment."""
         return f" of {self.name(i)}" if self.individuals.dim else ""
 
-    def names(self, some: np.ndarray) -> str:
+    def names(self, some: Int[np.ndarray, " some"]) -> str:
         """Some individuals in words: the first few, and how many more."""
         labels = listed(self.individuals.labels[some[:5]])
         more = f" and {len(some) - 5} more" if len(some) > 5 else ""
@@ -78,7 +79,7 @@ def read_individuals(table: "pd.DataFrame", roles: ColumnRoles) -> IndividualsTa
     return replace(subjects, individuals=replace(individuals, groups=groups, covariates=covariates))
 
 
-def _first_rows(index: np.ndarray) -> np.ndarray:
+def _first_rows(index: Int[np.ndarray, " row"]) -> Int[np.ndarray, " label"]:
     """The first row of each individual."""
     return np.unique(index, return_index=True)[1]
 
@@ -94,7 +95,7 @@ def _check_constant(
     column: str,
     roles: ColumnRoles,
     subjects: IndividualsTable,
-    first: np.ndarray,
+    first: Int[np.ndarray, " individual"],
 ) -> None:
     """Refuse a label that changes within an individual."""
     advice = (
@@ -107,9 +108,9 @@ def _check_constant(
 
 def _check_same(
     column: str,
-    values: np.ndarray,
-    given: np.ndarray,
-    first: np.ndarray,
+    values: Shaped[np.ndarray, " row"],
+    given: Bool[np.ndarray, " row"],
+    first: Int[np.ndarray, " individual"],
     subjects: IndividualsTable,
     advice: str,
 ) -> None:
@@ -125,7 +126,7 @@ def _check_same(
 
 def _covariates(
     table: "pd.DataFrame", roles: ColumnRoles, subjects: IndividualsTable
-) -> dict[str, np.ndarray]:
+) -> dict[str, Float[np.ndarray, " individual"]]:
     """The covariates of each individual: the first value given, which the others must equal."""
     hint = " Code categories as numbers, such as 0 and 1."
     return {
@@ -135,8 +136,8 @@ def _covariates(
 
 
 def _covariate(
-    name: str, values: np.ndarray, column: str, subjects: IndividualsTable
-) -> np.ndarray:
+    name: str, values: Float[np.ndarray, " row"], column: str, subjects: IndividualsTable
+) -> Float[np.ndarray, " individual"]:
     given = ~np.isnan(values)
     individual, at = np.unique(subjects.index[given], return_index=True)
     first = np.full(len(subjects), -1)

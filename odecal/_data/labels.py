@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int, Shaped
 
 from odecal._data.numbers import NUMBER, dense, described, first_true, row_number, short_repr
 from odecal._errors import ObservationError
@@ -39,13 +40,13 @@ def row_keys(table: "pd.DataFrame", columns: Columns, where: str = "") -> list[K
     return list(zip(*parts, strict=True)) if parts else [()] * len(table)
 
 
-def numbered(keys: Sequence[Key]) -> tuple[dict[Key, int], np.ndarray]:
+def numbered(keys: Sequence[Key]) -> tuple[dict[Key, int], Int[np.ndarray, " row"]]:
     """The different keys, counted in the order in which they first appear, and that of each row."""
     found = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return found, np.asarray([found[key] for key in keys], int)
 
 
-def read_labels(column: "pd.Series", name: str, where: str = "") -> np.ndarray:
+def read_labels(column: "pd.Series", name: str, where: str = "") -> Shaped[np.ndarray, " row"]:
     """Labels of individuals or groups, of which floats that are whole become integers.
 
     Raises:
@@ -119,7 +120,9 @@ def _check_exact(column: "pd.Series", cells: list[Any], name: str, where: str) -
         )
 
 
-def _texts(cells: list[Any], column: "pd.Series", name: str, where: str) -> np.ndarray:
+def _texts(
+    cells: list[Any], column: "pd.Series", name: str, where: str
+) -> Shaped[np.ndarray, " row"]:
     """Labels as text.
 
     Raises:
@@ -175,13 +178,15 @@ def dim_of(columns: Columns) -> str:
     return "_".join(columns)
 
 
-def labels_of(table: "pd.DataFrame", columns: Columns, first: np.ndarray) -> np.ndarray:
+def labels_of(
+    table: "pd.DataFrame", columns: Columns, first: Int[np.ndarray, " label"]
+) -> Shaped[np.ndarray, " label"]:
     """The labels of individuals or groups, from the first row of each.
 
     Args:
         table: with these columns.
         columns: whose labels make one together.
-        first: the first row of each, of shape (label,).
+        first: the first row of each.
 
     Raises:
         ObservationError: if two have the same label where several columns are joined.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
 from odecal._data.dose_records import DoseRecords, element_of, state_elements
 from odecal._data.individuals import IndividualsTable
@@ -26,17 +27,17 @@ class NonmemRows:
     Args:
         cells: the columns by their usual names.
         subjects: the individuals, whose rows are together.
-        times: of each row, of shape (row,).
-        evid: what each row is, of shape (row,).
+        times: of each row.
+        evid: what each row is.
     """
 
     cells: "Mapping[str, pd.Series]"
     subjects: IndividualsTable
-    times: np.ndarray
-    evid: np.ndarray
+    times: Float[np.ndarray, " row"]
+    evid: Shaped[np.ndarray, " row"]
 
     @property
-    def rank(self) -> np.ndarray:
+    def rank(self) -> Int[np.ndarray, " row"]:
         """How many doses and resets of the same individual and time stand before each row."""
         changes = ~np.isin(self.evid, (OBSERVATION, OTHER))
         fresh = np.ones(len(self.times), bool)
@@ -46,14 +47,16 @@ class NonmemRows:
         return before - before[begin]
 
 
-def numbers_or_zero(cells: "Mapping[str, pd.Series]", name: str) -> np.ndarray:
+def numbers_or_zero(cells: "Mapping[str, pd.Series]", name: str) -> Float[np.ndarray, " row"]:
     """A column, which is 0 where it is empty or not there."""
     if name not in cells:
         return np.zeros(len(cells["TIME"]))
     return np.nan_to_num(numbers(cells[name], str(cells[name].name)))
 
 
-def refuse(wrong: np.ndarray, values: np.ndarray, problem: str) -> None:
+def refuse(
+    wrong: Bool[np.ndarray, " row"], values: Float[np.ndarray, " row"], problem: str
+) -> None:
     """Refuse the first wrong row, whose value stands in the message.
 
     Raises:
@@ -63,7 +66,7 @@ def refuse(wrong: np.ndarray, values: np.ndarray, problem: str) -> None:
         raise ObservationError(f"Row {row + 1} of {TABLE} has {problem.format(f'{values[row]:g}')}")
 
 
-def read_evid(cells: "Mapping[str, pd.Series]") -> np.ndarray:
+def read_evid(cells: "Mapping[str, pd.Series]") -> Shaped[np.ndarray, " row"]:
     """EVID of each row; without it, what looks like a dose is one.
 
     Raises:
@@ -128,8 +131,11 @@ def read_dose_records(rows: NonmemRows, declaration: Declaration) -> DoseRecords
 
 
 def _elements(
-    cells: "Mapping[str, pd.Series]", declaration: Declaration, rows: np.ndarray, into: np.ndarray
-) -> np.ndarray:
+    cells: "Mapping[str, pd.Series]",
+    declaration: Declaration,
+    rows: Int[np.ndarray, " record"],
+    into: Bool[np.ndarray, " record"],
+) -> Int[np.ndarray, " record"]:
     """Which element of the packed state each dose goes into: CMT counts or names them."""
     names = state_elements(declaration)
     if "CMT" not in cells:

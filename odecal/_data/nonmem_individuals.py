@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from odecal._data.columns import ColumnRoles
 from odecal._data.individuals import IndividualsTable
@@ -53,7 +54,10 @@ def check_together(subjects: IndividualsTable) -> None:
 
 
 def split_at_restarts(
-    table: "pd.DataFrame", roles: ColumnRoles, times: np.ndarray, evid: np.ndarray
+    table: "pd.DataFrame",
+    roles: ColumnRoles,
+    times: Float[np.ndarray, " row"],
+    evid: Shaped[np.ndarray, " row"],
 ) -> tuple["pd.DataFrame", ColumnRoles]:
     """The table with a column that counts how often the clock was set back, where it was.
 
@@ -96,7 +100,10 @@ def _filled(table: "pd.DataFrame", roles: ColumnRoles) -> "pd.DataFrame":
 
 
 def check_clock(
-    times: np.ndarray, names: Mapping[str, str], subjects: IndividualsTable, restarts: bool
+    times: Float[np.ndarray, " row"],
+    names: Mapping[str, str],
+    subjects: IndividualsTable,
+    restarts: bool,
 ) -> None:
     """Refuse times that go back within an individual without a reset.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from odecal._data.censored import Bounds, apply_limits, limit_or_nan, read_bounds
 from odecal._data.nonmem_events import OBSERVATION, TABLE, NonmemRows, numbers_or_zero, refuse
@@ -74,8 +75,8 @@ def _check_scalar(declaration: Declaration) -> None:
 
 
 def _observables(
-    cells: "Mapping[str, pd.Series]", declaration: Declaration, measured: np.ndarray
-) -> np.ndarray:
+    cells: "Mapping[str, pd.Series]", declaration: Declaration, measured: Bool[np.ndarray, " row"]
+) -> Int[np.ndarray, " row"]:
     """Which observable each measured row is of: DVID counts them from 1, or names one."""
     names = list(declaration.observables)
     observable = np.zeros(len(measured), int)
@@ -108,7 +109,11 @@ def _observables(
 
 
 def _bounds(
-    cells: "Mapping[str, pd.Series]", at: np.ndarray, cens: np.ndarray, lloq: float, uloq: float
+    cells: "Mapping[str, pd.Series]",
+    at: Int[np.ndarray, " value"],
+    cens: Float[np.ndarray, " value"],
+    lloq: float,
+    uloq: float,
 ) -> Bounds:
     """Between what the values of some rows lie, by DV, CENS, LIMIT, LLOQ and what is declared."""
     column = cells["DV"].iloc[at]

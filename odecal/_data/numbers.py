@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from odecal._errors import ObservationError
 
@@ -18,7 +19,7 @@ _LONGEST = 309  # digits of the largest float
 _INFINITE = frozenset({"inf", "infinity"})
 
 
-def numbers(column: "pd.Series", name: str, hint: str = "") -> np.ndarray:
+def numbers(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray, " row"]:
     """A column as floats; NaN where a cell is empty.
 
     Args:
@@ -39,7 +40,7 @@ def numbers(column: "pd.Series", name: str, hint: str = "") -> np.ndarray:
     return values
 
 
-def loose_numbers(column: "pd.Series", name: str) -> np.ndarray:
+def loose_numbers(column: "pd.Series", name: str) -> Float[np.ndarray, " row"]:
     """A column as floats; NaN where a cell is empty or is text.
 
     Raises:
@@ -56,7 +57,7 @@ def loose_numbers(column: "pd.Series", name: str) -> np.ndarray:
     return values
 
 
-def first_true(wrong: np.ndarray) -> int | None:
+def first_true(wrong: Bool[np.ndarray, " row"]) -> int | None:
     """Where the first True is; None where there is none."""
     return int(np.argmax(wrong)) if wrong.any() else None
 
@@ -90,7 +91,7 @@ def dense(column: "pd.Series") -> "pd.Series":
     return column
 
 
-def _floats(column: "pd.Series", name: str) -> np.ndarray:
+def _floats(column: "pd.Series", name: str) -> Float[np.ndarray, " row"]:
     """A column as floats, by its type."""
     column = dense(column)
     _check_kind(column, name)
@@ -132,7 +133,9 @@ def _check_kind(column: "pd.Series", name: str) -> None:
         )
 
 
-def _of_cells(cells: list[Any], column: "pd.Series", at: np.ndarray, name: str) -> Any:
+def _of_cells(
+    cells: list[Any], column: "pd.Series", at: Int[np.ndarray, " given"], name: str
+) -> Any:
     """Cells as floats, of which none is missing; NaN for text."""
     if all(type(cell) is str for cell in cells):
         texts = [cell.strip() for cell in cells]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from odecal._data.columns import ColumnRoles, as_columns, column_roles
 from odecal._data.datasets import is_dataset, table_of
@@ -131,7 +132,7 @@ def _records(
 
 def _initial_times(
     t0: float | None, parsed: ParsedTable, records: DoseRecords | None
-) -> np.ndarray:
+) -> Float[np.ndarray, " individual"]:
     """The initial time of each individual: the system's, or the first of its rows."""
     if t0 is not None:
         return np.full(len(parsed.subjects), float(t0))

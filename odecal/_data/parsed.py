@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from odecal._data.dose_records import DoseRecords
 from odecal._data.individuals import IndividualsTable
@@ -18,22 +19,22 @@ class Rows:
     """The rows of one observable.
 
     Args:
-        individual: whose, of shape (row,).
-        times: when, of shape (row,).
-        lower: the lower bounds of the values, of shape (row, *dims), as in `Bounds`.
+        individual: whose.
+        times: when.
+        lower: the lower bounds of the values, as in `Bounds`.
         upper: the upper ones.
         after_dose: below which rank each sees the doses of the same time, as in `Series`.
-        row: the row of the table that each is, counted from 0, of shape (row,).
+        row: the row of the table that each is, counted from 0.
     """
 
-    individual: np.ndarray
-    times: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    after_dose: np.ndarray | None = None
-    row: np.ndarray | None = None
+    individual: Int[np.ndarray, " row"]
+    times: Float[np.ndarray, " row"]
+    lower: Float[np.ndarray, " row *dims"]
+    upper: Float[np.ndarray, " row *dims"]
+    after_dose: Int[np.ndarray, " row"] | None = None
+    row: Int[np.ndarray, " row"] | None = None
 
-    def take(self, rows: np.ndarray) -> "Rows":
+    def take(self, rows: Int[np.ndarray, " _taken"]) -> "Rows":
         """Some of the rows, in this order."""
         parts: dict[str, Any] = {
             name: None if part is None else part[rows] for name, part in vars(self).items()
@@ -57,6 +58,6 @@ class ParsedTable:
     table: "pd.DataFrame"
     subjects: IndividualsTable
     time: str
-    times: np.ndarray
+    times: Float[np.ndarray, " row"]
     rows: Mapping[str, Rows]
     records: DoseRecords | None = None

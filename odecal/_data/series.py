@@ -4,9 +4,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from odecal._data.columns import ColumnRoles
-from odecal._data.experiment import Samples, Series, rows_by_individual
+from odecal._data.experiment import Samples, Series
 from odecal._data.individuals import IndividualsTable
 from odecal._data.numbers import first_true, numbers
 from odecal._data.parsed import Rows
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def series_of(
-    name: str, rows: Rows, t0: np.ndarray, observable: Observable, subjects: IndividualsTable
+    name: str,
+    rows: Rows,
+    t0: Float[np.ndarray, " individual"],
+    observable: Observable,
+    subjects: IndividualsTable,
 ) -> Series:
     """The measured rows of one observable, ordered by individual.
 
@@ -68,8 +73,10 @@ def series_of(
 
 
 def _filled(
-    lower: np.ndarray, upper: np.ndarray, present: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    lower: Float[np.ndarray, " value *dims"],
+    upper: Float[np.ndarray, " value *dims"],
+    present: Bool[np.ndarray, " value *dims"],
+) -> tuple[Float[np.ndarray, " value *dims"], Float[np.ndarray, " value *dims"]]:
     """Bounds with a valid stand-in where they are missing: a number if there is any."""
     known = np.flatnonzero(lower == upper)
     at = known[0] if known.size else np.flatnonzero(present)[0]
@@ -78,23 +85,28 @@ def _filled(
 
 def _starts(
     name: str,
-    individual: np.ndarray,
-    times: np.ndarray,
-    t0: np.ndarray,
+    individual: Int[np.ndarray, " value"],
+    times: Float[np.ndarray, " value"],
+    t0: Float[np.ndarray, " individual"],
     observable: Observable,
     subjects: IndividualsTable,
-) -> np.ndarray:
+) -> Float[np.ndarray, " value"]:
     """When the interval of each value began, of one individual after the other."""
+    every, first = np.unique(individual, return_index=True)
     return np.concatenate(
         [
             interval_starts(name, own, float(t0[i]), observable, subjects.of(i))
-            for i, own in rows_by_individual(individual, times)
+            for i, own in zip(every, np.split(times, first[1:]), strict=True)
         ]
     )
 
 
 def _warn_if_uneven(
-    name: str, rows: Rows, measured: np.ndarray, t0: np.ndarray, subjects: IndividualsTable
+    name: str,
+    rows: Rows,
+    measured: Bool[np.ndarray, " row"],
+    t0: Float[np.ndarray, " individual"],
+    subjects: IndividualsTable,
 ) -> None:
     """Say that an interval next to a missing value reaches back to the value before it."""
     # Where an individual has a row without a value, at a time that has none in other rows either.
@@ -120,8 +132,12 @@ def _warn_if_uneven(
 
 
 def interval_starts(
-    name: str, times: np.ndarray, t0: float, observable: Observable, whose: str = ""
-) -> np.ndarray:
+    name: str,
+    times: Float[np.ndarray, " value"],
+    t0: float,
+    observable: Observable,
+    whose: str = "",
+) -> Float[np.ndarray, " value"]:
     """When the interval of each value began; the time itself where there is no interval.
 
     Args:
@@ -158,7 +174,10 @@ def interval_starts(
 
 
 def read_samples(
-    table: "pd.DataFrame", roles: ColumnRoles, subjects: IndividualsTable, times: np.ndarray
+    table: "pd.DataFrame",
+    roles: ColumnRoles,
+    subjects: IndividualsTable,
+    times: Float[np.ndarray, " row"],
 ) -> dict[str, Samples]:
     """The samples of every input.
 
@@ -178,7 +197,11 @@ def read_samples(
 
 
 def _samples(
-    name: str, values: np.ndarray, column: str, subjects: IndividualsTable, times: np.ndarray
+    name: str,
+    values: Float[np.ndarray, " row"],
+    column: str,
+    subjects: IndividualsTable,
+    times: Float[np.ndarray, " row"],
 ) -> Samples:
     rows = np.flatnonzero(~np.isnan(values))
     rows = rows[np.argsort(subjects.index[rows], kind="stable")]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int
 
 from odecal._data.censored import Bounds, apply_limits, limit_or_nan, read_bounds
 from odecal._data.columns import ColumnRoles, time_column
@@ -46,7 +47,7 @@ def read_tidy(table: "pd.DataFrame", roles: ColumnRoles, time: str | None = None
     return ParsedTable(table, subjects, name, times, rows)
 
 
-def _of_observables(table: "pd.DataFrame", roles: ColumnRoles) -> np.ndarray:
+def _of_observables(table: "pd.DataFrame", roles: ColumnRoles) -> Int[np.ndarray, " _observed"]:
     """The rows that are of observables, if only of missing values, and not of inputs alone."""
     if not roles.inputs:
         return np.arange(len(table))
@@ -60,8 +61,8 @@ def _element_bounds(table: "pd.DataFrame", columns: Sequence[str], part: Any) ->
     lloq, uloq = limit_or_nan(part.lloq), limit_or_nan(part.uloq)
     limits = np.full(len(table), lloq)
     cells = [read_bounds(table[column], column, limits) for column in columns]
-    together = Bounds(
+    bounds = Bounds(
         np.stack([cell.lower for cell in cells], axis=-1),
         np.stack([cell.upper for cell in cells], axis=-1),
     )
-    return apply_limits(together, np.asarray(lloq), np.asarray(uloq))
+    return apply_limits(bounds, lloq, uloq)

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from odecal._data.experiment import Experiment
 from odecal._data.individuals import IndividualsTable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _MAX_CHANGE, _MIN_STEPS = 0.01, 1000
 
 
-def read_times(column: "pd.Series", name: str, hint: str = "") -> np.ndarray:
+def read_times(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray, " row"]:
     """A column of times as floats; NaN where a cell is empty.
 
     Args:
@@ -40,7 +41,7 @@ def read_times(column: "pd.Series", name: str, hint: str = "") -> np.ndarray:
     return values
 
 
-def _check_rounding(column: "pd.Series", values: np.ndarray, name: str) -> None:
+def _check_rounding(column: "pd.Series", values: Float[np.ndarray, " row"], name: str) -> None:
     """Refuse times of half or single precision that are as near as they are rounded."""
     dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
     if dtype not in (np.dtype("float16"), np.dtype("float32")):
@@ -59,7 +60,7 @@ def _check_rounding(column: "pd.Series", values: np.ndarray, name: str) -> None:
         )
 
 
-def _check_apart(column: "pd.Series", values: np.ndarray, name: str) -> None:
+def _check_apart(column: "pd.Series", values: Float[np.ndarray, " row"], name: str) -> None:
     """Refuse different times that are equal as floats."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind != "O":
         return
@@ -79,7 +80,7 @@ def _check_apart(column: "pd.Series", values: np.ndarray, name: str) -> None:
             )
 
 
-def check_given(times: np.ndarray) -> None:
+def check_given(times: Float[np.ndarray, " row"]) -> None:
     """Refuse times that are missing."""
     if (row := first_true(np.isnan(times))) is not None:
         raise ObservationError(
@@ -88,14 +89,16 @@ def check_given(times: np.ndarray) -> None:
         )
 
 
-def merge_rounded(times: np.ndarray) -> np.ndarray:
+def merge_rounded(times: Float[np.ndarray, " row"]) -> Float[np.ndarray, " row"]:
     """Times, in which those of rows one after the other that differ by rounding are the same."""
     scale = 1e-12 * np.maximum(np.abs(times[1:]), np.abs(times[:-1]))
     first = np.append(True, np.abs(np.diff(times)) > scale)
     return times[np.flatnonzero(first)[np.cumsum(first) - 1]]
 
 
-def first_fall(times: np.ndarray, individual: np.ndarray) -> tuple[int, int] | None:
+def first_fall(
+    times: Float[np.ndarray, " row"], individual: Int[np.ndarray, " row"]
+) -> tuple[int, int] | None:
     """The first row that is earlier than the one before it of the same individual: both rows."""
     order = np.argsort(individual, kind="stable")
     falls = (np.diff(times[order]) < 0) & (np.diff(individual[order]) == 0)
@@ -103,7 +106,7 @@ def first_fall(times: np.ndarray, individual: np.ndarray) -> tuple[int, int] | N
     return None if at is None else (int(order[at]), int(order[at + 1]))
 
 
-def check_sorted(times: np.ndarray, name: str, subjects: IndividualsTable) -> None:
+def check_sorted(times: Float[np.ndarray, " row"], name: str, subjects: IndividualsTable) -> None:
     """Refuse times that are missing or go back within an individual.
 
     Args:
@@ -159,7 +162,9 @@ def check_precision(experiment: Experiment, dtype: Any) -> None:
         _refuse(experiment, dtype, int(individual[ends[0]]), times[ends])
 
 
-def _refuse(experiment: Experiment, dtype: Any, individual: int, times: np.ndarray) -> None:
+def _refuse(
+    experiment: Experiment, dtype: Any, individual: int, times: Float[np.ndarray, "2"]
+) -> None:
     individuals = experiment.individuals
     whose = f" of {individuals.labels[individual]}" if individuals.dim else ""
     (one, other), step = times.tolist(), float(np.spacing(np.abs(times.astype(dtype)).max()))
@@ -171,7 +176,9 @@ def _refuse(experiment: Experiment, dtype: Any, individual: int, times: np.ndarr
     )
 
 
-def _all_times(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
+def _all_times(
+    experiment: Experiment,
+) -> tuple[Int[np.ndarray, " time"], Float[np.ndarray, " time"]]:
     """Whose, and when: of the beginning, of observations, doses and samples of inputs."""
     count, ts = len(experiment.individuals), experiment.save_times.ts
     individual = [np.arange(count), np.repeat(np.arange(count), ts.shape[1])]
