@@ -19,6 +19,8 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 
+from odecal._system.base import Component
+
 if TYPE_CHECKING:
     from odecal._system.system import System
 
@@ -182,8 +184,10 @@ class Reach:
             inner = [getattr(thing, name, None) for name in ("__func__", "fget", "func")]
             return self._each("inner", inner)
         if dataclasses.is_dataclass(thing):
-            named = {f.name: getattr(thing, f.name, None) for f in dataclasses.fields(thing)}
-            return self._visit(named)
+            names = [f.name for f in dataclasses.fields(thing)]
+            if isinstance(thing, Component):  # in the order that they had in the first digests
+                names.sort(key=lambda name: name not in ("unit", "dims", "description"))
+            return self._visit({name: getattr(thing, name, None) for name in names})
         if isinstance(thing, dist.Distribution):
             fields = {*thing.gather_pytree_data_fields(), *thing.gather_pytree_aux_fields()}
             return self._visit({name: getattr(thing, name, None) for name in sorted(fields)})

@@ -1,6 +1,5 @@
 """What every declared part has, and what may stand in one."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,11 @@ def _as_dims(dims: Any) -> Dims:
     return tuple(names)
 
 
-@dataclass(frozen=True, eq=False)
 class Component:
-    """What every declared part has.
+    """What every declared part has. Each kind of part is a frozen dataclass with these fields.
+
+    To write one of your own: derive a dataclass with `frozen=True, eq=False`; give it these three
+    fields beside its own; and call `check_component(self)` in its `__post_init__`.
 
     Args:
         unit: the unit, as text; an attribute in every result.
@@ -36,18 +37,24 @@ class Component:
         description: one line for tables and results.
     """
 
-    unit: str = ""
-    dims: Any = ()
-    description: str = ""
+    unit: str
+    dims: Any
+    description: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "dims", _as_dims(self.dims))
-        for field in ("unit", "description"):
-            if not isinstance(getattr(self, field), str):
-                raise DeclarationError(
-                    f"{type(self).__name__}({field}=...) expects text. "
-                    f"Got {getattr(self, field)!r}."
-                )
+
+def check_component(component: Component) -> None:
+    """Make dims a tuple of names, and refuse what is no text.
+
+    Raises:
+        DeclarationError: for that.
+    """
+    object.__setattr__(component, "dims", _as_dims(component.dims))
+    for field in ("unit", "description"):
+        if not isinstance(getattr(component, field), str):
+            raise DeclarationError(
+                f"{type(component).__name__}({field}=...) expects text. "
+                f"Got {getattr(component, field)!r}."
+            )
 
 
 def check_column(component: Component, column: Any) -> None:

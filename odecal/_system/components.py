@@ -1,20 +1,27 @@
 """The parts that a system is declared with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
 
 from odecal._errors import DeclarationError
-from odecal._system.base import Component, is_number, is_prior, num_positional, shown
+from odecal._system.base import (
+    Component,
+    check_component,
+    is_number,
+    is_prior,
+    num_positional,
+    shown,
+)
 from odecal._system.inputs import Dosing
 from odecal._system.varying import Pooling, Variation, Varying, as_centring, as_group, as_link
 from odecal.centring import AbstractCentring
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class State(Component):
     """A state of the system, integrated in time.
 
@@ -32,35 +39,30 @@ class State(Component):
         DeclarationError: if `initial` is none of these, or `dosing` none.
     """
 
-    initial: Any = None
-    dosing: Any = None
+    initial: Any
+    unit: str = ""
+    dims: Any = ()
+    description: str = ""
+    dosing: Any = field(default=None, kw_only=True)
 
-    def __init__(
-        self,
-        initial: Any,
-        unit: str = "",
-        dims: Any = (),
-        description: str = "",
-        *,
-        dosing: Dosing | None = None,
-    ) -> None:
-        object.__setattr__(self, "initial", initial)
-        object.__setattr__(self, "dosing", Dosing() if dosing is None else dosing)
-        super().__init__(unit, dims, description)
+    def __post_init__(self) -> None:
+        check_component(self)
+        initial, dosing = self.initial, Dosing() if self.dosing is None else self.dosing
+        object.__setattr__(self, "dosing", dosing)
         known = is_number(initial) or is_prior(initial) or isinstance(initial, Varying)
         if not known and not callable(initial):
             raise DeclarationError(
                 "State(initial=...) expects a number, a NumPyro distribution, a function of the "
                 f"parameters or Parameter.varying(...). Got {shown(initial)}."
             )
-        if not isinstance(self.dosing, Dosing):
+        if not isinstance(dosing, Dosing):
             raise DeclarationError(
                 f"State(dosing=...) expects Dosing(...), such as Dosing(lag=0.5). "
                 f"Got {shown(dosing)}."
             )
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Parameter(Component):
     """An unknown of the system, with its prior.
 
@@ -78,15 +80,17 @@ class Parameter(Component):
         DeclarationError: if the prior is not a continuous distribution.
     """
 
-    prior: Any = None
+    prior: Any
+    unit: str = ""
+    dims: Any = ()
+    description: str = ""
 
-    def __init__(self, prior: Any, unit: str = "", dims: Any = (), description: str = "") -> None:
-        object.__setattr__(self, "prior", prior)
-        super().__init__(unit, dims, description)
-        if not is_prior(prior):
+    def __post_init__(self) -> None:
+        check_component(self)
+        if not is_prior(self.prior):
             raise DeclarationError(
                 "Parameter(prior) expects a NumPyro distribution, such as "
-                f"numpyro.distributions.LogNormal(0.0, 1.0). Got {shown(prior)}. "
+                f"numpyro.distributions.LogNormal(0.0, 1.0). Got {shown(self.prior)}. "
                 "For a known value use Constant(value)."
             )
 
@@ -168,7 +172,7 @@ class Parameter(Component):
         return cls.varying(group, **arguments).with_pooling(Pooling.COMPLETE)
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Constant(Component):
     """A known number: a population size, a dose, a volume.
 
@@ -182,19 +186,21 @@ class Constant(Component):
         DeclarationError: if the value is not a finite number or array of numbers.
     """
 
-    value: Any = None
+    value: Any
+    unit: str = ""
+    dims: Any = ()
+    description: str = ""
 
-    def __init__(self, value: Any, unit: str = "", dims: Any = (), description: str = "") -> None:
-        object.__setattr__(self, "value", value)
-        super().__init__(unit, dims, description)
-        if not is_number(value):
+    def __post_init__(self) -> None:
+        check_component(self)
+        if not is_number(self.value):
             raise DeclarationError(
                 "Constant(value) expects a finite number or an array of numbers. "
-                f"Got {shown(value)}. For an unknown use Parameter(prior)."
+                f"Got {shown(self.value)}. For an unknown use Parameter(prior)."
             )
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Observable(Component):
     """What is measured, and its noise.
 
@@ -217,32 +223,22 @@ class Observable(Component):
         DeclarationError: if `law` is not such a function, or a limit is no number.
     """
 
-    law: Any = None
-    interval: float | None = None
-    lloq: float | None = None
-    uloq: float | None = None
+    law: Callable[..., dist.Distribution]
+    unit: str = ""
+    dims: Any = ()
+    description: str = ""
+    interval: float | None = field(default=None, kw_only=True)
+    lloq: float | None = field(default=None, kw_only=True)
+    uloq: float | None = field(default=None, kw_only=True)
 
-    def __init__(
-        self,
-        law: Callable[..., dist.Distribution],
-        unit: str = "",
-        dims: Any = (),
-        description: str = "",
-        *,
-        interval: float | None = None,
-        lloq: float | None = None,
-        uloq: float | None = None,
-    ) -> None:
-        object.__setattr__(self, "law", law)
-        object.__setattr__(self, "interval", interval)
-        object.__setattr__(self, "lloq", lloq)
-        object.__setattr__(self, "uloq", uloq)
-        super().__init__(unit, dims, description)
-        arguments = num_positional(law)
+    def __post_init__(self) -> None:
+        check_component(self)
+        interval, lloq, uloq = self.interval, self.lloq, self.uloq
+        arguments = num_positional(self.law)
         if arguments not in (3, 4):
             raise DeclarationError(
                 "Observable(...) expects a function of (t, y, p) or (t, y, p, last) that returns "
-                f"a NumPyro distribution. Got {shown(law)}"
+                f"a NumPyro distribution. Got {shown(self.law)}"
                 + (f" of {arguments} arguments." if arguments is not None else ".")
             )
         length: Any = interval
@@ -270,7 +266,7 @@ class Observable(Component):
         return num_positional(self.law) == 4
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Derived(Component):
     """A quantity computed from the parameters, reported with the posterior.
 
@@ -284,19 +280,15 @@ class Derived(Component):
         DeclarationError: if it is not a function of one argument.
     """
 
-    function: Any = None
+    function: Callable[[Any], Any]
+    unit: str = ""
+    dims: Any = ()
+    description: str = ""
 
-    def __init__(
-        self,
-        function: Callable[[Any], Any],
-        unit: str = "",
-        dims: Any = (),
-        description: str = "",
-    ) -> None:
-        object.__setattr__(self, "function", function)
-        super().__init__(unit, dims, description)
-        if num_positional(function) != 1:
+    def __post_init__(self) -> None:
+        check_component(self)
+        if num_positional(self.function) != 1:
             raise DeclarationError(
                 f"Derived(...) expects a function of the parameters, `lambda p: ...`. "
-                f"Got {shown(function)}."
+                f"Got {shown(self.function)}."
             )

@@ -1,13 +1,20 @@
 """What drives a system from outside, and what changes its state on the way."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from odecal._errors import DeclarationError
-from odecal._system.base import Component, check_column, is_number, num_positional, shown
+from odecal._system.base import (
+    Component,
+    check_column,
+    check_component,
+    is_number,
+    num_positional,
+    shown,
+)
 from odecal.interpolation import AbstractInterpolation, Linear
 
 
@@ -46,7 +53,7 @@ class Dosing:
                 )
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Input(Component):
     """What drives the system in time, from a column of the table: a temperature, a current.
 
@@ -67,21 +74,17 @@ class Input(Component):
 
     column: str | None = None
     interpolation: Any = None
+    unit: str = ""
+    dims: Any = field(default=(), init=False)
+    description: str = ""
 
-    def __init__(
-        self,
-        column: str | None = None,
-        interpolation: AbstractInterpolation | None = None,
-        unit: str = "",
-        description: str = "",
-    ) -> None:
-        object.__setattr__(self, "column", column)
-        object.__setattr__(self, "interpolation", _as_interpolation(interpolation))
-        super().__init__(unit, (), description)
-        check_column(self, column)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "interpolation", _as_interpolation(self.interpolation))
+        check_component(self)
+        check_column(self, self.column)
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Event(Component):
     """A change of the state wherever a condition falls below zero, after which the solve goes on.
 
@@ -96,19 +99,16 @@ class Event(Component):
         DeclarationError: unless both are functions of three arguments.
     """
 
-    condition: Any = None
-    change: Any = None
+    condition: Callable[[Any, Any, Any], Any]
+    change: Callable[[Any, Any, Any], Any]
+    unit: str = field(default="", init=False)
+    dims: Any = field(default=(), init=False)
+    description: str = ""
 
-    def __init__(
-        self,
-        condition: Callable[[Any, Any, Any], Any],
-        change: Callable[[Any, Any, Any], Any],
-        description: str = "",
-    ) -> None:
-        object.__setattr__(self, "condition", condition)
-        object.__setattr__(self, "change", change)
-        super().__init__("", (), description)
-        for name, function in (("condition", condition), ("change", change)):
+    def __post_init__(self) -> None:
+        check_component(self)
+        for name in ("condition", "change"):
+            function = getattr(self, name)
             if num_positional(function) != 3:
                 raise DeclarationError(
                     f"Event({name}=...) expects a function of (t, y, p). Got {shown(function)}."

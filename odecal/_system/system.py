@@ -1,6 +1,7 @@
 """The base class that a scientist derives a system from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any, ClassVar
@@ -323,7 +324,7 @@ def _replaced(system: str, key: str, component: Component, value: Any) -> Compon
     function = callable(value) and not isinstance(value, type)
     initial = is_number(value) or is_prior(value) or function
     if isinstance(component, State) and (initial or isinstance(value, Varying)):
-        return State(value, **about, dosing=component.dosing)
+        return replace(component, initial=value)
     if isinstance(component, (Parameter, Constant, Varying)):
         if is_number(value):
             return Constant(value, **about)
@@ -335,7 +336,7 @@ def _replaced(system: str, key: str, component: Component, value: Any) -> Compon
         if value is None:
             return None
         if isinstance(component, Observable) and callable(value):
-            return replace_law(component, value)
+            return replace(component, law=value)
     expected = {
         State: "a number, a distribution or a function of the parameters",
         Parameter: "a number (to fix it) or a distribution (as its prior)",
@@ -343,16 +344,3 @@ def _replaced(system: str, key: str, component: Component, value: Any) -> Compon
         Varying: "a number, a distribution (one value for all) or Parameter.varying(...)",
     }.get(type(component), f"None (to leave it out) or a {type(component).__name__}")
     raise DeclarationError(f"{system}({key}=...) expects {expected}. Got {shown(value)}.")
-
-
-def replace_law(observable: Observable, law: Any) -> Observable:
-    """The same observable with another noise model."""
-    return Observable(
-        law,
-        observable.unit,
-        observable.dims,
-        observable.description,
-        interval=observable.interval,
-        lloq=observable.lloq,
-        uloq=observable.uloq,
-    )

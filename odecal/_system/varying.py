@@ -1,7 +1,7 @@
 """Parameters that vary between groups: subjects, plots, reactors, towns."""
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from odecal._errors import DeclarationError
 from odecal._system.base import (
     Component,
     check_column,
+    check_component,
     is_number,
     is_prior,
     num_positional,
@@ -110,7 +111,7 @@ def as_centring(centring: Any) -> centrings.AbstractCentring:
     return centring
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Varying(Component):
     """A parameter that varies between groups; made by `Parameter.varying(...)`.
 
@@ -124,14 +125,14 @@ class Varying(Component):
         DeclarationError: if the location or the scale cannot be one.
     """
 
-    variation: Any = None
+    variation: Variation
+    unit: str = ""
+    dims: Any = ()
+    description: str = ""
 
-    def __init__(
-        self, variation: Variation, unit: str = "", dims: Any = (), description: str = ""
-    ) -> None:
-        object.__setattr__(self, "variation", variation)
-        super().__init__(unit, dims, description)
-        location, scale = variation.location, variation.scale
+    def __post_init__(self) -> None:
+        check_component(self)
+        location, scale = self.variation.location, self.variation.scale
         if not (is_number(location) or is_prior(location) or num_positional(location) == 1):
             raise DeclarationError(
                 "Parameter.varying(location=...) expects a number, a NumPyro distribution or a "
@@ -143,7 +144,7 @@ class Varying(Component):
                 "Parameter.varying(scale=...) expects a positive number, or a NumPyro distribution "
                 f"such as numpyro.distributions.HalfNormal(0.5). Got {shown(scale)}."
             )
-        alone = variation.pooling is Pooling.NONE and not is_prior(location)
+        alone = self.variation.pooling is Pooling.NONE and not is_prior(location)
         if alone and is_prior(scale):
             raise DeclarationError(
                 "Parameter.unpooled(...) expects a prior as its location, or a number as its "
@@ -153,21 +154,19 @@ class Varying(Component):
 
     def with_pooling(self, pooling: Pooling) -> "Varying":
         """The same with groups that share more or less."""
-        variation = replace(self.variation, pooling=pooling)
-        return Varying(variation, self.unit, self.dims, self.description)
+        return replace(self, variation=replace(self.variation, pooling=pooling))
 
     def with_centring(self, centring: centrings.AbstractCentring) -> "Varying":
         """The same in other coordinates."""
-        variation = replace(self.variation, centring=as_centring(centring))
-        return Varying(variation, self.unit, self.dims, self.description)
+        return replace(self, variation=replace(self.variation, centring=as_centring(centring)))
 
     def within(self, part: Component) -> "Varying":
         """The same with the unit, dims and description of the part it is in, where it has none."""
-        return Varying(
-            self.variation,
-            self.unit or part.unit,
-            self.dims or part.dims,
-            self.description or part.description,
+        return replace(
+            self,
+            unit=self.unit or part.unit,
+            dims=self.dims or part.dims,
+            description=self.description or part.description,
         )
 
 
@@ -191,13 +190,17 @@ class Correlation(Component):
             positive.
     """
 
-    parameters: tuple[str, ...] = ()
+    parameters: tuple[str, ...]
+    unit: str = ""
+    dims: Any = ()
+    description: str = ""
     concentration: float = 1.0
 
     def __init__(self, *parameters: str, concentration: float = 1.0, description: str = "") -> None:
         object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "concentration", concentration)
-        super().__init__("", (), description)
+        object.__setattr__(self, "description", description)
+        check_component(self)
         names = all(isinstance(name, str) for name in parameters)
         if not names or len(parameters) < 2 or len(set(parameters)) < len(parameters):
             raise DeclarationError(
@@ -211,7 +214,7 @@ class Correlation(Component):
             )
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class Covariate(Component):
     """What is known of each individual, from a column of the table: a weight, an age, an area.
 
@@ -227,8 +230,10 @@ class Covariate(Component):
     """
 
     column: str | None = None
+    unit: str = ""
+    dims: Any = field(default=(), init=False)
+    description: str = ""
 
-    def __init__(self, column: str | None = None, unit: str = "", description: str = "") -> None:
-        object.__setattr__(self, "column", column)
-        super().__init__(unit, (), description)
-        check_column(self, column)
+    def __post_init__(self) -> None:
+        check_component(self)
+        check_column(self, self.column)
