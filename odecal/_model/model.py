@@ -17,11 +17,15 @@ from odecal._data.experiment import Experiment, SaveTimes, save_times_of
 from odecal._jax.keys import keys_by_name
 from odecal._jax.runtime_errors import no_runtime_errors
 from odecal._jax.safe_gradient import safe_gradient
-from odecal._model.derived import derived_values, own_derived
 from odecal._model.describe import describe
 from odecal._model.dims import coords_of, dims_of, time_dims_of
 from odecal._model.forward import Forward, Prediction
-from odecal._model.individuals import IndividualParameters, individual_parameters
+from odecal._model.individuals import (
+    IndividualParameters,
+    derived_values,
+    individual_parameters,
+    own_derived,
+)
 from odecal._solve.forcing import Forcing
 from odecal._system.declaration import Declaration, Site
 from odecal._system.hierarchy import Hierarchy

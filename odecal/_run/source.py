@@ -183,10 +183,12 @@ class Reach:
         if isinstance(thing, (staticmethod, classmethod, property, functools.cached_property)):
             inner = [getattr(thing, name, None) for name in ("__func__", "fget", "func")]
             return self._each("inner", inner)
+        # The fields of parts are in the order that they had in the first digests.
+        first = ("unit", "dims", "description") if isinstance(thing, Component) else ()
         if dataclasses.is_dataclass(thing):
-            names = [f.name for f in dataclasses.fields(thing)]
-            if isinstance(thing, Component):  # in the order that they had in the first digests
-                names.sort(key=lambda name: name not in ("unit", "dims", "description"))
+            names = sorted(
+                (f.name for f in dataclasses.fields(thing)), key=lambda n: n not in first
+            )
             return self._visit({name: getattr(thing, name, None) for name in names})
         if isinstance(thing, dist.Distribution):
             fields = {*thing.gather_pytree_data_fields(), *thing.gather_pytree_aux_fields()}

@@ -10,13 +10,14 @@ import numpy as np
 import numpyro.distributions as dist
 
 from odecal._errors import DeclarationError, listed, suggestion
-from odecal._system.checks_groups import check_groups
-from odecal._system.checks_inputs import check_dosing, check_event, check_real, check_shape
+from odecal._system.base import is_number
 from odecal._system.declaration import Declaration
 from odecal._system.groups import Grouping, Individuals
 from odecal._system.hierarchy import Hierarchy
+from odecal._system.inputs import Dosing, Event
 from odecal._system.user_code import user_code
 from odecal._system.values import Values
+from odecal._system.varying import Correlation, Pooling
 
 
 def check_declaration(declaration: Declaration) -> None:
@@ -32,7 +33,7 @@ def check_declaration(declaration: Declaration) -> None:
         )
     for name in declaration.components:
         declaration.shape(name)
-    check_groups(declaration)
+    _check_groups(declaration)
     hierarchy = Hierarchy(declaration, _stand_in(declaration), centred=False)
     # Reading `known` here reports constants of a wrong shape before anything is traced.
     _ = declaration.known
@@ -89,11 +90,11 @@ def _trace(declaration: Declaration, hierarchy: Hierarchy, values: Mapping[str, 
     where = f"{declaration.name}.vector_field"
     with user_code(where):
         rates = declaration.vector_field(t, y, p)
-    check_rates(declaration, rates)
+    _check_rates(declaration, rates)
     for name, state in declaration.states.items():
-        check_dosing(f"{declaration.name}.{name}", state.dosing, p)
+        _check_dosing(f"{declaration.name}.{name}", state.dosing, p)
     for name, event in declaration.events.items():
-        check_event(declaration, name, event, (t, y, p))
+        _check_event(declaration, name, event, (t, y, p))
     for name, observable in declaration.observables.items():
         last = (Values({"t": t, "y": y}, "interval value"),) if observable.over_interval else ()
         where = f"{declaration.name}.{name}"
@@ -104,11 +105,11 @@ def _trace(declaration: Declaration, hierarchy: Hierarchy, values: Mapping[str, 
         where = f"{declaration.name}.{name}"
         with user_code(where):
             value = jnp.asarray(derived.function(plain))
-        check_real(where, "value", value)
-        check_shape(where, "value", value.shape, declaration.shape(name))
+        _check_real(where, "value", value)
+        _check_shape(where, "value", value.shape, declaration.shape(name))
 
 
-def check_rates(declaration: Declaration, rates: Any) -> None:
+def _check_rates(declaration: Declaration, rates: Any) -> None:
     """Refuse a result of the vector field with other names or shapes than the states'."""
     where = f"{declaration.name}.vector_field"
     expected = listed(declaration.states)
@@ -141,7 +142,7 @@ def check_rates(declaration: Declaration, rates: Any) -> None:
                 f"{where} returns {rates[name]!r} as the derivative of `{name}`. "
                 "Expected a real number."
             ) from None
-        check_shape(where, f"derivative of `{name}`", rate.shape, declaration.shape(name))
+        _check_shape(where, f"derivative of `{name}`", rate.shape, declaration.shape(name))
 
 
 def _close(candidates: list[str], name: str) -> bool:
@@ -154,4 +155,132 @@ def _check_noise(where: str, noise: Any, shape: tuple[int, ...]) -> None:
             f"{where} returns a {type(noise).__name__}. Expected a distribution of the observed "
             "value, such as odecal.noise.Normal(y.amount, p.sigma)."
         )
-    check_shape(where, f"distribution ({type(noise).__name__})", noise.shape(), shape)
+    _check_shape(where, f"distribution ({type(noise).__name__})", noise.shape(), shape)
+
+
+def _check_groups(declaration: Declaration) -> None:
+    """Check what is correlated, and the names that varying parameters take."""
+    taken: dict[str, str] = {}
+    for name, correlation in declaration.of(Correlation).items():
+        _check_correlation(declaration, name, correlation, taken)
+    for name, parameter in declaration.varying.items():
+        for part in ("location", "scale"):
+            _check_level(declaration, name, part, getattr(parameter.variation, part))
+        for part in ("location", "scale", "raw"):
+            _check_free(declaration, f"{name}_{part}", name)
+    for name in declaration.of(Correlation):
+        for part in ("cholesky", "raw"):
+            _check_free(declaration, f"{name}_{part}", name)
+    for name, parameter in declaration.varying.items():
+        _check_free(declaration, "_".join(parameter.variation.group), name, "dimension")
+
+
+def _check_level(declaration: Declaration, name: str, part: str, value: Any) -> None:
+    """Refuse a location or a scale whose numbers are neither one nor one an element."""
+    shape = declaration.shape(name)
+    if is_number(value) and np.shape(value) not in ((), shape):
+        raise DeclarationError(
+            f"The {part} of {declaration.name}.{name} has the wrong shape. Expected one number"
+            f"{f', or {shape} of them, as by its dims' if shape else ''}. Got {np.shape(value)}. "
+            "Give one number; what differs between groups is a covariate."
+        )
+
+
+def _check_correlation(
+    declaration: Declaration, name: str, correlation: Correlation, taken: dict[str, str]
+) -> None:
+    where = f"{declaration.name}.{name}"
+    varying = declaration.varying
+    first = correlation.parameters[0]
+    for member in correlation.parameters:
+        if member not in varying:
+            raise DeclarationError(
+                f"{where} names `{member}`, which is no varying parameter. Expected some of: "
+                f"{listed(varying)}." + suggestion(member, varying)
+            )
+        if taken.setdefault(member, name) != name:
+            raise DeclarationError(
+                f"`{member}` is in two correlations, {taken[member]} and {name}. Expected one that "
+                "names all parameters that are correlated with it."
+            )
+        variation = varying[member].variation
+        if variation.group != varying[first].variation.group:
+            raise DeclarationError(
+                f"{where} correlates `{first}` and `{member}`, which vary over different groups "
+                f"({listed(varying[first].variation.group)}; {listed(variation.group)}). Expected "
+                "parameters of one group."
+            )
+        if variation.pooling is not Pooling.PARTIAL:
+            raise DeclarationError(
+                f"{where} names `{member}`, which is not partially pooled. Expected parameters "
+                "made by Parameter.varying(...). Leave the correlation out by "
+                f"{declaration.name}({name}=None)."
+            )
+        if declaration.shape(member):
+            raise DeclarationError(
+                f"{where} names `{member}`, which has dims. Expected parameters without."
+            )
+
+
+def _check_free(declaration: Declaration, taken: str, name: str, what: str = "quantity") -> None:
+    """Refuse a part whose name is needed for something that another part brings."""
+    if taken in declaration.components:
+        raise DeclarationError(
+            f"{declaration.name}.{taken} has the name of a {what} that `{name}` brings into "
+            "results. Expected different names. Rename one of them."
+        )
+
+
+def _check_dosing(where: str, dosing: Dosing, p: Values) -> None:
+    """Refuse a lag, a bioavailability, a rate or a duration that is no number."""
+    for name in ("lag", "bioavailability", "rate", "duration"):
+        function = getattr(dosing, name)
+        if callable(function):
+            with user_code(f"The {name} of doses into {where}"):
+                value = jnp.asarray(function(p))
+            _check_real(where, f"{name} of doses", value)
+            _check_shape(where, f"{name} of doses", value.shape, ())
+
+
+def _check_event(declaration: Declaration, name: str, event: Event, inside: Any) -> None:
+    """Refuse an event whose condition is no number, or that changes what is no state."""
+    where = f"{declaration.name}.{name}"
+    with user_code(f"The condition of {where}"):
+        condition = jnp.asarray(event.condition(*inside))
+    _check_real(where, "condition", condition)
+    _check_shape(where, "condition", condition.shape, ())
+    with user_code(f"The change of {where}"):
+        change = event.change(*inside)
+    if not isinstance(change, Mapping):
+        raise DeclarationError(
+            f"The change of {where} returns a {type(change).__name__}. Expected a dict with the "
+            f"new value of each state that changes, some of: {listed(declaration.states)}."
+        )
+    for state, value in change.items():
+        if state not in declaration.states:
+            raise DeclarationError(
+                f"The change of {where} gives a value to `{state}`, which is no state. Expected "
+                f"some of: {listed(declaration.states)}." + suggestion(state, declaration.states)
+            )
+        with user_code(f"The change of {where}"):
+            new = jnp.asarray(value)
+        _check_real(where, f"new value of `{state}`", new)
+        _check_shape(where, f"new value of `{state}`", new.shape, declaration.shape(state))
+
+
+def _check_real(where: str, what: str, value: Any) -> None:
+    """Refuse complex numbers, whose imaginary part would be lost."""
+    if jnp.iscomplexobj(value):
+        raise DeclarationError(
+            f"The {what} of {where} is complex. Expected real numbers. Take what is meant: its "
+            "real part, jnp.real(...), or its modulus, jnp.abs(...)."
+        )
+
+
+def _check_shape(where: str, what: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Refuse a result of another shape than was declared."""
+    if got != expected:
+        raise DeclarationError(
+            f"The {what} of {where} has the wrong shape. Expected {expected}, as declared by its "
+            f"dims. Got {got}."
+        )

@@ -1,5 +1,6 @@
 """The declared model as a table of plain text."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ def _number(value: Any) -> str:
     return text.replace("\n", "")
 
 
-def table_of(rows: list[tuple[str, ...]]) -> list[str]:
+def table_of(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Rows of text as lines, in columns of equal width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
