@@ -22,7 +22,7 @@ jax.config.update("jax_num_cpu_devices", 1)
 
 import odecal  # noqa: E402
 from odecal import systems  # noqa: E402
-from odecal._inference.optimise import _climb  # noqa: E402
+from odecal._inference.optimise import _ascend  # noqa: E402
 from odecal._model.flat import flatten  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -72,7 +72,7 @@ def compare(name: str, seeds: int) -> list[dict]:
 
 def bfgs(flat, position):
     # In scales of the prior, which for the shipped systems are about 1.
-    return _climb(flat.logdensity_fn, jax.numpy.ones_like(position), position, 200).logdensity
+    return _ascend(flat.logdensity_fn, jax.numpy.ones_like(position), position, 200).logdensity
 
 
 def pathfinder(flat, position):

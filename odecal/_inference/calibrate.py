@@ -73,8 +73,8 @@ def calibrate(
         A tree with the groups `posterior`, `sample_stats`, `posterior_predictive`,
         `log_likelihood`, `observed_data`, `constant_data`, `prior`, `prior_predictive` and
         `warmup_sample_stats`, as ArviZ names them; `trajectories` (the states) and `predictions`
-        (the observables) on a fine grid of times; `warm_start` (the modes found and what became of
-        each climb), `adaptation` (what warm-up has found), `unconstrained_posterior`, and
+        (the observables) on a fine grid of times; `warm_start` (the modes, and where each
+        optimisation ended), `adaptation` (what warm-up has found), `unconstrained_posterior`, and
         `checkpoint`, from which the run can go on. Where parameters vary between groups, also
         `population_predictive` (data of other groups of the same population), and `centring` where
         that was chosen from the data. Units are attributes; provenance is in the attributes of the

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from odecal._errors import SamplingError, listed
-from odecal._inference.laplace import Shape, measured, probed
-from odecal._inference.optimise import Climb, Climber
+from odecal._inference.laplace import Gaussian, measure_curvature, measure_scales
+from odecal._inference.optimise import Optimiser, Optimum
 from odecal._jax.keys import KeyData, key_data_of
 from odecal._jax.programs import Compiler
 from odecal._model.flat import FlatModel, flatten
@@ -16,18 +17,18 @@ from odecal._model.model import Model
 from odecal._run.records import WarmStart
 from odecal.samplers import Start, Target
 
-# Prior draws: of so many the scales are taken; so many are looked at, at once, until those with a
-# finite log density are enough to climb from. With 16, one seed in a million misses the best mode
-# of the Hudson Bay data: 3 in 7 climbs do.
+# Prior draws: of so many the scales are taken; so many are evaluated at once, until those with
+# a finite log density are enough. With 16 starts, one seed in a million misses the best mode
+# of the Hudson Bay data: 3 in 7 starts lead to it.
 NUM_CANDIDATES = 512
 _LOOK = 64
-_NUM_CLIMBS = 16
+_NUM_STARTS = 16
 _MAX_STEPS = 200
 # In a hierarchy the joint mode is not where the mass is: so far is near enough to warm up from.
 _HIERARCHY_STEPS = 80
 # Up to so many dimensions curvatures are measured along all axes, above by random steps.
 _MOST_MEASURED = 50
-# A climb has arrived where a step of Newton's method would gain less than this, in nats; and how
+# A position is a mode where a step of Newton's method would gain less than this, in nats; and how
 # many such steps are tried.
 _ARRIVED, _NEWTON_STEPS = 0.01, 4
 # Two ends are one mode if the density between them does not dip by more than this, in nats.
@@ -62,23 +63,25 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
 
 
 class _Mode(NamedTuple):
-    """A mode: its position, log density, and shape; and whether a climb has arrived there."""
+    """A mode: its position, log density and Gaussian, and whether it was reached."""
 
-    place: np.ndarray
-    value: float
-    shape: Shape
-    arrived: bool = True
+    position: Float[np.ndarray, " dim"]
+    logdensity: float
+    gaussian: Gaussian
+    reached: bool = True
 
     @property
     def log_mass(self) -> float:
-        """In Laplace's approximation."""
-        return self.value + 0.5 * (self.shape.log_det + len(self.place) * np.log(2 * np.pi))
+        """The log of its mass, in Laplace's approximation."""
+        return self.logdensity + 0.5 * (
+            self.gaussian.log_det + len(self.position) * np.log(2 * np.pi)
+        )
 
 
 class MultiStart:
-    """Looks for modes and disperses chains around the best.
+    """Finds modes by several optimisations, and disperses chains around the best.
 
-    Climbs, distances and curvatures are in scales of the prior; positions are not.
+    Steps, distances and curvatures are in units of the scales of the prior; positions are not.
 
     Args:
         flat: the model, flat; all to be called within its precision.
@@ -90,65 +93,71 @@ class MultiStart:
         self._dim = flat.dim
         self._names = flat.names if isinstance(flat, FlatModel) else ()
         self._steps = _HIERARCHY_STEPS if hierarchical else _MAX_STEPS
-        self._climber = Climber(flat, compiler, _NUM_CLIMBS)
+        self._optimise = Optimiser(flat, compiler, _NUM_STARTS)
 
     def wait(self) -> None:
         """Wait until the program is compiled."""
-        self._climber.wait()
+        self._optimise.wait()
 
-    def __call__(self, candidates: np.ndarray, key_data: KeyData, num_chains: int) -> WarmStart:
-        """Climb from prior draws, and disperse chains around the best modes.
+    def __call__(
+        self, candidates: Float[np.ndarray, "candidate dim"], key_data: KeyData, num_chains: int
+    ) -> WarmStart:
+        """Optimise from prior draws, and disperse chains around the best modes.
 
         Each chain starts at a draw of the Gaussian that has the curvature of its mode, drawn in
         towards the mode until its log density is plausible for such a draw.
 
         Args:
-            candidates: draws from the prior, of shape (candidate, dim), of which the first are
-                looked at, and further ones where few of them have a finite log density.
+            candidates: draws from the prior, of which the first are evaluated, and further ones
+                where few of them have a finite log density.
             key_data: the random key, as its words.
             num_chains: the number of chains.
 
         Returns:
-            The starting points, and what was found on the way.
+            The starting points, and the modes.
 
         Raises:
             SamplingError: if no candidate has a finite log density and gradient.
         """
         random, scale = np.random.default_rng(key_data), prior_scale(candidates)
-        finite, looked = self._finite(candidates)
-        begin = candidates[np.resize(finite, max(_NUM_CLIMBS, self._climber.batch))]
-        climbs = self._climber(begin, scale, self._steps)
+        finite, num_evaluated = self._finite(candidates)
+        begin = candidates[np.resize(finite, max(_NUM_STARTS, self._optimise.batch))]
+        optima = self._optimise(begin, scale, self._steps)
         order = np.argsort(
-            -np.nan_to_num(climbs.logdensity, nan=-np.inf, neginf=-np.inf), kind="stable"
+            -np.nan_to_num(optima.logdensity, nan=-np.inf, neginf=-np.inf), kind="stable"
         )
-        climbs = Climb(*(x[order] for x in climbs))
-        modes, end_modes = self._modes(climbs, scale, random)
+        optima = Optimum(*(x[order] for x in optima))
+        modes, end_modes = self._modes(optima, scale, random)
         masses = np.asarray([mode.log_mass for mode in modes])
         close = np.flatnonzero(masses > masses.max() - _CLOSE)
         close = close[np.argsort(-masses[close], kind="stable")]
         chain_modes = np.resize(close, num_chains)
         return WarmStart(
-            self._scatter([modes[i] for i in chain_modes], random),
+            self._disperse([modes[i] for i in chain_modes], random),
             chain_modes,
-            climbs.end,
-            climbs.logdensity,
+            optima.position,
+            optima.logdensity,
             end_modes,
-            climbs.steps,
-            np.stack([mode.place for mode in modes]),
-            np.asarray([mode.value for mode in modes]),
+            optima.steps,
+            np.stack([mode.position for mode in modes]),
+            np.asarray([mode.logdensity for mode in modes]),
             masses,
-            int(looked - finite.size),
+            int(num_evaluated - finite.size),
         )
 
-    def evaluate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The log density and gradient of many positions, of shapes (n,) and (n, dim)."""
-        return self._climber.evaluate(positions)
+    def evaluate(
+        self, positions: Float[np.ndarray, "n dim"]
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n dim"]]:
+        """The log density and gradient of many positions."""
+        return self._optimise.evaluate(positions)
 
-    def _finite(self, candidates: np.ndarray) -> tuple[np.ndarray, int]:
-        """The candidates that can be climbed from, and how many were looked at."""
+    def _finite(
+        self, candidates: Float[np.ndarray, "candidate dim"]
+    ) -> tuple[Int[np.ndarray, " finite"], int]:
+        """Which candidates have a finite log density and gradient, and how many were evaluated."""
         solved, finite = np.zeros(0, bool), np.zeros(0, bool)
         without = np.zeros(self._dim, bool)
-        while len(solved) < len(candidates) and finite.sum() < _NUM_CLIMBS:
+        while len(solved) < len(candidates) and finite.sum() < _NUM_STARTS:
             density, gradient = self.evaluate(candidates[len(solved) : len(solved) + _LOOK])
             solved = np.append(solved, np.isfinite(density))
             without |= (np.isfinite(density)[:, None] & ~np.isfinite(gradient)).any(axis=0)
@@ -156,7 +165,7 @@ class MultiStart:
         if solved.any() and not finite.any():
             raise SamplingError(
                 f"The log density is finite at {solved.sum()} of {len(solved)} draws from the "
-                f"prior, and its gradient at none of them{self._of_which(without)}. Something has "
+                f"prior, and its gradient at none of them{self._named(without)}. Something has "
                 "no derivative there: a root, a power or a quotient of what is 0, perhaps, for "
                 "which jnp.maximum(y.c, 1e-12) ** p.h can stand instead of y.c ** p.h. Or, if "
                 "another adjoint than the default was asked for, it cannot differentiate this "
@@ -171,93 +180,103 @@ class MultiStart:
             )
         return np.flatnonzero(finite), len(solved)
 
-    def _of_which(self, without: np.ndarray) -> str:
-        """By which parameters a gradient is not to be had, in words."""
+    def _named(self, without: Bool[np.ndarray, " dim"]) -> str:
+        """The parameters by which there is no gradient, in words."""
         named = [f"`{n}`" for n, lost in zip(self._names, without, strict=False) if lost]
         return f": it is no number for {listed(named[:5])}" if named else ""
 
     def _modes(
-        self, climbs: Climb, scale: np.ndarray, random: np.random.Generator
-    ) -> tuple[list[_Mode], np.ndarray]:
-        """The modes that climbs have ended in, the highest first, and which of them; −1 for none.
+        self, optima: Optimum, scale: Float[np.ndarray, " dim"], random: np.random.Generator
+    ) -> tuple[list[_Mode], Int[np.ndarray, " n"]]:
+        """The modes that were found, the highest first, and that of each optimum; −1 for none.
 
-        An end is of a mode that is known if it is near it, or the density between them does not
+        An optimum is of a mode that is known if it is near it, or the density between them does not
         dip; else it is a mode of its own, if it is one at all.
         """
         modes: list[_Mode] = []
-        of = np.full(len(climbs.end), -1)
-        for i, (end, value) in enumerate(zip(climbs.end, climbs.logdensity, strict=True)):
-            known = self._known(end, value, modes) if modes else None
-            if known is None and (climbs.stopped[i] or not modes):
-                mode = self._looked_at(Climb(*(x[i] for x in climbs)), scale, random)
-                known = self._known(mode.place, mode.value, modes) if modes else None
-                if known is None and (mode.arrived or not modes):
+        of = np.full(len(optima.position), -1)
+        for i, (position, logdensity) in enumerate(
+            zip(optima.position, optima.logdensity, strict=True)
+        ):
+            known = self._same_mode(position, logdensity, modes) if modes else None
+            if known is None and (optima.converged[i] or not modes):
+                mode = self._refined(Optimum(*(x[i] for x in optima)), scale, random)
+                known = self._same_mode(mode.position, mode.logdensity, modes) if modes else None
+                if known is None and (mode.reached or not modes):
                     known = len(modes)
                     modes.append(mode)
             of[i] = -1 if known is None else known
-        order = np.argsort([-mode.value for mode in modes], kind="stable")
+        order = np.argsort([-mode.logdensity for mode in modes], kind="stable")
         return [modes[i] for i in order], np.append(np.argsort(order), -1)[of]
 
-    def _known(self, place: np.ndarray, value: float, modes: list[_Mode]) -> int | None:
-        """Which mode a place belongs to, if it is not far below it and nothing lies between."""
-        level = [i for i, mode in enumerate(modes) if value > mode.value - _DIP]
+    def _same_mode(
+        self, position: Float[np.ndarray, " dim"], logdensity: float, modes: list[_Mode]
+    ) -> int | None:
+        """The mode that a position belongs to: near it, or no dip of the density between them."""
+        level = [i for i, mode in enumerate(modes) if logdensity > mode.logdensity - _DIP]
         for i in level:
-            if modes[i].shape.square(place - modes[i].place) < 1.0:
+            if modes[i].gaussian.squared_length(position - modes[i].position) < 1.0:
                 return i
         fractions = np.linspace(0.0, 1.0, 9)[1:-1, None]
         for i in level:
-            between, _ = self.evaluate(place + fractions * (modes[i].place - place))
-            if between.min() > min(value, modes[i].value) - _DIP:
+            between, _ = self.evaluate(position + fractions * (modes[i].position - position))
+            if between.min() > min(logdensity, modes[i].logdensity) - _DIP:
                 return i
         return None
 
-    def _looked_at(self, climb: Climb, scale: np.ndarray, random: np.random.Generator) -> _Mode:
-        """The end of a climb, as a mode: a few steps of Newton's method further."""
-        place, value = climb.end.astype(float), float(climb.logdensity)
-        shape = Shape.guess(scale, climb.curvature)
+    def _refined(
+        self, optimum: Optimum, scale: Float[np.ndarray, " dim"], random: np.random.Generator
+    ) -> _Mode:
+        """An optimum as a mode: a few steps of Newton's method further."""
+        position, logdensity = optimum.position.astype(float), float(optimum.logdensity)
+        gaussian = Gaussian.guess(scale, optimum.curvature)
         if self._dim > _MOST_MEASURED:
-            shape = probed(self.evaluate, place, shape, self._climber.batch, random)
-            return _Mode(place, value, shape, bool(climb.stopped))
-        if not climb.stopped:  # no mode, and the best that there is
-            return _Mode(place, value, shape)
+            gaussian = measure_scales(
+                self.evaluate, position, gaussian, self._optimise.batch, random
+            )
+            return _Mode(position, logdensity, gaussian, bool(optimum.converged))
+        if not optimum.converged:  # no mode, but the best that there is
+            return _Mode(position, logdensity, gaussian)
         for _ in range(_NEWTON_STEPS):
-            shape, slope, dome = measured(self.evaluate, place, shape)
-            arrived = dome and slope @ slope < 2 * _ARRIVED
-            parts = 0.5 ** np.arange(self._climber.batch)[:, None]
-            ahead = place + parts * shape.steps(slope[None])
+            gaussian, newton_step, concave = measure_curvature(self.evaluate, position, gaussian)
+            reached = concave and newton_step @ newton_step < 2 * _ARRIVED
+            parts = 0.5 ** np.arange(self._optimise.batch)[:, None]
+            ahead = position + parts * gaussian.steps(newton_step[None])
             density, _ = self.evaluate(ahead)
             best = int(np.argmax(np.nan_to_num(density, nan=-np.inf)))
-            if density[best] > value:
-                place, value = ahead[best], float(density[best])
-            if arrived or slope @ slope < 2 * _ARRIVED:
+            if density[best] > logdensity:
+                position, logdensity = ahead[best], float(density[best])
+            if reached or newton_step @ newton_step < 2 * _ARRIVED:
                 break
-        return _Mode(place, value, shape, arrived)
+        return _Mode(position, logdensity, gaussian, reached)
 
-    def _scatter(self, modes: list[_Mode], random: np.random.Generator) -> Start:
-        """A draw around the mode of each chain, halved towards it until it is plausible."""
+    def _disperse(self, modes: list[_Mode], random: np.random.Generator) -> Start:
+        """A draw around the mode of each chain; steps are halved until the density is plausible."""
         noise = random.standard_normal((len(modes), self._dim))
-        places = np.stack([mode.place for mode in modes])
-        step = np.concatenate([m.shape.steps(u[None]) for m, u in zip(modes, noise, strict=True)])
-        lowest = np.asarray([mode.value for mode in modes]) - 2.0 * self._dim - 5.0
-        positions = places + step
+        centres = np.stack([mode.position for mode in modes])
+        step = np.concatenate(
+            [m.gaussian.steps(u[None]) for m, u in zip(modes, noise, strict=True)]
+        )
+        lowest = np.asarray([mode.logdensity for mode in modes]) - 2.0 * self._dim - 5.0
+        positions = centres + step
         density, gradient = self.evaluate(positions)
         for fraction in 0.5 ** np.arange(1, 24):
             bad = np.flatnonzero(~(density >= lowest) | ~np.isfinite(gradient).all(axis=1))
             if not bad.size:
                 break
-            positions[bad] = places[bad] + fraction * step[bad]
+            positions[bad] = centres[bad] + fraction * step[bad]
             density[bad], gradient[bad] = self.evaluate(positions[bad])
-        covariances = np.stack([mode.shape.covariance for mode in modes])
+        covariances = np.stack([mode.gaussian.covariance for mode in modes])
         dtype = density.dtype
         parts: Any = (positions.astype(dtype), density, gradient, covariances.astype(dtype))
         return Start(*parts)
 
 
-def prior_scale(draws: np.ndarray) -> np.ndarray:
-    """The scale of each dimension of draws from the prior, of shape (draw, dim).
+def prior_scale(draws: Float[np.ndarray, "draw dim"]) -> Float[np.ndarray, " dim"]:
+    """The scale of each dimension of draws from the prior.
 
-    The span of the middle half, as of a normal distribution; where that is nothing, the standard
-    deviation; where all draws are one, what can be told from it in single precision or half.
+    The interquartile range, in standard deviations of a normal distribution; where that is 0, the
+    standard deviation; where all draws are equal, the root of the precision's epsilon times their size.
     """
     finite = np.where(np.isfinite(draws), draws, np.nan).astype(float)
     low, middle, high = np.nanquantile(finite, [0.25, 0.5, 0.75], axis=0)

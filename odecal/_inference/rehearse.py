@@ -108,7 +108,7 @@ def _write(data: "xr.Dataset") -> None:
 
 
 def _no_start(dim: int) -> WarmStart:
-    """Where no chain starts: one mode, one climb, one chain, of zeros."""
+    """Where no chain starts: one mode, one optimisation, one chain, of zeros."""
     one, position = np.zeros(1), np.zeros((1, dim))
     which = np.zeros(1, int)
     known: Any = (position, one, position, position)
