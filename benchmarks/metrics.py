@@ -76,7 +76,7 @@ def measure(dim: int, metric: samplers.AbstractMetric) -> dict:
         start = samplers.Start(*map(np.asarray, (starts, values, gradients, guess)))
         sampler = samplers.NUTS(metric=metric)
         engine = Engine(target, sampler, SIZE, run_keys(0).chains, compiler)
-        chains, _ = engine.go_on(engine.begin(start), Progress())
+        chains, _ = engine.sample(engine.init(start), Progress())
     draws = xr.Dataset({"x": (("chain", "draw", "i"), chains.positions)})
     gradients = chains.stats["n_steps"].sum() + chains.warmup_stats["n_steps"].sum()
     ess = float(arviz_stats.ess(draws).x.min())

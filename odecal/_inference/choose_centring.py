@@ -65,7 +65,7 @@ def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> np.n
     keys = jax.random.split(key_of(run_key.prior), NUM_CANDIDATES)
     candidates = np.asarray(jax.jit(jax.vmap(flat.sample_prior))(keys))
     starts = finder(candidates, run_key.starts, _PILOT.num_chains).starts
-    chains, complete = engine.go_on(engine.begin(starts), Progress())
+    chains, complete = engine.sample(engine.init(starts), Progress())
     if not complete:
         raise KeyboardInterrupt  # nothing that is kept has been drawn yet
     return np.asarray(chains.positions).reshape(-1, flat.dim)

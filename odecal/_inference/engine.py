@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Shaped
 
 from odecal._errors import OutputError
 from odecal._inference.progress import Progress
@@ -21,7 +22,7 @@ from odecal._run.records import Chains, Leaves, Snapshot
 from odecal.samplers import AbstractSampler, Draw, Kernel, Run, Start, Target
 from odecal.samplers._base import covariance_shape
 
-# The most draws of a chain between two looks at the clock, and how long a block should take.
+# The most draws of a chain in a block, and how many seconds a block should take.
 _BLOCK = 100
 _SECONDS = 0.3
 
@@ -36,7 +37,7 @@ class Engine:
         target: the density.
         sampler: the sampler.
         run: the size of the run.
-        key_data: the random key, as its words.
+        key_data: the random key, as numbers.
         compiler: compiles the programs.
     """
 
@@ -57,7 +58,10 @@ class Engine:
         starts = _start_shapes(target, run.num_chains)
         if sampler.ensemble:
             self._order = np.arange(run.num_chains, dtype=np.uint32)
-            programs: Any = jax.jit(partial(_begin, kernel)), jax.jit(partial(_go_on, kernel))
+            programs: Any = (
+                jax.jit(partial(_init_ensemble, kernel)),
+                jax.jit(partial(_sample_ensemble, kernel)),
+            )
             adaptation = kernel.adaptation
         else:
             _warn_of_idle_cores(self.devices, run.num_chains)
@@ -67,37 +71,30 @@ class Engine:
                 lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), starts
             )
             programs = (
-                jit_sharded(partial(_begin_each, kernel), self.devices, batched=2, replicated=1),
-                jit_sharded(partial(_go_on_each, kernel), self.devices, batched=2, replicated=3),
+                jit_sharded(partial(_init_chains, kernel), self.devices, batched=2, replicated=1),
+                jit_sharded(partial(_sample_chains, kernel), self.devices, batched=2, replicated=3),
             )
             adaptation = jax.vmap(kernel.adaptation)
-        who = shapes(self._order, key_data)
-        self._init = compiler(programs[0], starts, *who)
+        keys = shapes(self._order, key_data)
+        self._init = compiler(programs[0], starts, *keys)
         number = jax.ShapeDtypeStruct((), jnp.asarray(0).dtype)
         states = self._init.shape
-        self._advance = compiler(programs[1], states, *who, number, number)
+        self._advance = compiler(programs[1], states, *keys, number, number)
         self._adaptation = compiler(jax.jit(adaptation), states)
 
-    def begin(self, starts: Start) -> Snapshot:
-        """Put the chains at their starting points.
-
-        Args:
-            starts: of shape (chain, ...).
-
-        Returns:
-            A run of no draws.
-        """
+    def init(self, starts: Start) -> Snapshot:
+        """A run without draws, with each chain at its starting point."""
         if not self._ensemble:
             starts = jax.tree.map(lambda x: np.asarray(x)[self._order], starts)
         return Snapshot(0, self._leaves(self._init(starts, self._order, self._key_data)))
 
-    def go_on(
+    def sample(
         self,
         snapshot: Snapshot,
         progress: Progress,
         record: Callable[[Snapshot], None] = lambda snapshot: None,
     ) -> tuple[Chains, bool]:
-        """Run from a snapshot to the end.
+        """Sample from a snapshot to the end of the run.
 
         Args:
             snapshot: the run so far.
@@ -105,12 +102,12 @@ class Engine:
             record: records the run after each block.
 
         Returns:
-            The draws, and whether they are all; not where the user has interrupted the run, which
-            then ends after the last whole block.
+            The draws, and whether the run is complete: not if the user interrupts it, after which
+            the draws are those of all whole blocks.
         """
         total = self.run.num_warmup + self.run.num_samples
         self._check(snapshot)
-        states = self._restored(snapshot.state)
+        states = self._states(snapshot.state)
         self._advance.wait()  # the clock is of sampling alone
         progress.start(*self.run, snapshot.done, self._sampler.headline(self.run))
         size = 1
@@ -120,7 +117,7 @@ class Engine:
                 began = time.perf_counter()
                 done = jnp.asarray(snapshot.done), jnp.asarray(count)
                 states, draws = self._advance(states, self._order, self._key_data, *done)
-                draws = jax.tree.map(partial(self._cut, count=count), draws)
+                draws = jax.tree.map(partial(self._filled, count=count), draws)
                 seconds = time.perf_counter() - began
                 snapshot = Snapshot(  # a single assignment, which an interrupt cannot halve
                     snapshot.done + count,
@@ -138,12 +135,12 @@ class Engine:
     def _check(self, snapshot: Snapshot) -> None:
         """Refuse a recorded run that is not one of this sampler on this density."""
 
-        def forms(leaves: Sequence[Any]) -> list[Any]:
+        def signatures(leaves: Sequence[Any]) -> list[Any]:
             whole = self._ensemble or any(x.ndim == 0 for x in leaves)
             return [(x.shape[0 if whole else 1 :], x.dtype) for x in leaves]
 
-        examples = [jax.eval_shape(_numbers, x) for x in jax.tree.leaves(self._init.shape)]
-        fits = forms(snapshot.state) == forms(examples)
+        examples = [jax.eval_shape(_to_numbers, x) for x in jax.tree.leaves(self._init.shape)]
+        fits = signatures(snapshot.state) == signatures(examples)
         fits &= self._ensemble or {len(x) for x in snapshot.state} <= {self.run.num_chains}
         one = self._advance.shape[1]
         for block in snapshot.blocks:
@@ -159,15 +156,15 @@ class Engine:
             )
 
     def chains(self, snapshot: Snapshot) -> Chains:
-        """The draws of a snapshot, those of warm-up apart."""
+        """The draws of a snapshot, with warm-up apart."""
         warmup = self.run.num_warmup
         none = jax.tree.map(
-            lambda x: self._cut(np.zeros(x.shape, x.dtype), 0), self._advance.shape[1]
+            lambda x: self._filled(np.zeros(x.shape, x.dtype), 0), self._advance.shape[1]
         )
         positions, stats = jax.tree.map(
             lambda *parts: np.concatenate(parts, axis=1), none, *snapshot.blocks
         )
-        adaptation = jax.tree.map(np.asarray, self._adaptation(self._restored(snapshot.state)))
+        adaptation = jax.tree.map(np.asarray, self._adaptation(self._states(snapshot.state)))
         if not self._ensemble:
             adaptation = {name: x[: self.run.num_chains] for name, x in adaptation.items()}
         return Chains(
@@ -180,9 +177,9 @@ class Engine:
         )
 
     def blank(self) -> Chains:
-        """A transition of warm-up and a draw of one chain, of zeros: what the result looks like."""
+        """Zeros of the form of a result: a transition of warm-up and a draw of one chain."""
         positions, stats = jax.tree.map(
-            lambda x: self._cut(np.zeros(x.shape, x.dtype), 1)[:1], self._advance.shape[1]
+            lambda x: self._filled(np.zeros(x.shape, x.dtype), 1)[:1], self._advance.shape[1]
         )
         ends = 0 if self._ensemble else 1  # the adaptation of an ensemble has no axis of chains
         adaptation = {
@@ -191,40 +188,40 @@ class Engine:
         }
         return Chains(positions, stats, stats, adaptation, [], 0.0)
 
-    def _cut(self, buffer: Any, count: int) -> np.ndarray:
-        """The part of a buffer that was filled, of shape (chain, draw, ...)."""
+    def _filled(self, buffer: Any, count: int) -> Shaped[np.ndarray, "chain draw *shape"]:
+        """The part of a buffer that was filled."""
         array = np.asarray(buffer)
         array = array.swapaxes(0, 1) if self._ensemble else array
         return array[: self.run.num_chains, :count].copy()
 
     def _leaves(self, states: Any) -> Leaves:
-        """The state as arrays that can be written: of each chain once, keys as numbers."""
-        leaves = [np.asarray(_numbers(leaf)) for leaf in jax.tree.leaves(states)]
+        """The state as arrays for a file: each chain once, keys as numbers."""
+        leaves = [np.asarray(_to_numbers(leaf)) for leaf in jax.tree.leaves(states)]
         return leaves if self._ensemble else [x[: self.run.num_chains] for x in leaves]
 
-    def _restored(self, leaves: Sequence[np.ndarray]) -> Any:
+    def _states(self, leaves: Sequence[np.ndarray]) -> Any:
         """The state from its leaves."""
         examples, structure = jax.tree.flatten(self._init.shape)
         if not self._ensemble:
             leaves = [x[self._order] for x in leaves]
         pairs = zip(leaves, examples, strict=True)
-        return jax.tree.unflatten(structure, [_like(x, example) for x, example in pairs])
+        return jax.tree.unflatten(structure, [_from_numbers(x, example) for x, example in pairs])
 
 
-def _begin_each(kernel: Kernel, starts: Start, numbers: jax.Array, key_data: jax.Array) -> Any:
+def _init_chains(kernel: Kernel, starts: Start, numbers: jax.Array, key_data: jax.Array) -> Any:
     """The states of all chains of one device at their starting points."""
     return map_or_vmap(lambda start, i: kernel.init(_keys(_key_of_chain(key_data, i))[0], start))(
         starts, numbers
     )
 
 
-def _begin(kernel: Kernel, starts: Start, numbers: jax.Array, key_data: jax.Array) -> Any:
+def _init_ensemble(kernel: Kernel, starts: Start, numbers: jax.Array, key_data: jax.Array) -> Any:
     """The state of an ensemble at its starting points."""
     del numbers
     return kernel.init(_keys(key_of(key_data))[0], starts)
 
 
-def _go_on_each(
+def _sample_chains(
     kernel: Kernel,
     states: Any,
     numbers: jax.Array,
@@ -238,7 +235,7 @@ def _go_on_each(
     )(states, numbers)
 
 
-def _go_on(
+def _sample_ensemble(
     kernel: Kernel,
     state: Any,
     numbers: jax.Array,
@@ -256,7 +253,7 @@ def _key_of_chain(key_data: jax.Array, number: jax.Array) -> jax.Array:
 
 
 def _keys(key: jax.Array) -> jax.Array:
-    """The key of the beginning of a chain or an ensemble, and that of its transitions."""
+    """The key of the initial state of a chain or an ensemble, and that of its transitions."""
     return jax.random.split(key)
 
 
@@ -286,20 +283,20 @@ def _start_shapes(target: Target, num_chains: int) -> Start:
     return Start(*shapes)
 
 
-def _numbers(leaf: Any) -> Any:
-    """A leaf of a state as numbers, which a random key is not."""
+def _to_numbers(leaf: Any) -> Any:
+    """A leaf of a state; a random key as its numbers."""
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-def _like(numbers: Any, example: Any) -> Any:
-    """Numbers as the leaf that they were."""
+def _from_numbers(numbers: Any, example: Any) -> Any:
+    """A leaf of a state like an example; a random key from its numbers."""
     if jnp.issubdtype(example.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(numbers)
     return numbers
 
 
 def _warn_of_idle_cores(devices: list[Any], num_chains: int) -> None:
-    """Say so where chains run one after another beside idle cores."""
+    """Warn where chains run one after another beside idle cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if len(devices) == 1 and devices[0].platform == "cpu" and min(cores or 1, num_chains) > 1:
         warnings.warn(
@@ -311,5 +308,5 @@ def _warn_of_idle_cores(devices: list[Any], num_chains: int) -> None:
 
 
 def _next_size(count: int, seconds: float) -> int:
-    """How many draws the next block should have to take about the wanted time."""
+    """How many draws the next block should have, to take `_SECONDS`."""
     return int(np.clip(count * _SECONDS / max(seconds, 1e-6), 1, min(4 * count, _BLOCK)))

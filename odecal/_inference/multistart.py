@@ -110,7 +110,7 @@ class MultiStart:
         Args:
             candidates: draws from the prior, of which the first are evaluated, and further ones
                 where few of them have a finite log density.
-            key_data: the random key, as its words.
+            key_data: the random key, as numbers.
             num_chains: the number of chains.
 
         Returns:
@@ -276,7 +276,7 @@ def prior_scale(draws: Float[np.ndarray, "draw dim"]) -> Float[np.ndarray, " dim
     """The scale of each dimension of draws from the prior.
 
     The interquartile range, in standard deviations of a normal distribution; where that is 0, the
-    standard deviation; where all draws are equal, the root of the precision's epsilon times their size.
+    standard deviation; where all draws are equal, √epsilon of the floating type times their size.
     """
     finite = np.where(np.isfinite(draws), draws, np.nan).astype(float)
     low, middle, high = np.nanquantile(finite, [0.25, 0.5, 0.75], axis=0)

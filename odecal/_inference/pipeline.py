@@ -5,6 +5,7 @@ import time
 import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
 
 from odecal._inference.engine import Engine
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
@@ -41,38 +42,40 @@ def execute(plan: Plan, journal: AbstractJournal, progress: Progress) -> Result:
     run_key = run_keys(plan.seed)
     with model.precision(), Compiler() as compiler:
         progress.say("Compiling")
-        found, snapshot, start_seconds = journal.warm_start(), journal.snapshot(), 0.0
+        warm_start, snapshot, start_seconds = journal.warm_start(), journal.snapshot(), 0.0
         draw_prior = _prior_program(model, compiler)
         flat = flatten(model)
         # The engine first, which takes longest to compile.
         engine = Engine(flat, plan.sampler, run, run_key.chains, compiler)
-        finder = MultiStart(flat, compiler, flat.hierarchical) if found is None else None
+        finder = MultiStart(flat, compiler, flat.hierarchical) if warm_start is None else None
         grid = time_grid(model)
         evaluate = Evaluator(model, flat, grid, compiler)
         # While programs compile.
         rehearse(plan, flat.names, engine.blank(), evaluate.blank(), grid)
-        prior = np.asarray(draw_prior(run_key.prior))
+        prior_draws = np.asarray(draw_prior(run_key.prior))
         if finder is not None:
             progress.say("Looking for modes")
             finder.wait()
             began = time.perf_counter()
-            found = finder(prior[:NUM_CANDIDATES], run_key.starts, run.num_chains)
+            warm_start = finder(prior_draws[:NUM_CANDIDATES], run_key.starts, run.num_chains)
             start_seconds = time.perf_counter() - began
-            journal.record_start(found)
-        assert found is not None
-        snapshot = snapshot or engine.begin(found.starts)
-        chains, complete = engine.go_on(snapshot, progress, journal.record)
+            journal.record_start(warm_start)
+        assert warm_start is not None
+        snapshot = snapshot or engine.init(warm_start.starts)
+        chains, complete = engine.sample(snapshot, progress, journal.record)
         progress.say("Predicting from the draws")
-        drawn = evaluate(chains.positions, run_key.replicates) if chains.positions.size else None
-        others = evaluate(np.concatenate([prior, found.modes])[None], run_key.others)
-        before, modes = others.split(_NUM_PRIOR)
+        posterior = (
+            evaluate(chains.positions, run_key.replicates) if chains.positions.size else None
+        )
+        others = evaluate(np.concatenate([prior_draws, warm_start.modes])[None], run_key.others)
+        prior, modes = others.split(_NUM_PRIOR)
         return Result(
             plan,
             flat.names,
-            found,
+            warm_start,
             chains,
-            drawn,
-            before,
+            posterior,
+            prior,
             modes,
             grid,
             complete,
@@ -93,7 +96,7 @@ def _prior_program(model: Model, compiler: Compiler) -> Program:
     return compiler(jax.jit(positions), example_key_data())
 
 
-def time_grid(model: Model) -> np.ndarray:
+def time_grid(model: Model) -> Float[np.ndarray, " grid"]:
     """A fine grid of times from the first initial time to the last observation.
 
     Half of it is even in time; the other half is even between each time of observation and the

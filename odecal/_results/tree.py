@@ -28,7 +28,7 @@ def build_tree(result: Result) -> xr.DataTree:
     Returns:
         A tree with the groups of ArviZ, and more; see `odecal.calibrate`.
     """
-    prior, drawn, model = result.prior, result.drawn, result.plan.model
+    prior, drawn, model = result.prior, result.posterior, result.plan.model
     builder = VariableBuilder(model)
     draws = DrawDims((1, len(prior.failed)))
     groups = {

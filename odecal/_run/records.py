@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
 from odecal._model.model import Model
 from odecal.samplers import AbstractSampler, Draw, Run, Start
@@ -44,37 +45,37 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """Starting points of chains, and where they come from.
+    """Starting points of chains, and the modes around which they lie.
 
     Args:
         starts: of shape (chain, ...).
-        chain_modes: which mode each chain starts around, of shape (chain,).
-        ends: where each climb ended, of shape (climb, dim).
-        end_logdensities: the log density there, of shape (climb,).
-        end_modes: which mode that is, of shape (climb,); −1 for none, where a climb did not arrive.
-        end_steps: how many steps it took, of shape (climb,).
-        modes: the modes found, the highest first, of shape (mode, dim).
-        mode_logdensities: the log density of each, of shape (mode,).
-        mode_log_masses: the log of the mass of each, in Laplace's approximation, of shape (mode,).
+        chain_modes: the mode around which each chain starts.
+        ends: where each optimisation ended.
+        end_logdensities: the log density there.
+        end_modes: the mode that it is; −1 for none, where an optimisation did not converge.
+        end_steps: how many steps it took.
+        modes: the modes found, the highest first.
+        mode_logdensities: the log density of each.
+        mode_log_masses: the log of the mass of each, in Laplace's approximation.
         num_failed: how many of the prior draws had no finite log density or gradient, and were
             replaced.
     """
 
     starts: Start
-    chain_modes: np.ndarray
-    ends: np.ndarray
-    end_logdensities: np.ndarray
-    end_modes: np.ndarray
-    end_steps: np.ndarray
-    modes: np.ndarray
-    mode_logdensities: np.ndarray
-    mode_log_masses: np.ndarray
+    chain_modes: Int[np.ndarray, " chain"]
+    ends: Float[np.ndarray, "climb dim"]
+    end_logdensities: Float[np.ndarray, " climb"]
+    end_modes: Int[np.ndarray, " climb"]
+    end_steps: Int[np.ndarray, " climb"]
+    modes: Float[np.ndarray, "mode dim"]
+    mode_logdensities: Float[np.ndarray, " mode"]
+    mode_log_masses: Float[np.ndarray, " mode"]
     num_failed: int
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A run that has been cut.
+    """A run between two blocks.
 
     Args:
         done: how many transitions each chain has made.
@@ -91,20 +92,20 @@ class Snapshot:
 
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """What has been drawn so far.
+    """The draws of a run.
 
     Args:
-        positions: positions in unconstrained space, of shape (chain, draw, dim).
-        stats: statistics of every transition, each of shape (chain, draw).
+        positions: positions in unconstrained space.
+        stats: statistics of every transition.
         warmup_stats: the same for the transitions of warm-up.
         adaptation: what warm-up has found, by name; of shape (chain, ...), but for an ensemble.
         state: the leaves of the state, from which the run can go on.
         seconds: how long sampling took, without compilation.
     """
 
-    positions: np.ndarray
-    stats: dict[str, np.ndarray]
-    warmup_stats: dict[str, np.ndarray]
+    positions: Float[np.ndarray, "chain draw dim"]
+    stats: dict[str, Shaped[np.ndarray, "chain draw"]]
+    warmup_stats: dict[str, Shaped[np.ndarray, "chain warmup"]]
     adaptation: dict[str, np.ndarray]
     state: Leaves
     seconds: float
@@ -130,8 +131,8 @@ class Evaluation:
             where nothing varies between groups.
         states: the states on the grid, each of shape (k, grid, *dims).
         predicted: a replicate of each observable on the grid, except those over intervals.
-        solver_steps: the steps that the solve took, of shape (n,).
-        failed: whether it failed, of shape (n,).
+        solver_steps: the steps that the solve took.
+        failed: whether it failed.
         data_step: of every how many draws of a chain there are replicated data (m of n).
         grid_step: of every how many there are states on the grid (k of n).
     """
@@ -143,8 +144,8 @@ class Evaluation:
     renewed: Arrays
     states: Arrays
     predicted: Arrays
-    solver_steps: np.ndarray
-    failed: np.ndarray
+    solver_steps: Int[np.ndarray, " n"]
+    failed: Bool[np.ndarray, " n"]
     data_step: int = 1
     grid_step: int = 1
 
@@ -172,7 +173,7 @@ class Result:
         names: the name of every unconstrained dimension.
         warm_start: where the chains started.
         chains: the draws.
-        drawn: the evaluation of every draw, chain after chain; None if there is none yet.
+        posterior: the evaluation of every draw, chain after chain; None if there is none yet.
         prior: the evaluation of draws from the prior.
         modes: the evaluation of the modes found.
         grid: the fine grid of times.
@@ -185,10 +186,10 @@ class Result:
     names: tuple[str, ...]
     warm_start: WarmStart
     chains: Chains
-    drawn: Evaluation | None
+    posterior: Evaluation | None
     prior: Evaluation
     modes: Evaluation
-    grid: np.ndarray
+    grid: Float[np.ndarray, " grid"]
     complete: bool
     compile_seconds: float
     start_seconds: float

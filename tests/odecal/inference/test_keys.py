@@ -164,5 +164,5 @@ def test_no_two_transitions_of_a_sampler_share_a_random_number(uses, cls):
     target = samplers.Target(3, gaussian, gaussian, lambda key: jax.random.normal(key, (3,)))
     with Compiler() as compiler:
         engine = Engine(target, cls(), run, run_keys(0).chains, compiler)
-        engine.go_on(engine.begin(samplers.Start(*parts)), Progress())
+        engine.sample(engine.init(samplers.Start(*parts)), Progress())
     uses.check()

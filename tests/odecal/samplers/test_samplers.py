@@ -83,8 +83,8 @@ def run(sampler, density, dim, num_chains, num_warmup, num_samples, seed=0, spre
     size = samplers.Run(num_chains, num_warmup, num_samples)
     with Compiler() as compiler:
         made = engine(sampler, density, dim, size, compiler, seed)
-        begun = made.begin(starts(density, dim, num_chains, spread))
-        chains, complete = made.go_on(begun, Progress())
+        begun = made.init(starts(density, dim, num_chains, spread))
+        chains, complete = made.sample(begun, Progress())
     assert complete
     return chains
 
@@ -243,7 +243,7 @@ def test_a_sampler_does_the_same_in_other_units(cls):
                 gradient=begin.gradient / scales,
                 covariance=begin.covariance * np.outer(scales, scales),
             )
-            chains, _ = chain.go_on(chain.begin(there), Progress())
+            chains, _ = chain.sample(chain.init(there), Progress())
         return chains.positions / scales
 
     with jax.enable_x64(True):
@@ -334,12 +334,12 @@ def test_a_run_goes_on_from_any_snapshot_bit_by_bit(cls, monkeypatch):
     monkeypatch.setattr("odecal._inference.engine._BLOCK", 7)
     with Compiler() as compiler:
         made = engine(cls(), gaussian, 3, size, compiler)
-        whole, _ = made.go_on(
-            made.begin(starts(gaussian, 3, size.num_chains)), Progress(), snapshots.append
+        whole, _ = made.sample(
+            made.init(starts(gaussian, 3, size.num_chains)), Progress(), snapshots.append
         )
         assert len(snapshots) >= 8
         for cut in (snapshots[1], snapshots[-2]):
-            again, complete = made.go_on(cut, Progress())
+            again, complete = made.sample(cut, Progress())
             assert complete
             np.testing.assert_array_equal(again.positions, whole.positions)
             for name, x in whole.stats.items():
