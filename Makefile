@@ -21,6 +21,7 @@ help:
 	@echo "make docs       the documentation site, in site/"
 	@echo "make check      all of the above but the slow suites"
 
+# pip 25.1 is the first that installs dependency groups.
 $(VENV)/python.stamp:
 	@if [ -z "$(PYTHON)" ]; then \
 	echo "odecal needs Python 3.12 or newer, and none was found."; \
@@ -31,15 +32,16 @@ $(VENV)/python.stamp:
 	echo "$(PYTHON) cannot make virtual environments. Install its venv module"; \
 	echo "(for example: apt install python3.12-venv)."; exit 1; fi
 	"$(PYTHON)" -m venv $(VENV)
+	$(PIP) install --quiet 'pip>=25.1'
 	touch $@
 
-# One stamp a set of extras: a target installs what it needs and no more.
+# One stamp a dependency group: a target installs what it needs and no more.
 $(VENV)/run.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	$(PIP) install --quiet -c constraints.txt -e .
 	touch $@
 
 $(VENV)/%.stamp: $(VENV)/run.stamp
-	$(PIP) install --quiet -c constraints.txt -e '.[$*]'
+	$(PIP) install --quiet -c constraints.txt --group $*
 	touch $@
 
 demo: $(VENV)/run.stamp
@@ -56,15 +58,16 @@ test: $(VENV)/test.stamp
 test-slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# An environment of its own, in which each dependency is the oldest that pyproject.toml admits.
+# By hand: an environment of its own, in which each dependency is the oldest that is admitted.
 test-lowest: $(VENV)/python.stamp
-	mkdir -p build/lowest
+	mkdir -p build
 	$(BIN)/python -c "import re, tomllib; \
 	print(*(re.sub(r'>=([^,;]+).*', r'==\1', d) for d in \
 	tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']), sep='\n')" \
-	> build/lowest/constraints.txt
+	> build/lowest.txt
 	"$(PYTHON)" -m venv build/lowest
-	build/lowest/bin/pip install --quiet -c build/lowest/constraints.txt -e '.[test]'
+	build/lowest/bin/python -m pip install --quiet 'pip>=25.1'
+	build/lowest/bin/python -m pip install --quiet -r build/lowest.txt --group test -e .
 	build/lowest/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/lint.stamp
@@ -86,7 +89,7 @@ wheel: $(VENV)/test.stamp
 	$(BIN)/python -m build --quiet --wheel --no-isolation .
 
 docs: $(VENV)/docs.stamp
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/build.py
 
 check: lint types test docs
 
