@@ -85,10 +85,17 @@ def _attrs(result: Result) -> dict[str, Any]:
             "compile_seconds": result.compile_seconds,
             "start_seconds": result.start_seconds,
             "sampling_seconds": chains.seconds,
-            "warmup_divergences": int(chains.warmup_stats["diverging"].sum()),
-            "warmup_failed_solves": int(chains.warmup_stats["failed_solves"].sum()),
         },
+        _counts(chains.warmup_stats),
     )
+
+
+def _counts(warmup_stats: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Divergences in warm-up, and failed solves, where the sampler tells them."""
+    told = {"warmup_divergences": "diverging", "warmup_failed_solves": "failed_solves"}
+    return {
+        name: int(warmup_stats[stat].sum()) for name, stat in told.items() if stat in warmup_stats
+    }
 
 
 def _one_or_all(values: np.ndarray) -> Any:

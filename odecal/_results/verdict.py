@@ -153,7 +153,7 @@ def _disagreement(posterior: "xr.DataTree") -> str:
 
 def _diverged(posterior: "xr.DataTree") -> bool:
     stats = posterior["sample_stats"]
-    return bool(np.asarray(stats["diverging"]).any() or np.asarray(stats["failed_solves"]).any())
+    return any(np.asarray(stats.get(x, 0)).any() for x in ("diverging", "failed_solves"))
 
 
 def _evidence(posterior: "xr.DataTree") -> list[str]:
@@ -183,17 +183,20 @@ def _failures(posterior: "xr.DataTree") -> str:
     """Divergences and failed solves."""
     stats = posterior["sample_stats"]
     diverging = np.asarray(stats["diverging"]).astype(bool)
-    failed = np.asarray(stats["failed_solves"]) > 0
-    without = np.asarray(stats.get("failed_gradients", 0 * stats["diverging"])) > 0
+    none = 0 * stats["diverging"]
+    failed, without = (
+        np.asarray(stats.get(name, none)) > 0 for name in ("failed_solves", "failed_gradients")
+    )
     if not diverging.any() and failed.any():
         return f"No transition diverged, but solves failed in {failed.sum()} of {failed.size}."
     if not diverging.any():
         return "No transition diverged, and no solve failed."
     at_failed, at_gradient = ((diverging & which).sum() for which in (failed, without))
+    solves = f", {at_failed} of them at a failed solve" if "failed_solves" in stats else ""
     gradients = f" and {at_gradient} at a gradient that is not a number" if at_gradient else ""
     return (
-        f"{diverging.sum()} of {diverging.size} transitions diverged, {at_failed} of them at a "
-        f"failed solve{gradients}: what lies beyond is missing from the draws. "
+        f"{diverging.sum()} of {diverging.size} transitions diverged{solves}{gradients}: what lies "
+        "beyond is missing from the draws. "
         f"To mend it, {_advice(posterior, at_failed, at_gradient)}."
     )
 

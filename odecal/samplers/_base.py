@@ -115,8 +115,8 @@ class AbstractSampler(eqx.Module):
 
     A subclass gives [`kernel`][odecal.samplers.AbstractSampler.kernel] and little else: how chains
     are spread over devices, how progress is shown and how draws are kept is not its business.
-    Every draw has at least the statistics `lp`, `diverging`, `acceptance_rate`, `n_steps` and
-    `failed_solves`; and `failed_gradients`, where it can tell, of transitions that ended at a
+    Every draw has at least the statistics `lp`, `diverging`, `acceptance_rate` and `n_steps`; and,
+    where it can tell, `failed_solves`, and `failed_gradients`, of transitions that ended at a
     gradient that is no number.
 
     Attributes:

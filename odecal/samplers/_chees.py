@@ -66,21 +66,21 @@ class _Ensemble:
 
     def __init__(self, settings: ChEES, target: Target, run: Run) -> None:
         import optax
-        from blackjax.adaptation.chees_adaptation import base
-        from blackjax.mcmc import dynamic_hmc
+
+        from odecal.samplers import _blackjax as blackjax
 
         self.target = target
         self.run = run
-        self.state_type = dynamic_hmc.DynamicHMCState
+        self.state_type = blackjax.DynamicHMCState
 
         def jitter(i: jax.Array) -> jax.Array:
-            return dynamic_hmc.halton_sequence(i, _DIGITS)
+            return blackjax.halton_sequence(i, _DIGITS)
 
         def num_steps(i: jax.Array, length: jax.Array) -> jax.Array:
             steps = jnp.ceil(jitter(i) * length)
             return jnp.clip(steps, 1, settings.max_integration_steps).astype(jnp.int32)
 
-        self.chees_init, self.chees_update = base(
+        self.chees_init, self.chees_update = blackjax.chees_adaptation(
             jitter,
             lambda i: i + 1,
             optax.adam(settings.learning_rate),
@@ -88,7 +88,7 @@ class _Ensemble:
             0.5,  # the weight of recent iterations, BlackJAX's default
             settings.max_integration_steps,
         )
-        self.transition = dynamic_hmc.build_kernel(
+        self.transition = blackjax.dynamic_hmc_kernel(
             next_random_arg_fn=lambda i: i + 1, integration_steps_fn=num_steps
         )
 

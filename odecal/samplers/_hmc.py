@@ -43,12 +43,11 @@ class HMC(AbstractSampler):
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
-        import blackjax
-        from blackjax.mcmc.metrics import default_metric as kinetics
+        from odecal.samplers import _blackjax as blackjax
 
         metric = self.metric or default_metric(target.dim)
         warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
-        transition = blackjax.hmc.build_kernel()
+        transition = blackjax.hmc_kernel()
 
         def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
             tuned = state.tuned
@@ -62,7 +61,9 @@ class HMC(AbstractSampler):
                 tuned.inverse_mass_matrix,
                 num_steps,
             )
-            kinetic = kinetics(tuned.inverse_mass_matrix).kinetic_energy(info.momentum)
+            kinetic = blackjax.default_metric(tuned.inverse_mass_matrix).kinetic_energy(
+                info.momentum
+            )
             stats = {
                 "lp": chain.logdensity,
                 "energy": kinetic - state.chain.logdensity,

@@ -52,8 +52,7 @@ class AdjustedMCLMC(AbstractSampler):
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
-        from blackjax.mcmc.adjusted_mclmc import build_kernel
-        from blackjax.mcmc.hmc import HMCState
+        from odecal.samplers import _blackjax as blackjax
 
         if target.dim < 2:
             raise SettingsError(
@@ -62,7 +61,7 @@ class AdjustedMCLMC(AbstractSampler):
             )
         metric = self.metric or (DenseMetric() if target.dim <= 50 else DiagonalMetric())
         warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
-        transition = build_kernel()
+        transition = blackjax.adjusted_mclmc_kernel()
         mean_length = self.length * math.sqrt(target.dim)
 
         def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
@@ -77,12 +76,14 @@ class AdjustedMCLMC(AbstractSampler):
             mean_steps = mean_length / tuned.step_size
             num_steps = jnp.ceil(jax.random.uniform(key_steps, maxval=2.0) * mean_steps)
             num_steps = jnp.clip(num_steps, 1, self.max_integration_steps).astype(jnp.int32)
-            here = HMCState(jnp.zeros_like(old.position), old.logdensity, pull(old.logdensity_grad))
+            here = blackjax.HMCState(
+                jnp.zeros_like(old.position), old.logdensity, pull(old.logdensity_grad)
+            )
             moved, info = transition(key_transition, here, rounded, tuned.step_size, (num_steps,))
             position = old.position + spread(moved.position)
             # The gradient in the chain's own coordinates, for the next metric.
             gradient = _unpull(tuned.inverse_mass_matrix, moved.logdensity_grad)
-            chain = HMCState(position, moved.logdensity, gradient)
+            chain = blackjax.HMCState(position, moved.logdensity, gradient)
             rate = jnp.where(jnp.isfinite(info.acceptance_rate), info.acceptance_rate, 0.0)
             stats = {
                 "lp": chain.logdensity,

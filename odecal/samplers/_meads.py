@@ -60,16 +60,17 @@ class _Ensemble:
     """All chains of one run, in folds."""
 
     def __init__(self, settings: MEADS, target: Target, run: Run) -> None:
-        from blackjax.adaptation.meads_adaptation import base
-        from blackjax.mcmc import ghmc
+        from odecal.samplers import _blackjax as blackjax
 
         self.settings = settings
         self.target = target
         self.run = run
         self.size = run.num_chains // settings.num_folds
-        self.state_type = ghmc.GHMCState
-        self.transition = ghmc.build_kernel()
-        self.meads_init, self.meads_update = base(settings.num_folds, settings.step_size_multiplier)
+        self.state_type = blackjax.GHMCState
+        self.transition = blackjax.ghmc_kernel()
+        self.meads_init, self.meads_update = blackjax.meads_adaptation(
+            settings.num_folds, settings.step_size_multiplier
+        )
 
     def init(self, key: jax.Array, start: Start) -> "_State":
         """Chains at their starts, in coordinates in which the guessed covariance is round."""

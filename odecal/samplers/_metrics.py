@@ -141,9 +141,11 @@ class LowRankMetric(AbstractMetric):
 
     def estimator(self, dim: int, longest: int) -> Estimator:
         """Build the estimator. See the base class."""
-        from blackjax.adaptation.metric_recipes import REGISTRY
+        from odecal.samplers import _blackjax as blackjax
 
-        recipe = replace(REGISTRY["fisher_low_rank"], max_rank=min(self.max_rank, dim))
+        recipe = replace(
+            blackjax.METRIC_RECIPES["fisher_low_rank"], max_rank=min(self.max_rank, dim)
+        )
         # It must hold a window: draws that do not fit would still be counted in the means.
         core = recipe.build_core(buffer_size=max(longest, 1))
 
@@ -207,9 +209,9 @@ def _welford(dim: int, diagonal: bool) -> Estimator:
 
 def _running(dim: int, diagonal: bool) -> Estimator:
     """BlackJAX's running estimate."""
-    from blackjax.adaptation.mass_matrix import mass_matrix_adaptation
+    from odecal.samplers import _blackjax as blackjax
 
-    init, update, final = mass_matrix_adaptation(is_diagonal_matrix=diagonal)
+    init, update, final = blackjax.mass_matrix_adaptation(is_diagonal_matrix=diagonal)
 
     def from_guess(covariance: jax.Array) -> Any:
         guess = as_diagonal(covariance) if diagonal else as_matrix(covariance)

@@ -24,6 +24,9 @@ from odecal.samplers._metrics import AbstractMetric, DenseMetric, DiagonalMetric
 class NumPyroNUTS(AbstractSampler):
     """The no-U-turn sampler of NumPyro: an independent implementation of the same method.
 
+    A solve that fails ends a trajectory as a divergence; NumPyro does not tell the two apart, so
+    `sample_stats` has no `failed_solves`.
+
     Sources: Phan, Pradhan and Jankowiak (2019), https://arxiv.org/abs/1912.11554; Hoffman and
     Gelman (2014), https://jmlr.org/papers/v15/hoffman14a.html.
 
@@ -92,11 +95,6 @@ class NumPyroNUTS(AbstractSampler):
             here = ParamInfo(old.z, old.potential_energy, old.z_grad)
             _, sample_kernel = set_up(here, state.covariance, state.scale, key_set_up)
             new = sample_kernel(old)
-            failed = jax.lax.cond(
-                new.diverging,
-                lambda: self._failed(old, potential(state.scale)),
-                lambda: jnp.int32(0),
-            )
             stats = {
                 "lp": -new.potential_energy,
                 "energy": new.energy,
@@ -105,7 +103,6 @@ class NumPyroNUTS(AbstractSampler):
                 "n_steps": new.num_steps,
                 "tree_depth": _depth(new.num_steps),
                 "diverging": new.diverging,
-                "failed_solves": failed,
             }
             return state._replace(chain=new), Draw(state.scale * new.z, stats)
 
@@ -114,36 +111,6 @@ class NumPyroNUTS(AbstractSampler):
             return {"inverse_mass_matrix": scale * matrix * (scale[:, None] if dense else scale)}
 
         return Kernel(init, step, adaptation)
-
-    def _failed(self, state: Any, potential_fn: Any) -> jax.Array:
-        """How many solves failed in a divergent transition: 1 or 0.
-
-        NumPyro does not tell, so the same trajectory is grown again from the same key. A failed
-        solve ends it, and so is at one of its ends.
-        """
-        from numpyro.infer.hmc import momentum_generator
-        from numpyro.infer.hmc_util import (
-            IntegratorState,
-            build_tree,
-            euclidean_kinetic_energy,
-            velocity_verlet,
-        )
-
-        _, key_momentum, key_transition = jax.random.split(state.rng_key, 3)
-        adapted = state.adapt_state
-        momentum = momentum_generator(state.z, adapted.mass_matrix_sqrt, key_momentum)
-        _, update = velocity_verlet(potential_fn, euclidean_kinetic_energy)
-        tree = build_tree(
-            update,
-            euclidean_kinetic_energy,
-            IntegratorState(state.z, momentum, state.potential_energy, state.z_grad),
-            adapted.inverse_mass_matrix,
-            adapted.step_size,
-            key_transition,
-            max_tree_depth=self.max_tree_depth,
-        )
-        ends = jax.vmap(potential_fn)(jnp.stack([tree.z_left, tree.z_right]))
-        return jnp.any(jnp.isposinf(ends)).astype(jnp.int32)
 
 
 class _State(NamedTuple):

@@ -46,11 +46,11 @@ class NUTS(AbstractSampler):
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
-        import blackjax  # starts JAX, after which its number of devices is fixed
+        from odecal.samplers import _blackjax as blackjax
 
         metric = self.metric or default_metric(target.dim)
         warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
-        transition = blackjax.nuts.build_kernel()
+        transition = blackjax.nuts_kernel()
 
         def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
             tuned = state.tuned

@@ -40,13 +40,13 @@ class Pathfinder(AbstractSampler):
 
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
-        from blackjax.vi import pathfinder
+        from odecal.samplers import _blackjax as blackjax
 
         del run
 
         def init(key: jax.Array, start: Start) -> _State:
             whitening = Whitening.of(start.covariance[None])
-            found, _ = pathfinder.approximate(
+            found, _ = blackjax.pathfinder.approximate(
                 key,
                 lambda z: target.logdensity_fn(start.position + whitening.unwhiten(z)),
                 jnp.zeros_like(start.position),
@@ -57,7 +57,7 @@ class Pathfinder(AbstractSampler):
 
         def step(key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
             del index
-            z, log_approximation = pathfinder.sample(key, state.found)
+            z, log_approximation = blackjax.pathfinder.sample(key, state.found)
             position = state.origin + state.whitening.unwhiten(z)
             log_approximation -= jnp.log(jnp.diag(state.whitening.factor)).sum()
             density = target.logdensity_fn(position)

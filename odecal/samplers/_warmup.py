@@ -63,14 +63,13 @@ class WindowedWarmup:
     def __init__(
         self, metric: AbstractMetric, num_warmup: int, target_acceptance_rate: float, dim: int
     ) -> None:
-        from blackjax.adaptation.staged_adaptation import build_schedule
-        from blackjax.adaptation.step_size import dual_averaging_adaptation
+        from odecal.samplers import _blackjax as blackjax
 
         self.num_warmup = num_warmup
-        self.averaging = dual_averaging_adaptation(target_acceptance_rate)
+        self.averaging = blackjax.dual_averaging_adaptation(target_acceptance_rate)
         schedule = np.zeros((num_warmup + 1, 2), bool)  # one more, for an index past the end
         if num_warmup:
-            windows = build_schedule(
+            windows = blackjax.build_schedule(
                 num_warmup,
                 initial_buffer_size=metric.settling,
                 final_buffer_size=min(_SETTLING_DOWN, num_warmup // 3),
@@ -104,10 +103,10 @@ class WindowedWarmup:
 
     def begin(self, key: jax.Array, start: Start) -> Warming:
         """Put a chain at its starting point: the `init` of a kernel."""
-        from blackjax.mcmc.hmc import HMCState
+        from odecal.samplers import _blackjax as blackjax
 
         del key
-        chain = HMCState(start.position, start.logdensity, start.gradient)
+        chain = blackjax.HMCState(start.position, start.logdensity, start.gradient)
         return Warming(chain, self.init(start.covariance))
 
     def update(
