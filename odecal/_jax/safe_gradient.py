@@ -1,4 +1,4 @@
-"""A log density whose gradient is a number also where the density is −inf."""
+"""A function whose gradient is a number also where the function has failed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,30 +9,34 @@ import jax.numpy as jnp
 
 
 @eqx.filter_custom_vjp
-def safe_gradient(position: Any, logdensity: Callable[[Any], jax.Array]) -> jax.Array:
-    """A log density whose gradient is zero, and not NaN, where it is −inf.
+def safe_gradient(x: Any, function: Callable[[Any], tuple[jax.Array, Any]]) -> Any:
+    """A function whose gradient is zero, and not NaN, where its value is not finite.
+
+    The reverse pass of a failed solve multiplies its zero cotangent by what overflowed, which is
+    NaN; that is zero here. Where the value is finite and the gradient NaN, it stays so.
 
     Args:
-        position: where; any pytree.
-        logdensity: the density, a scalar function of it.
+        x: where; any pytree.
+        function: gives an array, and what carries no gradient.
     """
-    return logdensity(position)
+    return function(x)
 
 
 @safe_gradient.def_fwd
-def _safe_gradient_fwd(
-    perturbed: Any, position: Any, logdensity: Callable[[Any], jax.Array]
-) -> tuple[jax.Array, Any]:
-    moving, fixed = eqx.partition(position, perturbed)
-    density, reverse = eqx.filter_vjp(lambda moving: logdensity(eqx.combine(moving, fixed)), moving)
-    return density, (reverse, jnp.isfinite(density))
+def _forward(perturbed: Any, x: Any, function: Callable[[Any], Any]) -> tuple[Any, Any]:
+    diff, nondiff = eqx.partition(x, perturbed)
+    value, vjp_fn, aux = eqx.filter_vjp(
+        lambda diff: function(eqx.combine(diff, nondiff)), diff, has_aux=True
+    )
+    return (value, aux), (vjp_fn, jnp.all(jnp.isfinite(value)))
 
 
 @safe_gradient.def_bwd
-def _safe_gradient_bwd(
-    kept: Any, cotangent: Any, perturbed: Any, position: Any, logdensity: Callable[[Any], jax.Array]
+def _backward(
+    residuals: Any, cotangents: Any, perturbed: Any, x: Any, function: Callable[[Any], Any]
 ) -> Any:
-    del perturbed, position, logdensity
-    reverse, well = kept
-    (gradient,) = reverse(cotangent)
-    return jax.tree.map(lambda g: jnp.where(well | jnp.isfinite(g), g, 0.0), gradient)
+    (vjp_fn, finite), (cotangent, _) = residuals, cotangents
+    if cotangent is None:
+        return jax.tree.map(jnp.zeros_like, eqx.filter(x, perturbed))
+    (gradient,) = vjp_fn(cotangent)
+    return jax.tree.map(lambda g: jnp.where(finite | jnp.isfinite(g), g, 0.0), gradient)

@@ -257,7 +257,7 @@ class Model:
         position = {name: jnp.asarray(x) for name, x in position.items()}
         if self.solve.forward_mode:
             return self._logdensity(position)
-        return safe_gradient(position, self._logdensity)
+        return safe_gradient(position, lambda x: (self._logdensity(x), None))[0]
 
     def logprior_fn(self, position: Mapping[str, Any]) -> jax.Array:
         """The log prior density on unconstrained space, with the log Jacobian determinants.

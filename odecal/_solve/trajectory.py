@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from odecal._jax.dependence import depends_on, read_by
+from odecal._jax.safe_gradient import safe_gradient
 from odecal._solve.clock import TIME, fixed, merged, switch_times
 from odecal._solve.forcing import Forcing
 from odecal._solve.forcing_data import ForcingData
@@ -94,12 +94,12 @@ def solve(
             pack, unpack, steady, None if forcing_data is None else forcing_data.after_dose
         )
 
-    def solved(inputs: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-        """The states packed, of shape (time, element), and what carries no gradient."""
+    def solved(inputs: Any) -> tuple[jax.Array, jax.Array]:
+        """The states packed, of shape (time, element), NaN of a failed solve; and the steps."""
         y0__args, span, jumps = inputs
         solution = _solved(settings, field, span, y0__args, jumps)
         failed = solution.result != diffrax.RESULTS.successful
-        return solution.ys, (solution.stats["num_steps"], failed)
+        return jnp.where(failed, jnp.nan, solution.ys), solution.stats["num_steps"]
 
     own = forcing_data
     if forcing_data is not None and not forcing.flags.steady:  # nothing else looks at the limits
@@ -114,10 +114,10 @@ def solve(
         limits = switches if limits is None else merged(jnp.append(limits, switches))
     inputs = ((y0, args), (start, times, limits), jumps)
     if settings.forward_mode:  # no custom rule of reverse mode may stand in its way
-        ys, (num_steps, failed) = solved(inputs)
+        ys, num_steps = solved(inputs)
     else:
-        ys, (num_steps, failed) = _guarded(inputs, solved)
-    failed = failed | ~jnp.all(jnp.isfinite(ys))
+        ys, num_steps = safe_gradient(inputs, solved)
+    failed = ~jnp.all(jnp.isfinite(ys))
     stand_in = jax.lax.stop_gradient(jnp.nan_to_num(y0, posinf=0.0, neginf=0.0))
     ys = jnp.where(failed, stand_in, ys)
     return Trajectory(times, jax.vmap(unpack)(ys), num_steps, failed)
@@ -240,37 +240,3 @@ def packing(
         return Values(parts, "state")
 
     return pack, unpack
-
-
-@eqx.filter_custom_vjp
-def _guarded(inputs: Any, solve: Callable[[Any], Any]) -> Any:
-    """A solve whose gradient is zero where it failed.
-
-    The reverse pass of a failed solve multiplies its zero cotangent by what overflowed, which is
-    NaN; that is zero here. Where the solve succeeded and its gradient is NaN, it stays so.
-    """
-    return solve(inputs)
-
-
-@_guarded.def_fwd
-def _safe_gradient_fwd(perturbed: Any, inputs: Any, solve: Callable[[Any], Any]) -> tuple[Any, Any]:
-    moving, fixed = eqx.partition(inputs, perturbed)
-
-    def solve_moving(moving: Any) -> Any:
-        return solve(eqx.combine(moving, fixed))
-
-    ys, reverse, (num_steps, failed) = eqx.filter_vjp(solve_moving, moving, has_aux=True)
-    well = ~failed & jnp.all(jnp.isfinite(ys))
-    return (ys, (num_steps, failed)), (reverse, well)
-
-
-@_guarded.def_bwd
-def _safe_gradient_bwd(
-    kept: Any, cotangents: Any, perturbed: Any, inputs: Any, solve: Callable[[Any], Any]
-) -> Any:
-    reverse, well = kept
-    ys_cotangent, _ = cotangents
-    if ys_cotangent is None:
-        return jax.tree.map(jnp.zeros_like, eqx.filter(inputs, perturbed))
-    (gradient,) = reverse(ys_cotangent)
-    return jax.tree.map(lambda g: jnp.where(well | jnp.isfinite(g), g, 0.0), gradient)
