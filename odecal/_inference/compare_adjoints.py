@@ -32,12 +32,11 @@ from odecal._model.flat import flatten
 from odecal._model.model import Model
 from odecal._run.provenance import environment_attrs, merge, solve_attrs, system_attrs
 from odecal._system.solve import Solve
+from odecal._system.system import System
 from odecal.adjoints import AbstractAdjoint, ExplicitForward, Forward, as_adjoint
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from odecal._system.system import System
 
 # The reference is solved this much tighter than the tightest tolerances compared.
 _TIGHTER = 1e-3
@@ -81,7 +80,7 @@ class _Compared:
 
 
 def compare_adjoints(
-    system: "System",
+    system: System,
     observations: Any = None,
     *,
     adjoints: Mapping[str, Any] | None = None,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from odecal._data.censored import limit_or_nan
 from odecal._data.columns import ColumnRoles
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def fill_tidy(
     table: "pd.DataFrame",
-    layout: ColumnRoles,
+    roles: ColumnRoles,
     series: Mapping[str, Series],
     draws: Mapping[str, np.ndarray],
 ) -> "pd.DataFrame":
@@ -25,9 +26,9 @@ def fill_tidy(
 
     Args:
         table: whose index numbers the rows from 0.
-        layout: what the system reads from it.
+        roles: what its columns are to the system.
         series: of each observable, which values are in which rows.
-        draws: of each observable, of shape (n, *dims).
+        draws: of each observable, of shape (value, *dims).
 
     Returns:
         The table: what lies beyond a limit of quantification as text, `<0.5`.
@@ -35,82 +36,86 @@ def fill_tidy(
     import pandas as pd
 
     filled = {}
-    for name, columns in layout.observables.items():
-        part, one = layout.declaration.observables[name], series[name]
-        shape = (len(one.times), len(columns))
-        present, drawn = one.present.reshape(shape), draws[name].reshape(shape)
+    for name, columns in roles.observables.items():
+        observable, rows = roles.declaration.observables[name], _rows(series[name])
+        lloq, uloq = limit_or_nan(observable.lloq), limit_or_nan(observable.uloq)
+        shape = (len(rows), len(columns))
+        present, drawn = series[name].present.reshape(shape), draws[name].reshape(shape)
         for j, column in enumerate(columns):
-            there = present[:, j]
+            here = present[:, j]
             blank = pd.Series(np.nan, table.index)
-            cells = _reported(drawn[there, j], limit_or_nan(part.lloq), limit_or_nan(part.uloq))
-            filled[column] = _put(blank, _rows(one)[there], cells)
+            filled[column] = _put(blank, rows[here], _reported(drawn[here, j], lloq, uloq))
     return table.assign(**filled)
 
 
 def fill_nonmem(
     table: "pd.DataFrame",
-    layout: ColumnRoles,
+    roles: ColumnRoles,
     series: Mapping[str, Series],
     draws: Mapping[str, np.ndarray],
 ) -> "pd.DataFrame":
-    """A pharmacometric table with the draws in DV, and CENS where a limit is passed.
+    """A NONMEM table with the draws in DV, and CENS where a limit is passed.
 
     Args:
         table: whose index numbers the rows from 0.
-        layout: what the system reads from it.
+        roles: what its columns are to the system.
         series: of each observable, which values are in which rows.
-        draws: of each observable, of shape (n,).
+        draws: of each observable, of shape (value,).
 
     Returns:
         The table. Where it has a column LIMIT, that is blank where DV is drawn.
     """
-    roles = {name.upper(): name for name in table.columns if name not in layout.ignore}
+    columns = nonmem_columns(table, roles)
     rows = np.concatenate([_rows(one) for one in series.values()])
     value = np.concatenate([draws[name] for name in series]).astype(float)
-    lloq, uloq = _limits(table, layout, series, roles)
-    below, above = value < lloq, value > uloq
-    value = np.where(below, lloq, np.where(above, uloq, value))
-    cens = np.where(below, 1, np.where(above, -1, 0))
-    filled: dict[str, Any] = {roles["DV"]: _put(table[roles["DV"]], rows, value)}
-    if "LIMIT" in roles:
-        filled[roles["LIMIT"]] = _put(table[roles["LIMIT"]], rows, np.full(len(rows), np.nan))
-    if "CENS" in roles:
-        filled[roles["CENS"]] = _put(table[roles["CENS"]], rows, cens)
-    elif cens.any():
+    lloq, uloq = _limits(table, roles, series, columns.get("LLOQ"))
+    cens = np.where(value < lloq, 1, np.where(value > uloq, -1, 0))
+    value = np.where(cens == 1, lloq, np.where(cens == -1, uloq, value))
+    cells = {"DV": value, "LIMIT": np.full(len(rows), np.nan), "CENS": cens}
+    filled: dict[str, Any] = {
+        columns[name]: _put(table[columns[name]], rows, cells[name])
+        for name in ("DV", "LIMIT", "CENS")
+        if name in columns
+    }
+    if "CENS" not in columns and cens.any():
         column = np.zeros(len(table), int)
         column[rows] = cens
-        filled["CENS" if roles["DV"].isupper() else "cens"] = column
+        filled["CENS" if columns["DV"].isupper() else "cens"] = column
     return table.assign(**filled)
 
 
+def nonmem_columns(table: "pd.DataFrame", roles: ColumnRoles) -> dict[str, str]:
+    """The names of columns as they stand, by the same in capitals, as NONMEM has them."""
+    return {name.upper(): name for name in table.columns if name not in roles.ignore}
+
+
 def _limits(
-    table: "pd.DataFrame",
-    layout: ColumnRoles,
-    series: Mapping[str, Series],
-    roles: Mapping[str, str],
-) -> tuple[np.ndarray, np.ndarray]:
-    """The limits of quantification of all values, of one observable after the other."""
+    table: "pd.DataFrame", roles: ColumnRoles, series: Mapping[str, Series], lloq: str | None
+) -> tuple[Float[np.ndarray, " value"], Float[np.ndarray, " value"]]:
+    """The limits of quantification of all values, of one observable after the other.
+
+    The lower ones are those of the column `lloq`, where there is one and it is not blank.
+    """
     lower, upper = [], []
     for name, one in series.items():
-        part, rows = layout.declaration.observables[name], _rows(one)
-        lloq = np.full(len(rows), limit_or_nan(part.lloq))
-        if "LLOQ" in roles:
-            column = without_dots(table[roles["LLOQ"]].iloc[rows])
-            own = numbers(column, roles["LLOQ"])
-            lloq = np.where(np.isnan(own), lloq, own)
-        lower.append(lloq)
-        upper.append(np.full(len(rows), limit_or_nan(part.uloq)))
+        observable, rows = roles.declaration.observables[name], _rows(one)
+        limits = np.full(len(rows), limit_or_nan(observable.lloq))
+        if lloq is not None:
+            own = numbers(without_dots(table[lloq].iloc[rows]), lloq)
+            limits = np.where(np.isnan(own), limits, own)
+        lower.append(limits)
+        upper.append(np.full(len(rows), limit_or_nan(observable.uloq)))
     return np.concatenate(lower), np.concatenate(upper)
 
 
-def _rows(series: Series) -> np.ndarray:
+def _rows(series: Series) -> Int[np.ndarray, " value"]:
     """The row of the table that each value is in."""
     assert series.row is not None
     return series.row
 
 
 def _reported(values: np.ndarray, lloq: float, uloq: float) -> np.ndarray:
-    """Values, and in place of those beyond the limits what is said of them."""
+    """Values, and text such as `<0.5` in place of those beyond the limits."""
     cells = values.astype(float).astype(object)
     cells[values < lloq] = f"<{_shown(lloq)}"
     cells[values > uloq] = f">{_shown(uloq)}"
@@ -128,5 +133,5 @@ def _put(column: "pd.Series", rows: np.ndarray, cells: np.ndarray) -> "pd.Series
 
     column = without_dots(column).astype(object)
     column.iloc[rows] = cells
-    found = pd.to_numeric(column, errors="coerce")
-    return found if found.notna().equals(column.notna()) else column
+    read = pd.to_numeric(column, errors="coerce")
+    return read if read.notna().equals(column.notna()) else column

@@ -12,23 +12,23 @@ from odecal._data.experiment import Experiment, Series
 from odecal._data.observations import Observations
 from odecal._data.series import interval_starts
 from odecal._data.times import check_precision
-from odecal._errors import ObservationError, SamplingError, listed
+from odecal._errors import ObservationError, listed
 from odecal._model.compile import as_system
 from odecal._model.model import Model
 from odecal._simulate.design import simulate_design
+from odecal._simulate.draws import as_lists, check_solved
 from odecal._simulate.values import drawn_values
 from odecal._system.solve import Solve
+from odecal._system.system import System
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from odecal._system.system import System
-
 
 @overload
 def simulate(
-    system: "System",
+    system: System,
     times: Sequence[float] | np.ndarray,
     values: Mapping[str, Any] | None = None,
     *,
@@ -40,7 +40,7 @@ def simulate(
 
 @overload
 def simulate(
-    system: "System",
+    system: System,
     times: None = None,
     values: Mapping[str, Any] | None = None,
     *,
@@ -51,7 +51,7 @@ def simulate(
 
 
 def simulate(
-    system: "System",
+    system: System,
     times: Sequence[float] | np.ndarray | None = None,
     values: Mapping[str, Any] | None = None,
     *,
@@ -101,19 +101,19 @@ def simulate(
         SamplingError: if the solve fails, of whom.
     """
     system = as_system(system)
-    values = dict(values or {})
+    values, solve = dict(values or {}), solve or system.solve
     if design is not None:
         if times is not None:
             raise ObservationError(
                 "simulate(...) takes the times from the design. Expected one of the two. Leave "
                 "out times=..., or design=...."
             )
-        return simulate_design(system, design, values, solve or system.solve, seed)
-    return _simulate_alone(system, _checked_times(times, system), values, solve, seed)
+        return simulate_design(system, design, values, solve, seed)
+    return _simulate_single(system, _checked_times(times, system), values, solve, seed)
 
 
-def _simulate_alone(
-    system: "System", times: np.ndarray, values: Mapping[str, Any], solve: Solve | None, seed: int
+def _simulate_single(
+    system: System, times: np.ndarray, values: Mapping[str, Any], solve: Solve, seed: int
 ) -> "xr.Dataset":
     """Simulate a single experiment."""
     import xarray as xr
@@ -124,23 +124,18 @@ def _simulate_alone(
         name: _empty(name, times, t0, observable, declaration.shape(name))
         for name, observable in declaration.observables.items()
     }
-    experiment, solve = Experiment(np.array([t0]), series), solve or system.solve
+    experiment = Experiment(np.array([t0]), series)
     check_precision(experiment, solve.dtype)
     model = Model(system, experiment, solve)
     with model.precision():
         key_values, key_noise = jax.random.split(jax.random.key(seed))
         sites = drawn_values(model, values, key_values).sites
         prediction = model.predict(sites, extra_times=times)
-        if prediction.trajectory.failed:
-            raise SamplingError(
-                f"The solve of {declaration.name} failed with the values {values or '(drawn)'}. "
-                "Check them, raise max_steps, or take a solver for stiff systems "
-                "(diffrax.Kvaerno5())."
-            )
+        check_solved(model, prediction.trajectory.failed, values)
         index = jnp.searchsorted(prediction.trajectory.ts, jnp.asarray(times))
         arrays = {name: y[index] for name, y in prediction.trajectory.y.items()}
         arrays |= prediction.sample(key_noise)
-        used = {name: np.asarray(value, float).tolist() for name, value in sites.items()}
+        used = as_lists(sites)
     variables = {
         name: (["time", *declaration.components[name].dims], np.asarray(array, float))
         for name, array in arrays.items()
@@ -150,7 +145,7 @@ def _simulate_alone(
     return xr.Dataset(variables, coords, attrs=used)
 
 
-def _checked_times(times: Any, system: "System") -> np.ndarray:
+def _checked_times(times: Any, system: System) -> np.ndarray:
     """Times as an array, refused where nothing can be simulated at them."""
     import pandas as pd
 
@@ -181,7 +176,7 @@ def _checked_times(times: Any, system: "System") -> np.ndarray:
     return times
 
 
-def _check_single(system: "System") -> None:
+def _check_single(system: System) -> None:
     """Refuse a system that times do not tell enough about."""
     declaration = system.declaration
     needs = {

@@ -47,15 +47,14 @@ def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> Sit
             return jnp.asarray(given[name], dtype)
         return distribution.sample(keys[name]).astype(dtype)
 
-    found = hierarchy.sample_sites(sample_fn, dtype)
-    for (
-        effects
-    ) in hierarchy.random_effects:  # in order: a location may depend on groups of blocks before
+    site_values = hierarchy.sample_sites(sample_fn, dtype)
+    # In order: a location may depend on groups of random effects before.
+    for effects in hierarchy.random_effects:
         if effects.raw in linked:
-            together = jnp.stack(linked[effects.raw], axis=-1)
-            given[effects.raw] = hierarchy.raw(effects, found, together, dtype)
-            found = hierarchy.sample_sites(sample_fn, dtype)
-    return found
+            stacked = jnp.stack(linked[effects.raw], axis=-1)
+            given[effects.raw] = hierarchy.raw(effects, site_values, stacked, dtype)
+            site_values = hierarchy.sample_sites(sample_fn, dtype)
+    return site_values
 
 
 def _check_names(model: Model, values: Mapping[str, Any]) -> None:
