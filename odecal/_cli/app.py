@@ -167,9 +167,9 @@ def summary(
 ) -> None:
     """Print the summary of a saved calibration."""
     context.obj.does("reading the result")
-    from odecal._run.netcdf import changes_told
+    from odecal._run.netcdf import changed_file_errors
 
-    with changes_told(file):
+    with changed_file_errors(file):
         show_summary(odecal.load(file), every)
 
 
@@ -187,7 +187,7 @@ def plot(
 ) -> None:
     """Draw the data and the posterior predictive bands."""
     context.obj.does("drawing")
-    from odecal._run.netcdf import changes_told
+    from odecal._run.netcdf import changed_file_errors
 
     if log and not vpc:
         raise SettingsError(
@@ -195,7 +195,7 @@ def plot(
             "--vpc, or leave --log out."
         )
     check_output(out, ".png")
-    with changes_told(file):
+    with changed_file_errors(file):
         result = odecal.load(file)
         if vpc:
             odecal.plot_vpc(result, out, log=log)

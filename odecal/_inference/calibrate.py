@@ -21,7 +21,7 @@ from odecal._run.netcdf import save
 from odecal._run.output import check_output
 from odecal._run.plan import check_count, checked_run, plan_from_bytes, plan_to_bytes
 from odecal._run.records import AbstractJournal, Plan
-from odecal._run.rescue import MemoryJournal, kept
+from odecal._run.rescue import MemoryJournal, failures_say_where
 from odecal._system.solve import Solve
 from odecal._system.system import System
 from odecal.samplers import NUTS, AbstractSampler, LowRankMetric
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 # The target acceptance rate where there is a hierarchy.
-_CAREFUL = 0.95
+_HIERARCHY_ACCEPTANCE = 0.95
 
 
 def calibrate(
@@ -101,11 +101,11 @@ def calibrate(
                 "value is fixed. Expected at least one prior. To solve it, use odecal.simulate."
             )
         check_dims(model)
-        model, note = _with_choices(model, int(seed), progress)
-        plan = Plan(model, sampler or _usual_sampler(model), run, int(seed), note)
+        model, note = _choose(model, int(seed), progress)
+        plan = Plan(model, sampler or _default_sampler(model), run, int(seed), note)
         if journal is None or path is None:
-            return _finish(plan, MemoryJournal(plan), began, progress)
-        return _saved(plan, journal, Path(path).absolute(), began, progress)
+            return _run(plan, MemoryJournal(plan), began, progress)
+        return _run_and_save(plan, journal, Path(path).absolute(), began, progress)
     except BaseException:
         if journal is not None and not journal.begun:
             journal.remove()  # nothing in it is worth going on with
@@ -139,13 +139,13 @@ def resume(
             journal.remove()
             raise OutputError(f"The run to {path} was stopped before it began. Start it again.")
         try:
-            plan = plan_from_bytes(data, path, system, tell=_teller(progress))
+            plan = plan_from_bytes(data, path, system, tell=_announce(progress))
         except BaseException:
             journal.close()
             raise
     else:
-        plan, journal = _reopened(path, system, 0, progress)
-    return _saved(plan, journal, path.absolute(), began, progress)
+        plan, journal = _reopen(path, system, 0, progress)
+    return _run_and_save(plan, journal, path.absolute(), began, progress)
 
 
 def extend(
@@ -173,8 +173,8 @@ def extend(
     """
     began, path = time.perf_counter(), Path(path)
     check_count("extend", "num_samples", num_samples, 1)
-    plan, journal = _reopened(path, system, num_samples, progress)
-    return _saved(plan, journal, path.absolute(), began, progress)
+    plan, journal = _reopen(path, system, num_samples, progress)
+    return _run_and_save(plan, journal, path.absolute(), began, progress)
 
 
 def shipped(system: System) -> Any:
@@ -192,33 +192,33 @@ def shipped(system: System) -> Any:
     return system.data
 
 
-def _usual_sampler(model: Model) -> AbstractSampler:
-    """NUTS; in a hierarchy with smaller steps, for its necks, and a metric of few directions.
+def _default_sampler(model: Model) -> AbstractSampler:
+    """NUTS; in a hierarchy with smaller steps, for its funnels, and a metric of low rank.
 
     There many coordinates are nearly independent, and a full covariance of them is mostly noise:
     measured on theophylline, a metric of low rank gives twice the effective draws a second.
     """
     if not model.hierarchy.reparams:
         return NUTS()
-    return NUTS(target_acceptance_rate=_CAREFUL, metric=LowRankMetric())
+    return NUTS(target_acceptance_rate=_HIERARCHY_ACCEPTANCE, metric=LowRankMetric())
 
 
-def _with_choices(model: Model, seed: int, progress: bool | Progress) -> tuple[Model, str]:
-    """The model with what is left to be chosen: the adjoint, and centrings."""
-    with _shown(progress) as shown:
+def _choose(model: Model, seed: int, progress: bool | Progress) -> tuple[Model, str]:
+    """The model with an adjoint and centrings chosen for it, and a note on the adjoint."""
+    with _as_progress(progress) as shown:
         choice = choose_adjoint(model, seed, shown)
         solve = replace(model.solve, adjoint=choice.adjoint)
         return choose_centring(replace(model, solve=solve), seed, shown), choice.note()
 
 
-def _shown(progress: bool | Progress) -> Progress:
-    """What shows progress."""
+def _as_progress(progress: bool | Progress) -> Progress:
+    """The object that shows progress."""
     if isinstance(progress, Progress):
         return progress
     return shown_progress() if progress else Progress()
 
 
-def _finish(
+def _run(
     plan: Plan, journal: AbstractJournal, began: float, progress: bool | Progress
 ) -> "xr.DataTree":
     """Run a plan to its end."""
@@ -226,7 +226,7 @@ def _finish(
     from odecal._inference.pipeline import execute
     from odecal._results.tree import build_tree
 
-    with kept(journal), _shown(progress) as shown:
+    with failures_say_where(journal), _as_progress(progress) as shown:
         tree = build_tree(execute(plan, journal, shown))
     tree.attrs["wall_time_seconds"] = time.perf_counter() - began
     if not tree.attrs["complete"]:
@@ -239,14 +239,14 @@ def _finish(
     return tree
 
 
-def _saved(
+def _run_and_save(
     plan: Plan, journal: FileJournal, path: Path, began: float, progress: bool | Progress
 ) -> "xr.DataTree":
-    """Run a plan to its end, save the result, and let go of the journal."""
+    """Run a plan to its end, save the result, and remove the journal."""
     try:
         journal.record_plan(plan_to_bytes(plan))
-        tree = _finish(plan, journal, began, progress)
-        with kept(journal, saving=True):
+        tree = _run(plan, journal, began, progress)
+        with failures_say_where(journal, saving=True):
             save(tree, path)
         journal.remove()
     finally:
@@ -276,7 +276,7 @@ def _new_journal(path: Path) -> FileJournal:
     return FileJournal(journal_path(path.absolute()))
 
 
-def _reopened(
+def _reopen(
     path: Path, system: System | None, more: int, progress: bool | Progress
 ) -> tuple[Plan, FileJournal]:
     """A run that was saved, with draws to add, and a journal that begins where it ended."""
@@ -286,7 +286,7 @@ def _reopened(
             f"odecal resume {path}"
         )
     checkpoint = read_checkpoint(path, complete=bool(more))
-    plan = plan_from_bytes(checkpoint.plan, path, system, more, _teller(progress))
+    plan = plan_from_bytes(checkpoint.plan, path, system, more, _announce(progress))
     if more and not plan.sampler.extendable:
         raise SettingsError(
             f"{type(plan.sampler).__name__} cannot add draws to a run. Start a new run with a "
@@ -298,8 +298,8 @@ def _reopened(
     return plan, journal
 
 
-def _teller(progress: bool | Progress) -> Callable[[str], None]:
-    """Tells, where progress is shown, which file is run."""
+def _announce(progress: bool | Progress) -> Callable[[str], None]:
+    """A function that prints which file is run, where progress is shown."""
 
     def tell(line: str) -> None:
         if progress:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def checkpoint_arrays(
     plan: bytes, warm_start: WarmStart, done: int, state: list[np.ndarray], seconds: float
 ) -> dict[str, np.ndarray]:
-    """What a file must hold so that its run can go on, beside its draws, as numbers of a byte."""
+    """What a file must hold, beside draws, so that its run can go on; as arrays of bytes."""
     parts = {
         "plan": plan,
         "starts": warm_start_to_bytes(warm_start),
@@ -45,8 +45,8 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
     Raises:
         OutputError: if there is none.
     """
-    tree, sealed = read_tree(path)
-    if not sealed:
+    tree, unchanged = read_tree(path)
+    if not unchanged:
         raise OutputError(
             f"The run in {path} cannot go on: the file was changed since odecal wrote it, or was "
             "written by another program or an earlier version. Expected a file that ends in "
@@ -86,23 +86,23 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
 
 
 def _draws(tree: "xr.DataTree") -> Draw:
-    """All transitions of a saved run in one block; positions of warm-up, which are not kept, 0."""
+    """All transitions of a saved run in one block; positions of warm-up, which are not saved, 0."""
     warmup: dict[str, Any] = {
         str(k): v.values for k, v in tree["warmup_sample_stats"].data_vars.items()
     }
     if "sample_stats" not in tree.children:
-        return Draw(_unmoved(tree, warmup), warmup)
+        return Draw(_no_positions(tree, warmup), warmup)
     stats = tree["sample_stats"].to_dataset()
     both: dict[str, Any] = {
         name: np.concatenate([x, stats[name].values.astype(x.dtype)], axis=1)
         for name, x in warmup.items()
     }
     positions: Any = tree["unconstrained_posterior"]["position"].values
-    positions = np.concatenate([_unmoved(tree, warmup), positions], axis=1)
+    positions = np.concatenate([_no_positions(tree, warmup), positions], axis=1)
     return Draw(positions, both)
 
 
-def _unmoved(tree: "xr.DataTree", warmup: dict[str, Any]) -> Any:
+def _no_positions(tree: "xr.DataTree", warmup: dict[str, Any]) -> Any:
     num_chains, num_warmup = warmup["lp"].shape
     dim = tree["warm_start"].sizes["unconstrained"]
     return np.zeros((num_chains, num_warmup, dim), warmup["lp"].dtype)

@@ -1,7 +1,7 @@
-"""The seal of a file: a digest behind its end, by which damage is seen before anything is read.
+"""The checksum of a file, behind its end: damage is found before anything is read.
 
-HDF5 heeds no byte behind the end that its superblock states, so a sealed file is netCDF as any
-other. What writes into it with HDF5 cuts the seal off; what damages it breaks the seal.
+HDF5 ignores what is behind the end that its superblock states, so the file is netCDF as any other.
+A program that writes into it with HDF5 cuts the checksum off.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _END_AT = {0: 40, 1: 44, 2: 28, 3: 28}
 
 
-def seal(path: Path) -> None:
-    """Write the digest of a file behind its end.
+def write_checksum(path: Path) -> None:
+    """Write the checksum of a file behind its end.
 
     Args:
         path: the file.
@@ -29,14 +29,14 @@ def seal(path: Path) -> None:
         file.write(_MARK + digest.encode() + b"\n")
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether a file is, byte for byte, as odecal has written it.
+def has_checksum(path: Path) -> bool:
+    """Whether a file has a checksum: then it is, byte for byte, as odecal has written it.
 
     Args:
         path: the file.
 
     Returns:
-        False where it has no seal: it was written by another program, or an earlier version.
+        False if it was written by another program, or an earlier version.
 
     Raises:
         OutputError: if it is damaged, or no netCDF-4 file.

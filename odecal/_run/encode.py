@@ -10,7 +10,7 @@ import numpy as np
 
 from odecal._run.registry import CONSTANTS, accepts, field_types, known, name_of
 
-_DEEPEST = 40
+_MAX_DEPTH = 40
 _DTYPES = ("float64", "float32", "int64", "int32", "bool")
 
 
@@ -65,18 +65,18 @@ def from_plain(plain: Any) -> Any:
         SettingsError: if a setting cannot work.
     """
     try:
-        return _made(plain, 0)
+        return _decoded(plain, 0)
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ImportError(f"it describes no settings ({error})") from None
 
 
-def _made(plain: Any, depth: int) -> Any:
-    if depth > _DEEPEST:
+def _decoded(plain: Any, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
         raise ImportError("it is nested too deeply")
     if not isinstance(plain, dict):
         return plain
     if "class" in plain:
-        return _made_settings(known(plain["class"], type), plain, depth)
+        return _decoded_settings(known(plain["class"], type), plain, depth)
     if "function" in plain:
         return known(plain["function"], types.FunctionType)
     if "constant" in plain:
@@ -87,17 +87,17 @@ def _made(plain: Any, depth: int) -> Any:
         dtype = np.dtype(plain["dtype"])
         return np.asarray(plain["array"], dtype) if "array" in plain else dtype
     if "dict" in plain:
-        return {_made(k, depth + 1): _made(v, depth + 1) for k, v in plain["dict"]}
+        return {_decoded(k, depth + 1): _decoded(v, depth + 1) for k, v in plain["dict"]}
     kind = list if "list" in plain else tuple
-    return kind(_made(x, depth + 1) for x in plain[kind.__name__])
+    return kind(_decoded(x, depth + 1) for x in plain[kind.__name__])
 
 
-def _made_settings(cls: type[Any], plain: dict[str, Any], depth: int) -> Any:
+def _decoded_settings(cls: type[Any], plain: dict[str, Any], depth: int) -> Any:
     """Settings from their fields, which must then be those that were described."""
     names = [field.name for field in dataclasses.fields(cls)]
     if plain["fields"].keys() != set(names):
         raise ImportError(f"{cls.__name__} has other fields now: {', '.join(names)}")
-    fields = {name: _made(plain["fields"][name], depth + 1) for name in names}
+    fields = {name: _decoded(plain["fields"][name], depth + 1) for name in names}
     declared = field_types(cls)
     for name, value in fields.items():
         if name in declared and not accepts(declared[name], value):

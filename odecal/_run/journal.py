@@ -14,14 +14,14 @@ import numpy as np
 
 from odecal._errors import JournalError, OdecalError, OutputError
 from odecal._run.journal_rows import (
-    Kept,
+    JournalRows,
     Rows,
     block_to_bytes,
-    insert,
-    read_kept,
+    read_rows,
     snapshot_to_bytes,
     warm_start_from_bytes,
     warm_start_to_bytes,
+    write_rows,
 )
 from odecal._run.records import AbstractJournal, Snapshot, WarmStart
 
@@ -64,7 +64,7 @@ class FileJournal(AbstractJournal):
                 f"The journal of the run, {path}, is no plain file. Expected the one that odecal "
                 "calibrate writes. Move away what is there."
             )
-        with self._told():
+        with self._database_errors():
             try:
                 self._database = _connected(path)
             except sqlite3.DatabaseError as error:
@@ -79,7 +79,7 @@ class FileJournal(AbstractJournal):
 
     def _open(self) -> None:
         """Make the tables, or see what is in them."""
-        with self._told():
+        with self._database_errors():
             there = _tables(self._database)
             if not there:
                 self._database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
@@ -93,12 +93,12 @@ class FileJournal(AbstractJournal):
                 "Expected one that it has begun. Go on with the version that began it, or delete "
                 "that file and start the run again."
             )
-        kept = read_kept(self._database)
-        if not kept.whole:
-            self._mend(kept)
+        rows = read_rows(self._database)
+        if not rows.whole:
+            self._repair(rows)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
 
     def remove(self) -> None:
@@ -110,7 +110,7 @@ class FileJournal(AbstractJournal):
 
     def part(self, name: str) -> bytes | None:
         """One part of the record: `plan` or `warm_start`."""
-        with self._told():
+        with self._database_errors():
             found = self._database.execute("SELECT * FROM part WHERE name = ?", (name,))
             row = found.fetchone()
         return None if row is None else row[1]
@@ -123,25 +123,25 @@ class FileJournal(AbstractJournal):
 
     def snapshot(self) -> Snapshot | None:
         """The run so far. See the base class."""
-        with self._told():
-            self._snapshot = read_kept(self._database).snapshot()
+        with self._database_errors():
+            self._snapshot = read_rows(self._database).snapshot()
         self._there = self._snapshot is not None
         return self._snapshot
 
     # Writing.
 
     def record_plan(self, plan: bytes) -> None:
-        """Keep what the run is."""
+        """Record what the run is."""
         self._plan = plan
         self._write([("part", "plan", plan)])
 
     def record_start(self, warm_start: WarmStart) -> None:
-        """Keep where the chains start. See the base class."""
+        """Record where the chains start. See the base class."""
         self._warm_start = warm_start
         self._write([("part", "warm_start", warm_start_to_bytes(warm_start))])
 
     def record(self, snapshot: Snapshot) -> None:
-        """Keep the last block. See the base class."""
+        """Record the last block. See the base class."""
         self._snapshot = snapshot
         rows: Rows = [("state", snapshot.done, snapshot_to_bytes(snapshot))]
         if snapshot.blocks:
@@ -159,34 +159,34 @@ class FileJournal(AbstractJournal):
             )
         if self._plan is None or self._warm_start is None or self._snapshot is None:
             return ""
-        return rescued(self._plan, self._warm_start, self._snapshot)
+        return write_elsewhere(self._plan, self._warm_start, self._snapshot)
 
     def _write(self, rows: Rows) -> None:
         """Write rows of tables, all or nothing."""
-        with self._told(), self._database:
-            insert(self._database, rows)
+        with self._database_errors(), self._database:
+            write_rows(self._database, rows)
 
-    def _mend(self, kept: Kept) -> None:
-        """Put a new database, of what is whole, in the place of a damaged one."""
-        if "plan" not in kept.parts:
+    def _repair(self, rows: JournalRows) -> None:
+        """Replace a damaged database by one of the rows that are intact."""
+        if "plan" not in rows.parts:
             self.close()
             raise _beyond_repair(self.path, "what the run was is not in it any more")
-        warnings.warn(kept.told(self.path), stacklevel=4)
+        warnings.warn(rows.damage(self.path), stacklevel=4)
         temporary = self.path.with_name(self.path.name + ".mended")
         temporary.unlink(missing_ok=True)
-        with self._told():
-            mended = _connected(temporary)
-            mended.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-            with mended:
-                insert(mended, kept.rows())
-            mended.close()
+        with self._database_errors():
+            repaired = _connected(temporary)
+            repaired.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            with repaired:
+                write_rows(repaired, rows.rows())
+            repaired.close()
             self._database.close()
             temporary.replace(self.path)
             self._database = _connected(self.path)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say in our words what the database says in its own."""
+    def _database_errors(self) -> Iterator[None]:
+        """Turn errors of the database into messages that say what to do."""
         try:
             yield
         except UnicodeDecodeError:  # of the text of an error
@@ -205,12 +205,12 @@ class FileJournal(AbstractJournal):
             ) from None
 
 
-def rescued(plan: bytes, found: WarmStart, snapshot: Snapshot) -> str:
+def write_elsewhere(plan: bytes, warm_start: WarmStart, snapshot: Snapshot) -> str:
     """Write what has been drawn to a journal in the working folder, or in that of temporary files.
 
     Args:
         plan: the run, as bytes.
-        found: where its chains started.
+        warm_start: where its chains started.
         snapshot: the run so far.
 
     Returns:
@@ -223,7 +223,7 @@ def rescued(plan: bytes, found: WarmStart, snapshot: Snapshot) -> str:
             path = _free(Path(folder()).absolute())
             journal = FileJournal(journal_path(path))
             journal.record_plan(plan)
-            journal.record_start(found)
+            journal.record_start(warm_start)
             journal.record(Snapshot(snapshot.done, snapshot.state, one, snapshot.seconds))
             journal.close()
         except (OSError, OdecalError):

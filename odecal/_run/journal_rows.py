@@ -1,4 +1,4 @@
-"""What a journal has kept of a run, as far as it is whole."""
+"""The rows of a journal that are as they were written, and records as bytes."""
 
 import hashlib
 import sqlite3
@@ -18,7 +18,7 @@ Rows = list[Row]
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class JournalRows:
     """The parts, states and blocks of a journal whose checksums are right.
 
     Args:
@@ -37,7 +37,7 @@ class Kept:
 
     @cached_property
     def done(self) -> int:
-        """The most transitions of which a state and every block are there."""
+        """The most transitions whose state and blocks are all there."""
         ends, end = {0}, 0
         for done, content in sorted(self.blocks.items()):
             end += block_from_bytes(content).position.shape[1]
@@ -55,13 +55,13 @@ class Kept:
         return snapshot_from_bytes(self.states[done], tuple(blocks))
 
     def rows(self) -> Rows:
-        """What is worth going on with."""
+        """What the run needs to go on."""
         done = self.done
         rows: Rows = [("part", name, content) for name, content in self.parts.items()]
         rows += [("state", n, x) for n, x in self.states.items() if n == done]
         return rows + [("block", n, x) for n, x in self.blocks.items() if n <= done]
 
-    def told(self, path: Path) -> str:
+    def damage(self, path: Path) -> str:
         """What was lost, in words."""
         return (
             f"The journal {path} was damaged. Whole in it are {self.done} transitions of each "
@@ -69,7 +69,7 @@ class Kept:
         )
 
 
-def read_kept(database: sqlite3.Connection) -> Kept:
+def read_rows(database: sqlite3.Connection) -> JournalRows:
     """Read a journal, leaving out what is not as it was written.
 
     Args:
@@ -80,14 +80,14 @@ def read_kept(database: sqlite3.Connection) -> Kept:
     blocks, whole_blocks = _intact(database, "block", int)
     whole = whole and whole_states and whole_blocks and _is_consistent(database)
     last = max([*states, *blocks, 0])
-    kept = Kept(parts, states, blocks, whole, last)
-    return Kept(parts, states, blocks, whole and kept.done == last, last)
+    rows = JournalRows(parts, states, blocks, whole, last)
+    return JournalRows(parts, states, blocks, whole and rows.done == last, last)
 
 
-def insert(database: sqlite3.Connection, rows: Iterable[Row]) -> None:
-    """Write rows, each with its checksum, and forget all states but the last two.
+def write_rows(database: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    """Write rows, each with its checksum, and delete all states but the last two.
 
-    The last but one is kept in case that the last, or its block, is damaged.
+    The last but one stays in case the last, or its block, is damaged.
     """
     database.execute("BEGIN")
     for table, key, content in rows:
@@ -137,12 +137,14 @@ def snapshot_from_bytes(data: bytes, blocks: tuple[Draw, ...]) -> Snapshot:
     """A run from its state and its draws."""
     arrays = unpack(data)
     leaves = [arrays[name] for name in sorted(arrays) if name.startswith("leaf")]
-    return Snapshot(int(_the(arrays, "done")), leaves, blocks, float(_the(arrays, "seconds")))
+    return Snapshot(
+        int(_required(arrays, "done")), leaves, blocks, float(_required(arrays, "seconds"))
+    )
 
 
-def warm_start_to_bytes(found: WarmStart) -> bytes:
+def warm_start_to_bytes(warm_start: WarmStart) -> bytes:
     """Where chains start, as bytes."""
-    arrays: dict[str, Any] = {f.name: getattr(found, f.name) for f in fields(found)}
+    arrays: dict[str, Any] = {f.name: getattr(warm_start, f.name) for f in fields(warm_start)}
     starts = arrays.pop("starts")
     return pack(arrays | {f"starts.{name}": x for name, x in starts._asdict().items()})
 
@@ -150,8 +152,8 @@ def warm_start_to_bytes(found: WarmStart) -> bytes:
 def warm_start_from_bytes(data: bytes) -> WarmStart:
     """Where chains start, from bytes."""
     arrays: dict[str, Any] = unpack(data)
-    starts = Start(*(_the(arrays, f"starts.{name}") for name in Start._fields))
-    others = {f.name: _the(arrays, f.name) for f in fields(WarmStart) if f.name != "starts"}
+    starts = Start(*(_required(arrays, f"starts.{name}") for name in Start._fields))
+    others = {f.name: _required(arrays, f.name) for f in fields(WarmStart) if f.name != "starts"}
     others["num_failed"] = int(others["num_failed"])
     return WarmStart(starts=starts, **others)
 
@@ -164,13 +166,13 @@ def block_to_bytes(block: Draw) -> bytes:
 def block_from_bytes(data: bytes) -> Draw:
     """Draws, from bytes."""
     arrays: dict[str, Any] = unpack(data)
-    position = _the(arrays, "position")
+    position = _required(arrays, "position")
     if position.ndim != 3:
         raise OutputError(f"Draws of a recorded run have the shape {position.shape}. Expected 3.")
     return Draw(position, {name: x for name, x in arrays.items() if name != "position"})
 
 
-def _the(arrays: dict[str, Any], name: str) -> Any:
+def _required(arrays: dict[str, Any], name: str) -> Any:
     """An array that must be there."""
     if name not in arrays:
         raise OutputError(

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from odecal._model.model import Model
 
 # The longest name of netCDF, in bytes, and how a text is shown in a message.
-_LONGEST = 255
-_SHOWN = 60
+_MAX_BYTES = 255
+_MAX_SHOWN = 60
 # Dimensions that results have of their own.
-_OURS = frozenset(
+_RESERVED = frozenset(
     {
         *("chain", "draw", "time", "observation", "observable", "mode", "climb", "direction"),
         *("unconstrained", "unconstrained_", "window", "dose", "dose_time"),
@@ -37,7 +37,7 @@ def check_dims(model: "Model") -> None:
     check_names(labels)
     parts = {*declaration.components, *model.hierarchy.quantities}
     for dim, values in labels.items():
-        if dim in _OURS or dim in parts:
+        if dim in _RESERVED or dim in parts:
             raise OutputError(
                 f"The dimension `{dim}` (a dim, or a column of groups or individuals) cannot be "
                 "saved: results have another one, or a variable, of that name. Rename it."
@@ -76,7 +76,7 @@ def check_names(names: Iterable[Hashable]) -> None:
         if fault:
             raise OutputError(
                 f"The name {shown(str(name))} cannot be saved as netCDF: {fault}. Expected at most "
-                f"{_LONGEST} bytes that begin with a letter, a digit or `_`, without `/` and "
+                f"{_MAX_BYTES} bytes that begin with a letter, a digit or `_`, without `/` and "
                 "control characters. Rename the column, the dim or the part of the system."
             )
 
@@ -90,7 +90,7 @@ def _fault_of_name(name: str) -> str:
         return "it holds a `/`"
     if any(ord(x) < 32 or ord(x) == 127 for x in name):
         return "it holds a line break or another control character"
-    if len(name.encode()) > _LONGEST:
+    if len(name.encode()) > _MAX_BYTES:
         return f"it is {len(name.encode())} bytes long"
     if unicodedata.normalize("NFC", name) != name:
         return "its accents are characters of their own (it is not in Unicode's form NFC)"
@@ -115,7 +115,7 @@ def fault_of_text(text: str) -> str:
 def shown(text: str) -> str:
     """A text as it can be shown: escaped, and not too long."""
     return (
-        repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+        repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…")
         .encode("ascii", "backslashreplace")
         .decode()
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odecal._errors import OdecalError, OutputError
-from odecal._run.checksum import is_sealed, seal
+from odecal._run.checksum import has_checksum, write_checksum
 from odecal._run.output import check_output, replaced
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def save(posterior: "xr.DataTree | xr.Dataset", path: str | Path) -> Path:
         with replaced(path) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*has a space in its name")  # see _with_coords
             posterior.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(posterior))
-            seal(temporary)
+            write_checksum(temporary)
     except Exception as error:  # whatever netCDF4 and xarray find wrong
         raise OutputError(
             f"The result could not be written to {path}: {error}. Nothing was left there. Free "
@@ -65,8 +65,8 @@ def load(path: str | Path, unfinished: bool = False) -> "xr.DataTree":
         OutputError: if there is no such file, it is damaged, or it is not the result of a
             calibration.
     """
-    tree, sealed = read_tree(path)
-    if not sealed:
+    tree, unchanged = read_tree(path)
+    if not unchanged:
         warnings.warn(
             f"The file {path} was changed since odecal wrote it, or was written by another program "
             "or an earlier version: it has no checksum. Its numbers are taken as they are, and its "
@@ -93,7 +93,7 @@ def read_tree(path: str | Path) -> "tuple[xr.DataTree, bool]":
     import xarray as xr
 
     try:
-        sealed = is_sealed(path)
+        unchanged = has_checksum(path)
         with xr.open_datatree(path, engine="netcdf4") as stored:
             # Node by node: DataTree.load passes over a variable that has the name of a group.
             sets = {
@@ -112,17 +112,17 @@ def read_tree(path: str | Path) -> "tuple[xr.DataTree, bool]":
             f"The file {path} holds no posterior. Expected a file that odecal calibrate has "
             "written."
         )
-    return tree, sealed
+    return tree, unchanged
 
 
 def _with_coords(data: "xr.Dataset") -> "xr.Dataset":
-    """Make those coordinates again that CF cannot name as such: of columns with a space."""
+    """Restore coordinates whose names have a space, which CF cannot list as coordinates."""
     return data.set_coords([name for name in data.data_vars if " " in str(name)])
 
 
 @contextmanager
-def changes_told(path: Path) -> Iterator[None]:
-    """Say of a file that was changed since odecal wrote it that what is to be shown is missing.
+def changed_file_errors(path: Path) -> Iterator[None]:
+    """Turn errors of a file that was changed since odecal wrote it into messages that say so.
 
     Args:
         path: the netCDF file.
@@ -135,7 +135,7 @@ def changes_told(path: Path) -> Iterator[None]:
     except OdecalError:
         raise
     except Exception as error:
-        if is_sealed(path):
+        if has_checksum(path):
             raise
         raise OutputError(
             f"The file {path} was changed since odecal wrote it, and cannot be shown: "

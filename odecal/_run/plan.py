@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +12,11 @@ from odecal._model.model import Model
 from odecal._run.encode import from_plain, to_plain
 from odecal._run.npz import pack, unpack
 from odecal._run.records import Plan
-from odecal._run.system_record import Tell, reference, same_system
+from odecal._run.system_record import Tell, identity, recorded_system
 from odecal._system.solve import Solve
+from odecal._system.system import System
 from odecal.centring import AbstractCentring
 from odecal.samplers import AbstractSampler, Run
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
 
 _VERSION = 3
 
@@ -35,10 +33,10 @@ def plan_to_bytes(plan: Plan) -> bytes:
     model, experiment = plan.model, plan.model.experiment
     header = {
         "version": _VERSION,
-        "system": reference(model.system),
-        "solve": _described(model.solve),
+        "system": identity(model.system),
+        "solve": _encoded(model.solve),
         "centrings": to_plain(dict(model.centrings)),
-        "sampler": _described(plan.sampler),
+        "sampler": _encoded(plan.sampler),
         "run": list(plan.run),
         "seed": int(plan.seed),
         "adjoint_choice": plan.adjoint_choice,
@@ -47,7 +45,7 @@ def plan_to_bytes(plan: Plan) -> bytes:
 
 
 def plan_from_bytes(
-    data: bytes, where: Path, system: "System | None", more: int = 0, tell: Tell = print
+    data: bytes, where: Path, system: System | None, more: int = 0, tell: Tell = print
 ) -> Plan:
     """Make a plan again.
 
@@ -92,19 +90,19 @@ def _plan(
     header: Any,
     arrays: dict[str, Any],
     where: Path,
-    system: "System | None",
+    system: System | None,
     more: int,
     tell: Tell,
 ) -> Plan:
     """The plan of a header and arrays."""
-    system = same_system(system, header["system"], where, tell)
-    header = _moved(header, header["system"]["module"], type(system).__module__)
-    sampler = _of(AbstractSampler, _made(header["sampler"], "sampler", where), where)
-    solve = _of(Solve, _made(header["solve"], "solver", where), where)
-    centrings = _of(dict, _made(header["centrings"], "centrings", where), where)
+    system = recorded_system(system, header["system"], where, tell)
+    header = _in_module(header, header["system"]["module"], type(system).__module__)
+    sampler = _checked(AbstractSampler, _decoded(header["sampler"], "sampler", where), where)
+    solve = _checked(Solve, _decoded(header["solve"], "solver", where), where)
+    centrings = _checked(dict, _decoded(header["centrings"], "centrings", where), where)
     for name, centring in centrings.items():
-        _of(str, name, where)
-        _of(AbstractCentring, centring, where)
+        _checked(str, name, where)
+        _checked(AbstractCentring, centring, where)
     num_chains, num_warmup, num_samples = header["run"]
     run = checked_run(sampler, num_chains, num_warmup, num_samples, header["seed"])
     return Plan(
@@ -146,16 +144,18 @@ def check_count(function: str, name: str, value: Any, low: int) -> None:
         )
 
 
-def _moved(plain: Any, before: str, now: str) -> Any:
+def _in_module(plain: Any, before: str, now: str) -> Any:
     """Plain data in which what a user's file declares is looked for in the module it has now."""
     if isinstance(plain, list):
-        return [_moved(x, before, now) for x in plain]
+        return [_in_module(x, before, now) for x in plain]
     if isinstance(plain, str) and plain.startswith(f"{before}:"):
         return now + plain.removeprefix(before)
-    return {k: _moved(x, before, now) for k, x in plain.items()} if type(plain) is dict else plain
+    return (
+        {k: _in_module(x, before, now) for k, x in plain.items()} if type(plain) is dict else plain
+    )
 
 
-def _of(kind: Any, value: Any, where: Path) -> Any:
+def _checked(kind: Any, value: Any, where: Path) -> Any:
     """A value that must be of a kind."""
     if not isinstance(value, kind):
         raise _unreadable(where, f"a {type(value).__name__} stands for a {kind.__name__}")
@@ -169,14 +169,14 @@ def _unreadable(where: Path, why: object) -> OutputError:
     )
 
 
-def _described(settings: Any) -> Any:
+def _encoded(settings: Any) -> Any:
     try:
         return to_plain(settings)
     except TypeError as error:
         return {"unknown": str(error)}
 
 
-def _made(plain: Any, what: str, where: Path) -> Any:
+def _decoded(plain: Any, what: str, where: Path) -> Any:
     try:
         if isinstance(plain, dict) and "unknown" in plain:
             raise ImportError(str(plain["unknown"]))

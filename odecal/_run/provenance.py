@@ -1,23 +1,20 @@
 """Where a result comes from: versions, source, settings, machine."""
 
 import hashlib
-import inspect
 import json
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
 
+from odecal._run.source import class_source
 from odecal._system.solve import Solve
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
-    from odecal.samplers import AbstractSampler
+from odecal._system.system import System
+from odecal.samplers import AbstractSampler
 
 # What is recorded where the absolute tolerance is chosen for each state.
 _ATOL = "1e-08, and 1e-08 of the magnitude of states below 0.01"
@@ -25,7 +22,7 @@ _ATOL = "1e-08, and 1e-08 of the magnitude of states below 0.01"
 _PACKAGES = ("odecal", "jax", "jaxlib", "diffrax", "numpyro", "blackjax", "equinox", "xarray")
 
 
-def system_attrs(system: "System") -> dict[str, Any]:
+def system_attrs(system: System) -> dict[str, Any]:
     """What identifies a system: its class, its source and the hash of that, and its table.
 
     Args:
@@ -34,7 +31,7 @@ def system_attrs(system: "System") -> dict[str, Any]:
     Returns:
         Attributes for a netCDF file: texts and numbers.
     """
-    source = _source(type(system))
+    source = class_source(type(system))
     return {
         "system": type(system).__name__,
         "system_module": type(system).__module__,
@@ -57,7 +54,7 @@ def solve_attrs(solve: Solve) -> dict[str, Any]:
     }
 
 
-def sampler_attrs(sampler: "AbstractSampler") -> dict[str, Any]:
+def sampler_attrs(sampler: AbstractSampler) -> dict[str, Any]:
     """A sampler and its settings, as attributes."""
     settings = {name: getattr(sampler, name) for name in sampler.__dataclass_fields__}
     return {
@@ -88,14 +85,6 @@ def merge(*attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in merged.items() if v is not None and not (isinstance(v, str) and not v)}
 
 
-def source_file(cls: type) -> str:
-    """The absolute path of the file that declares a class, empty where there is none."""
-    try:
-        return str(Path(inspect.getsourcefile(cls) or "").absolute())
-    except TypeError:
-        return ""
-
-
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -106,18 +95,3 @@ def _version(package: str) -> str:
 def _shown(module: Any) -> str:
     """An object and its settings on one line."""
     return " ".join(eqx.tree_pformat(module, short_arrays=False, width=10_000).split())
-
-
-def _source(cls: type) -> str:
-    """The source of a system's class and of those that it extends, or a note that it is lost."""
-    from odecal._system.system import System
-
-    parts = []
-    for base in cls.__mro__:
-        if base is System:
-            break
-        try:
-            parts.append(inspect.getsource(base))
-        except (OSError, TypeError):
-            parts.append(f"# The source of {base.__qualname__} was not available.\n")
-    return "\n".join(parts)

@@ -1,10 +1,10 @@
-"""What has been drawn is kept, whatever fails when sampling is done."""
+"""Draws are not lost, whatever fails after them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from odecal._errors import JournalError, OdecalError, SamplingError
-from odecal._run.journal import rescued
+from odecal._run.journal import write_elsewhere
 from odecal._run.plan import plan_to_bytes
 from odecal._run.records import AbstractJournal, Plan, Snapshot, WarmStart
 
@@ -41,17 +41,17 @@ class MemoryJournal(AbstractJournal):
         """Write the draws to a journal on disk, and say where. See the base class."""
         if self._warm_start is None or self._snapshot is None:
             return ""
-        return rescued(plan_to_bytes(self._plan), self._warm_start, self._snapshot)
+        return write_elsewhere(plan_to_bytes(self._plan), self._warm_start, self._snapshot)
 
 
 @contextmanager
-def kept(journal: AbstractJournal, saving: bool = False) -> Iterator[None]:
-    """Say, where something fails, where what has been drawn is kept.
+def failures_say_where(journal: AbstractJournal, saving: bool = False) -> Iterator[None]:
+    """Add to the error of anything that fails where the draws are.
 
     Args:
-        journal: of the run.
-        saving: whether the result is being saved, rather than made: a mistake that is found while
-            it is made is not mended by going on.
+        journal: that of the run.
+        saving: whether the result is being saved, rather than made: to go on would not help where
+            a mistake is found while it is made.
 
     Raises:
         OdecalError: the one that was raised, which then says so; `SamplingError` for another.

@@ -1,7 +1,7 @@
-"""What a system is made of: its own source, and all that its functions reach in a user's files.
+"""The digest of a system: of its source, and of all that its functions use in a user's files.
 
-By its digest a run knows its system again. Constants count by their values, functions and classes
-of a user's by their source, those of installed packages by their names.
+A run recognises its system by it. Constants count by their values, functions and classes of a
+user's by their source, those of installed packages by their names.
 """
 
 import ast
@@ -9,26 +9,25 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import itertools
 import sys
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 import numpyro.distributions as dist
 
 from odecal._system.base import Component
-
-if TYPE_CHECKING:
-    from odecal._system.system import System
+from odecal._system.system import System
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range)
 _LIBRARIES = ("site-packages", "dist-packages")
 _STANDARD = str(Path(ast.__file__).parent)
 Names = Mapping[str, Any]
-_DEEPEST = 60
+_MAX_DEPTH = 60
 # Modules that have moved, by the names that they had when the first digests were written: a digest
 # must not change with them.
 _FIRST_NAMES = {
@@ -37,15 +36,15 @@ _FIRST_NAMES = {
     "odecal._system.solve": "odecal._settings",
     "odecal._system.system": "odecal._system",
     "odecal._system.varying": "odecal._varying",
-    "odecal.interpolation._interpolations": "odecal.interpolation",
-    "odecal.noise._models": "odecal.noise",
 }
-# Of a class of the user's: where its table lies is not what it is.
-_NOT_ITS_OWN = ("data", "_components")
+# Packages that were single modules then.
+_FIRST_MODULES = ("odecal.interpolation", "odecal.noise")
+# Attributes of a user's class that are not part of what it is, such as where its table lies.
+_IGNORED = ("data", "_components")
 
 
-class Reach:
-    """All that a system reaches.
+class SourceDigest:
+    """The digest of all that a system's functions use.
 
     Args:
         system: the system.
@@ -55,7 +54,7 @@ class Reach:
         files: the user's files that it is in or that those import, by path, and their digests.
     """
 
-    def __init__(self, system: "System") -> None:
+    def __init__(self, system: System) -> None:
         self._hash = hashlib.sha256()
         self._seen: dict[int, Any] = {}  # kept alive, so that no two have one id
         self._files: dict[str, str] = {}
@@ -67,28 +66,28 @@ class Reach:
         self.digest = self._hash.hexdigest()
         self.files = dict(sorted(self._files.items()))
 
-    def _note(self, *words: Any) -> None:
+    def _add(self, *words: Any) -> None:
         self._hash.update(repr(words).encode(errors="replace"))
 
     def _visit(self, thing: Any) -> None:
-        """Take one thing in, and what it leads to."""
+        """Add an object and all that it refers to."""
         if isinstance(thing, Path):  # wherever the user's folder is now
-            return self._note("path")
+            return self._add("path")
         if isinstance(thing, _PLAIN):
-            return self._note(type(thing).__name__, str(thing))
+            return self._add(type(thing).__name__, str(thing))
         if id(thing) in self._seen:
-            return self._note("again")
+            return self._add("again")
         self._seen[id(thing)] = thing
-        if self._depth > _DEEPEST:
-            return self._note("deep")
+        if self._depth > _MAX_DEPTH:
+            return self._add("deep")
         self._depth += 1
         try:
-            return self._take(thing)
+            return self._visit_new(thing)
         finally:
             self._depth -= 1
 
-    def _take(self, thing: Any) -> None:
-        """Take in what is no plain value and was not there before."""
+    def _visit_new(self, thing: Any) -> None:
+        """Add an object that is no plain value and was not added before."""
         if hasattr(type(thing), "__array__"):  # a pandas.Series, too
             return self._array(np.asarray(thing))
         if isinstance(thing, Mapping):
@@ -104,22 +103,22 @@ class Reach:
         return self._callable(thing) if callable(thing) else self._object(thing)
 
     def _each(self, name: str, things: Iterable[Any]) -> None:
-        self._note(name)
+        self._add(name)
         for thing in things:
             self._visit(thing)
 
     def _array(self, array: np.ndarray) -> None:
-        self._note(array.dtype.name, array.shape)
+        self._add(array.dtype.name, array.shape)
         content = array.tolist() if array.dtype == object else array.tobytes()
-        self._note(content)
+        self._add(content)
 
     def _module(self, module: types.ModuleType) -> None:
         """A module of the user's by its text, another by its name."""
         self._reach_file(vars(module))
-        self._note("module", self._files.get(_user_file(vars(module)), module.__name__))
+        self._add("module", self._files.get(_user_file(vars(module)), module.__name__))
 
     def _reach_file(self, space: Names) -> None:
-        """Count the file of a module, and those of what it imports, but not their text."""
+        """Record the file of a module, and those of what it imports, outside the digest."""
         path = _user_file(space)
         if not path or path in self._files:
             return
@@ -128,21 +127,21 @@ class Reach:
         except OSError:
             return
         self._files[path] = hashlib.sha256(text).hexdigest()
-        for other in [*map(_home, list(space.values())), *_imported(text, space)]:
+        for other in [*map(_globals_of, list(space.values())), *_imported(text, space)]:
             self._reach_file(other)
 
     def _class(self, cls: type) -> None:
-        space = _home(cls)
-        if not _is_users(space):
-            return self._note("class", *_name_of(cls))
+        space = _globals_of(cls)
+        if not _is_user_module(space):
+            return self._add("class", *_name_of(cls))
         self._reach_file(space)
-        self._note("class", cls.__qualname__, _source(cls))
+        self._add("class", cls.__qualname__, _source(cls))
         for base in cls.__bases__:
             self._visit(base)
         for name, value in vars(cls).items():
             own = not name.startswith(("__", "_abc")) or isinstance(value, types.FunctionType)
-            if own and name not in _NOT_ITS_OWN:
-                self._note(name)
+            if own and name not in _IGNORED:
+                self._add(name)
                 self._visit(value)
         return None
 
@@ -159,26 +158,26 @@ class Reach:
 
     def _function(self, function: types.FunctionType) -> None:
         space = function.__globals__
-        if not _is_users(space):
-            self._note("function", *_name_of(function))
+        if not _is_user_module(space):
+            self._add("function", *_name_of(function))
             return self._visit(getattr(function, "__wrapped__", None))
         self._reach_file(space)
         code = function.__code__
-        self._note("function", _source(function) or _compiled(code))
+        self._add("function", _source(function) or _compiled(code))
         self._each("defaults", (function.__defaults__, function.__kwdefaults__))
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
-            self._note(name)
-            self._visit(_content(cell))
+            self._add(name)
+            self._visit(_cell_contents(cell))
         for name in _names(code):
             if name in space:
-                self._note(name)
+                self._add(name)
                 self._visit(space[name])
-            elif _is_users(_home(sys.modules.get(name))):
+            elif _is_user_module(_globals_of(sys.modules.get(name))):
                 self._visit(sys.modules[name])  # imported inside
         return None
 
     def _object(self, thing: Any) -> None:
-        """Any other thing by its class and what is in it."""
+        """Any other object by its class and contents."""
         self._visit(type(thing))
         if isinstance(thing, (staticmethod, classmethod, property, functools.cached_property)):
             inner = [getattr(thing, name, None) for name in ("__func__", "fget", "func")]
@@ -196,17 +195,21 @@ class Reach:
         leaves = jax.tree.leaves(thing)
         if len(leaves) != 1 or leaves[0] is not thing:
             return self._each("leaves", leaves)
-        if _is_users(_home(type(thing))):
+        if _is_user_module(_globals_of(type(thing))):
             return self._visit(dict(getattr(thing, "__dict__", {})))
         return None
 
 
 def _name_of(thing: Any) -> tuple[str, str]:
     """The module and the name of a class or a function, as digests have it."""
-    return _FIRST_NAMES.get(thing.__module__, thing.__module__), thing.__qualname__
+    module = thing.__module__
+    package = module.rpartition(".")[0]
+    if package in _FIRST_MODULES:
+        module = package
+    return _FIRST_NAMES.get(module, module), thing.__qualname__
 
 
-def _home(thing: Any) -> Names:
+def _globals_of(thing: Any) -> Names:
     """The names of the module that a function or a class is of, or a module; else none."""
     if isinstance(thing, types.ModuleType):
         return vars(thing)
@@ -224,12 +227,12 @@ def _home(thing: Any) -> Names:
 def _user_file(space: Names) -> str:
     """The path of a module's file, empty where it is none of a user's."""
     path = space.get("__file__")
-    if not isinstance(path, str) or not path.endswith(".py") or not _is_users(space):
+    if not isinstance(path, str) or not path.endswith(".py") or not _is_user_module(space):
         return ""
     return str(Path(path).absolute())
 
 
-def _is_users(space: Names) -> bool:
+def _is_user_module(space: Names) -> bool:
     """Whether a module is the user's own: of no package, and not of Python."""
     name, path = space.get("__name__"), space.get("__file__")
     if not isinstance(name, str) or name.partition(".")[0] == "odecal":
@@ -252,7 +255,23 @@ def _imported(text: bytes, space: Names) -> Iterable[Names]:
             name = ".".join([*above, *([node.module] if node.module else [])])
             names = [name, *(f"{name}.{alias.name}" for alias in node.names)]
         for name in names:
-            yield _home(sys.modules.get(name))
+            yield _globals_of(sys.modules.get(name))
+
+
+def class_source(cls: type) -> str:
+    """The source of a system's class and of those that it extends, or a note that it is lost."""
+    bases = itertools.takewhile(lambda base: base is not System, cls.__mro__)
+    return "\n".join(
+        _source(x) or f"# The source of {x.__qualname__} was not available.\n" for x in bases
+    )
+
+
+def class_file(cls: type) -> str:
+    """The absolute path of the file that declares a class, empty where there is none."""
+    try:
+        return str(Path(inspect.getsourcefile(cls) or "").absolute())
+    except TypeError:
+        return ""
 
 
 def _source(thing: Any) -> str:
@@ -282,7 +301,7 @@ def _compiled(code: types.CodeType) -> list[Any]:
     ]
 
 
-def _content(cell: Any) -> Any:
+def _cell_contents(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # not yet filled

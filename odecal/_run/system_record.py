@@ -3,18 +3,20 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from odecal._errors import OutputError
+from odecal._errors import OdecalError, OutputError
+from odecal._run.provenance import system_attrs
+from odecal._run.source import SourceDigest, class_file
+from odecal._system.find import shipped_system
+from odecal._system.system import System
+from odecal._system.user_file import run_file
 
-if TYPE_CHECKING:
-    from odecal._system.system import System
-
-_LARGEST = 2**26
+_MAX_SIZE = 2**26
 Tell = Callable[[str], None]
 
 
-def reference(system: "System") -> dict[str, Any]:
+def identity(system: System) -> dict[str, Any]:
     """What identifies a system, and where its class is found.
 
     Args:
@@ -23,29 +25,26 @@ def reference(system: "System") -> dict[str, Any]:
     Returns:
         What JSON can hold.
     """
-    from odecal._run.provenance import source_file, system_attrs
-    from odecal._run.source import Reach
-
-    attrs, reach = system_attrs(system), Reach(system)
+    attrs, digest = system_attrs(system), SourceDigest(system)
     return {
         "module": type(system).__module__,
         "name": type(system).__qualname__,
-        "file": source_file(type(system)),
+        "file": class_file(type(system)),
         "sha256": attrs["system_source_sha256"],
-        "reach": reach.digest,
-        "files": reach.files,
+        "reach": digest.digest,
+        "files": digest.files,
         "table": attrs["system_table"],
     }
 
 
-def same_system(
-    system: "System | None", recorded: Mapping[str, Any], where: Path, tell: Tell
-) -> "System":
+def recorded_system(
+    system: System | None, recorded: Mapping[str, Any], where: Path, tell: Tell
+) -> System:
     """The recorded system, or the given one if it is the same.
 
     Args:
         system: the system; None finds it.
-        recorded: its `reference`, as a file has it.
+        recorded: its `identity`, as a file has it.
         where: that file, for messages.
         tell: is told which file is run.
 
@@ -55,7 +54,7 @@ def same_system(
     name = str(recorded["name"])
     if system is None:
         system = _find(name, recorded, where, tell)
-    now = reference(system)
+    now = identity(system)
     if now["table"] != recorded["table"]:
         raise OutputError(
             f"The run in {where} was of another system. Expected the system\n"
@@ -73,10 +72,8 @@ def same_system(
 _HINT = "Give the system as it was: odecal.resume(path, system), or --system on the command line"
 
 
-def _find(name: str, recorded: Mapping[str, Any], where: Path, tell: Tell) -> "System":
+def _find(name: str, recorded: Mapping[str, Any], where: Path, tell: Tell) -> System:
     """A shipped system, or that of the recorded file."""
-    from odecal._system.find import shipped_system
-
     if str(recorded["module"]).startswith("odecal.systems."):
         found = shipped_system(name)
         if found is None:
@@ -85,14 +82,10 @@ def _find(name: str, recorded: Mapping[str, Any], where: Path, tell: Tell) -> "S
     return _of_file(name, recorded, where, tell)
 
 
-def _of_file(name: str, recorded: Mapping[str, Any], where: Path, tell: Tell) -> "System":
+def _of_file(name: str, recorded: Mapping[str, Any], where: Path, tell: Tell) -> System:
     """The system of a file, which is run only if it and what it imports are as recorded."""
-    from odecal._errors import OdecalError
-    from odecal._system.system import System
-    from odecal._system.user_file import run_file
-
     path = Path(str(recorded["file"]))
-    texts = {file: _text(Path(file)) for file in recorded["files"]}
+    texts = {file: _read_source(Path(file)) for file in recorded["files"]}
     for file, text in texts.items():
         if text is None or hashlib.sha256(text).hexdigest() != recorded["files"][file]:
             gone = "is not there" if text is None else "has changed since the run began"
@@ -112,11 +105,11 @@ def _of_file(name: str, recorded: Mapping[str, Any], where: Path, tell: Tell) ->
     return made
 
 
-def _text(path: Path) -> bytes | None:
+def _read_source(path: Path) -> bytes | None:
     """The bytes of a file at an absolute path; None where there is none."""
     try:
         fits = path.is_absolute() and path.suffix == ".py" and path.is_file()
-        return path.read_bytes() if fits and path.stat().st_size < _LARGEST else None
+        return path.read_bytes() if fits and path.stat().st_size < _MAX_SIZE else None
     except (OSError, ValueError):
         return None
 

@@ -334,12 +334,12 @@ def flow(k, y):
 
 
 def test_a_system_may_use_anything(tmp_path, monkeypatch):
-    from odecal._run.source import Reach
+    from odecal._run.source import SourceDigest
     from odecal._system.find import find_system
 
     def digest_of(text):
         (tmp_path / "odd.py").write_text(text)
-        return Reach(find_system(f"{tmp_path / 'odd.py'}:Tank")).digest
+        return SourceDigest(find_system(f"{tmp_path / 'odd.py'}:Tank")).digest
 
     monkeypatch.setitem(sys.modules, "k", None)  # as Python marks what may not be imported
     assert digest_of(ODD) == digest_of(ODD)

@@ -12,7 +12,7 @@ import odecal
 from odecal._run.plan import plan_from_bytes, plan_to_bytes
 from odecal._run.provenance import system_attrs
 from odecal._run.records import Plan
-from odecal._run.source import Reach
+from odecal._run.source import SourceDigest
 from odecal._system.find import find_system
 from odecal._system.user_file import run_file
 from odecal.samplers import NUTS, Run
@@ -152,7 +152,7 @@ def test_a_system_has_the_digest_that_files_hold(tmp_path):
     """Where odecal's modules move, saved runs of unchanged systems still go on."""
     path = tmp_path / "parts.py"
     path.write_text(PARTS)
-    digest = Reach(find_system(f"{path}:U")).digest
+    digest = SourceDigest(find_system(f"{path}:U")).digest
     assert digest == "55bf7b51083d3d25aa894b4584c354badf8dc79298d7b30aaf5d6d62cc4c5f04"
 
 
