@@ -153,7 +153,7 @@ def _disagreement(posterior: "xr.DataTree") -> str:
 
 def _diverged(posterior: "xr.DataTree") -> bool:
     stats = posterior["sample_stats"]
-    return any(np.asarray(stats.get(x, 0)).any() for x in ("diverging", "failed_solves"))
+    return any(bool(stats[x].any()) for x in ("diverging", "failed_solves") if x in stats)
 
 
 def _evidence(posterior: "xr.DataTree") -> list[str]:
