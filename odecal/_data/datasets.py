@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+# Attributes that say that values are written in code.
+_CODES = ("_FillValue", "missing_value", "scale_factor", "add_offset")
+
+
 def is_dataset(data: Any) -> bool:
     """Whether data comes from xarray."""
     import xarray as xr
@@ -38,7 +42,7 @@ def table_of(data: Any, roles: ColumnRoles) -> "tuple[pd.DataFrame, str]":
     if isinstance(data, xr.DataArray):
         data = data.to_dataset(name=data.name or "value")
     _check_variables(data, roles)
-    data = data.drop_vars([name for name in roles.ignore if name in data.variables])
+    data = data.drop_vars(list(roles.ignore), errors="ignore")
     _check_decoded(data)
     levels = [dim for dim in data.dims if isinstance(data.indexes.get(dim), pd.MultiIndex)]
     data = data.reset_index(levels)
@@ -50,7 +54,9 @@ def table_of(data: Any, roles: ColumnRoles) -> "tuple[pd.DataFrame, str]":
     for name in roles.observables:
         parts |= _columns(data[name], roles, name, along)
     coords = {name: data[name] for name in (time, *others) if name in data.coords}
-    parts |= {name: _spread(data[name], name, along) for name in others if name in data.data_vars}
+    parts |= {
+        name: _along_rows(data[name], name, along) for name in others if name in data.data_vars
+    }
     flat = xr.Dataset(parts).assign_coords(coords)
     order = [dim for dim in (*along, "replicate") if dim in flat.dims]
     table = flat.to_dataframe(dim_order=order).reset_index()
@@ -87,11 +93,7 @@ def _check_variables(data: "xr.Dataset", roles: ColumnRoles) -> None:
 def _check_decoded(data: "xr.Dataset") -> None:
     """Refuse variables whose attributes say that their values are written in code."""
     for name, variable in data.variables.items():
-        codes = [
-            c
-            for c in ("_FillValue", "missing_value", "scale_factor", "add_offset")
-            if c in variable.attrs
-        ]
+        codes = [code for code in _CODES if code in variable.attrs]
         if codes:
             raise ObservationError(
                 f"The variable `{name}` has the attribute {codes[0]}: its values are as a file "
@@ -103,7 +105,9 @@ def _check_decoded(data: "xr.Dataset") -> None:
 def _time(data: "xr.Dataset", roles: ColumnRoles) -> str:
     """The dimension of time, or the coordinate of it along a dimension of rows."""
     known = {dim for name in roles.observables for dim in roles.declaration.components[name].dims}
-    spare = [str(d) for d in data.dims if d not in {*known, "replicate", *_places(data, roles)}]
+    spare = [
+        str(d) for d in data.dims if d not in {*known, "replicate", *_individual_dims(data, roles)}
+    ]
     coords = [str(name) for name in data.coords if data[name].ndim == 1] if roles.individual else []
     usual = [n for n in (roles.usual_time, "time", "t") if n in spare or n in coords]
     time = roles.time or (usual or spare if usual or len(spare) == 1 else [None])[0]
@@ -124,13 +128,12 @@ def _time(data: "xr.Dataset", roles: ColumnRoles) -> str:
             f"The time index `{time}` has duplicates: {label!s} is there more than once. Expected "
             "each time once. Give replicates a dimension of their own, `replicate`."
         )
-    loose_numbers(
-        index.to_series().reset_index(drop=True), time
-    )  # refuses dates, which the order of dims would hide
+    # Refuses dates, which the order of dims would hide.
+    loose_numbers(index.to_series().reset_index(drop=True), time)
     return time
 
 
-def _places(data: "xr.Dataset", roles: ColumnRoles) -> list[str]:
+def _individual_dims(data: "xr.Dataset", roles: ColumnRoles) -> list[str]:
     """The dimensions of individuals: those that the labels of individuals run along."""
     along = [data[name].dims for name in roles.individual if name in data.coords]
     return list(dict.fromkeys(str(dim) for dims in along for dim in dims))
@@ -138,7 +141,7 @@ def _places(data: "xr.Dataset", roles: ColumnRoles) -> list[str]:
 
 def _row_dims(data: "xr.Dataset", roles: ColumnRoles, time: str) -> list[str]:
     """The dimensions that rows run along, individuals first."""
-    dims = list(dict.fromkeys([*_places(data, roles), *map(str, data[time].dims)]))
+    dims = list(dict.fromkeys([*_individual_dims(data, roles), *map(str, data[time].dims)]))
     for dim in dims:
         if dim in roles.individual and not data.indexes[dim].is_unique:
             label = data.indexes[dim][data.indexes[dim].duplicated()][0]
@@ -182,14 +185,13 @@ def _columns(
     if "replicate" not in array.dims:  # else it would be repeated beside one that has them
         array = array.expand_dims("replicate")
     array = array.assign_coords(replicate=range(array.sizes["replicate"]))
-    places = np.ndindex(*shape)
     return {
-        column: array.isel(dict(zip(dims, place, strict=True)))
-        for column, place in zip(roles.observables[name], places, strict=True)
+        column: array.isel(dict(zip(dims, index, strict=True)))
+        for column, index in zip(roles.observables[name], np.ndindex(*shape), strict=True)
     }
 
 
-def _spread(array: "xr.DataArray", name: str, along: Sequence[str]) -> "xr.DataArray":
+def _along_rows(array: "xr.DataArray", name: str, along: Sequence[str]) -> "xr.DataArray":
     """A variable that holds for all times or individuals of the dimensions that it lacks."""
     if not set(array.dims) <= set(along):
         raise ObservationError(

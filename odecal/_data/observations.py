@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from odecal._data.columns import ColumnRoles, as_columns, column_roles
 from odecal._data.datasets import is_dataset, table_of
 from odecal._data.dose_checks import check_dose_times
-from odecal._data.dose_records import DoseRecords, expand_doses
+from odecal._data.dose_records import expand_doses
 from odecal._data.dose_tables import TABLE, read_doses
 from odecal._data.experiment import Experiment, Series
 from odecal._data.frame import read_frame
@@ -55,7 +55,7 @@ class Observations:
 
     data: Any
     time: str | None = None
-    ignore: Sequence[str] = ()
+    ignore: Any = ()
     doses: Any = None
 
     def __post_init__(self) -> None:
@@ -87,67 +87,59 @@ def read_experiment(data: Any, declaration: Declaration) -> Experiment:
             "Observable(lambda t, y, p: odecal.noise.Normal(y.amount, p.sigma))."
         )
     roles = column_roles(declaration, source.time, source.ignore)
-    parsed = _readings(source, roles)
-    records, where = _records(source, roles, parsed)
-    subjects, t0 = parsed.subjects, _initial_times(declaration.t0, parsed, records)
+    table = _with_doses(_parsed(source.data, roles), source.doses, roles)
+    subjects, t0 = table.subjects, _initial_times(declaration.t0, table)
     series = {
         name: series_of(name, rows, t0, declaration.observables[name], subjects)
-        for name, rows in parsed.rows.items()
+        for name, rows in table.rows.items()
     }
     doses = None
-    if records is not None:
-        check_dose_times(records, declaration.t0, subjects, where)
-        doses = expand_doses(records, subjects.index, parsed.times)
-    inputs = read_samples(parsed.table, roles, subjects, parsed.times)
-    _warn_of_unobserved(parsed, records, list(series.values()))
+    if table.records is not None:
+        where = "the table" if source.doses is None else TABLE
+        check_dose_times(table.records, declaration.t0, subjects, where)
+        doses = expand_doses(table.records, subjects.index, table.times)
+    inputs = read_samples(table.table, roles, subjects, table.times)
+    _warn_of_unobserved(table, list(series.values()))
     return Experiment(t0, series, subjects.individuals, doses, inputs)
 
 
-def _readings(source: Observations, roles: ColumnRoles) -> ParsedTable:
+def _parsed(data: Any, roles: ColumnRoles) -> ParsedTable:
     """What a table of any kind holds."""
-    if is_dataset(source.data):
-        table, time = table_of(source.data, roles)
-        return read_tidy(table, roles, time)
-    table = read_frame(source.data)
-    if is_nonmem(table, roles):
-        return read_nonmem(table, roles)
-    return read_tidy(table, roles)
+    if is_dataset(data):
+        frame, time = table_of(data, roles)
+        return read_tidy(frame, roles, time)
+    frame = read_frame(data)
+    return read_nonmem(frame, roles) if is_nonmem(frame, roles) else read_tidy(frame, roles)
 
 
-def _records(
-    source: Observations, roles: ColumnRoles, parsed: ParsedTable
-) -> tuple[DoseRecords | None, str]:
-    """The doses, and which table they are of."""
-    if source.doses is None:
-        return parsed.records, "the table"
-    if parsed.records is not None:
+def _with_doses(table: ParsedTable, doses: Any, roles: ColumnRoles) -> ParsedTable:
+    """A table with the doses of a table by themselves, where that is given."""
+    if doses is None:
+        return table
+    if table.records is not None:
         raise ObservationError(
             "There are doses in the table of observations and in one by themselves. Expected one "
-            f"of the two: row {parsed.records.row[0] + 1} of the first is a dose. Leave out "
+            f"of the two: row {table.records.row[0] + 1} of the first is a dose. Leave out "
             "Observations(..., doses=...), or drop the rows of doses."
         )
-    records = read_doses(source.doses, roles, parsed.subjects, parsed.time)
-    return (records if len(records) else None), TABLE
+    records = read_doses(doses, roles, table.subjects, table.time)
+    return replace(table, records=records if len(records) else None)
 
 
-def _initial_times(
-    t0: float | None, parsed: ParsedTable, records: DoseRecords | None
-) -> Float[np.ndarray, " individual"]:
+def _initial_times(t0: float | None, table: ParsedTable) -> Float[np.ndarray, " individual"]:
     """The initial time of each individual: the system's, or the first of its rows."""
     if t0 is not None:
-        return np.full(len(parsed.subjects), float(t0))
-    first = np.full(len(parsed.subjects), np.inf)
-    np.minimum.at(first, parsed.subjects.index, parsed.times)
-    if records is not None:
-        np.minimum.at(first, records.individual, records.time)
+        return np.full(len(table.subjects), float(t0))
+    first = np.full(len(table.subjects), np.inf)
+    np.minimum.at(first, table.subjects.index, table.times)
+    if table.records is not None:
+        np.minimum.at(first, table.records.individual, table.records.time)
     return first
 
 
-def _warn_of_unobserved(
-    parsed: ParsedTable, records: DoseRecords | None, series: Sequence[Series]
-) -> None:
+def _warn_of_unobserved(table: ParsedTable, series: Sequence[Series]) -> None:
     """Say that there are individuals of whom nothing was observed: it may be a slip."""
-    subjects = parsed.subjects
+    subjects, records = table.subjects, table.records
     observed = np.concatenate([one.individual for one in series])
     silent = np.setdiff1d(np.arange(len(subjects)), observed)
     if not silent.size:
