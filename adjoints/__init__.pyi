@@ -1,7 +1,7 @@
 from ._backsolve import Backsolve as Backsolve
 from ._base import AbstractAdjoint as AbstractAdjoint
-from ._base import DiffraxAdjoint as DiffraxAdjoint
-from ._base import as_adjoint as as_adjoint
+from ._diffrax_adjoint import DiffraxAdjoint as DiffraxAdjoint
+from ._diffrax_adjoint import as_adjoint as as_adjoint
 from ._direct import Direct as Direct
 from ._explicit_forward import ExplicitForward as ExplicitForward
 from ._explicit_reverse import ExplicitReverse as ExplicitReverse

@@ -5,10 +5,17 @@ from typing import Any, ClassVar
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._continuous import AbstractContinuous, begin, nothing_seen, pull, unit
-from odecal.adjoints._problem import Problem, solve
+from jaxtyping import Array, Float
+from odecal.adjoints._continuous import (
+    AbstractContinuous,
+    accumulate_nothing,
+    field_vjp,
+    scaled_kicks,
+    solve_backward,
+)
+from odecal.adjoints._problem import Problem, solve_by_diffrax
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._reverse import Flow
+from odecal.adjoints._reverse import FlatProblem
 
 
 class Backsolve(AbstractContinuous):
@@ -23,7 +30,7 @@ class Backsolve(AbstractContinuous):
 
     What is damped forwards grows backwards, so it does not serve stiff systems, nor chaotic ones
     or long solves that are seldom saved. It notices: a backward solution that misses a saved
-    state by more than `max_drift`, or does not arrive within ten times `max_steps`, gives a
+    state by more than `max_drift`, or does not at_stop within ten times `max_steps`, gives a
     gradient of NaN. The remedy is [`Gauss`][odecal.adjoints.Gauss] or an exact strategy.
 
     Source: Chen et al. (2018), https://arxiv.org/abs/1806.07366; Kidger (2021), chapter 5,
@@ -48,45 +55,45 @@ class Backsolve(AbstractContinuous):
         hessian=True,
     )
 
+    rtol: float | None = None
+    atol: float | None = None
+    solver: diffrax.AbstractSolver | None = None
     max_drift: float = 1e-3
 
     def __check_init__(self) -> None:
         if not self.max_drift > 0:
             raise ValueError(f"Backsolve expects a positive max_drift. Got {self.max_drift}.")
 
-    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
-        """Refuse implicit solvers, and solves without bound."""
-        super().check(solver, max_steps)
-        if isinstance(solver, diffrax.AbstractImplicitSolver):
-            raise ValueError(
-                f"Backsolve cannot be right with {type(solver).__name__}: an implicit solver is "
-                "for stiff systems, whose solution backwards in time explodes. Use "
-                "odecal.adjoints.Forward(), RecursiveCheckpoint() or Gauss()."
-            )
+    def forward(
+        self, problem: Problem, flat: FlatProblem, args: Any
+    ) -> tuple[diffrax.Solution, None]:
+        """Solve, keeping nothing but the saved states."""
+        return solve_by_diffrax(problem, flat.unravel(flat.y0), args), None
 
-    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, remembering nothing but the saved states."""
-        return solve(problem, flow.unravel(flow.y0), args, diffrax.ForwardMode()), None
-
-    def pulled_back(
-        self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def backward(
+        self,
+        problem: Problem,
+        flat: FlatProblem,
+        residuals: Any,
+        ys: Float[Array, "time d"],
+        cotangents: Float[Array, "time d"],
+    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
         """Solve for y, λ and μ together."""
-        del kept
-        kicks, scale = unit(cotangents)
-        states = jnp.concatenate([jnp.flip(ys, 0), flow.y0[None]])
+        del residuals
+        kicks, scale = scaled_kicks(cotangents)
+        states = jnp.concatenate([jnp.flip(ys, 0), flat.y0[None]])
         allowed = self.max_drift * jnp.max(jnp.abs(states), axis=0)
 
         def field(s: Any, z: Any) -> Any:
             y, lam, _ = z
-            return (-flow.field(-s, y, flow.theta), *pull(flow, -s, y, lam))
+            return (-flat.field(-s, y, flat.theta), *field_vjp(flat, -s, y, lam))
 
-        def arrive(i: jax.Array, z: Any) -> Any:
+        def at_stop(i: jax.Array, z: Any) -> Any:
             y, lam, mu = z
             near = jnp.all(jnp.abs(y - states[i]) <= allowed)  # not so for NaN
             return (states[i], lam + kicks[i], mu), near
 
-        road = self.way_back(problem, field, arrive, nothing_seen)
-        z0 = (states[0], jnp.zeros_like(flow.y0), jnp.zeros_like(flow.theta))
-        (_, lam, mu), _ = begin(road, z0, None, scale)
+        backward = self.backward_problem(problem, field, at_stop, accumulate_nothing)
+        z0 = (states[0], jnp.zeros_like(flat.y0), jnp.zeros_like(flat.theta))
+        (_, lam, mu), _ = solve_backward(backward, z0, None, scale)
         return lam, mu

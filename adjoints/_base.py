@@ -1,4 +1,4 @@
-"""The seam: what every gradient strategy owes, and how any of them is called."""
+"""The protocol: what every gradient strategy owes, and how any of them is called."""
 
 import abc
 from typing import Any, ClassVar
@@ -7,29 +7,63 @@ import diffrax
 import equinox as eqx
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._properties import Properties
-from odecal.adjoints._segments import by_stretches
-from odecal.adjoints._step_limits import uniform
+from odecal.adjoints._segments import solve_segments
 
 
 class AbstractAdjoint(eqx.Module):
     """A strategy for differentiating a Diffrax solve.
 
-    A subclass gives [`diffeqsolve`][odecal.adjoints.AbstractAdjoint.diffeqsolve]: the arguments
-    and the result are those of `diffrax.diffeqsolve`, and reverse-mode differentiation of
-    `solution.ys` with respect to `y0` and `args` works by the strategy.
+    To write one of your own:
+
+    - Subclass this class in a file of its own, and give
+      [`solve`][odecal.adjoints.AbstractAdjoint.solve]: a solution whose `ys` can be differentiated
+      with respect to `y0` and `args`. For forward mode, subclass
+      [`AbstractSensitivities`][odecal.adjoints.AbstractSensitivities] and give a Jacobian.
+    - Declare its `properties`, and say in its docstring whether the gradient is exact, what it
+      costs, and what it does not serve.
+    - Where it cannot be right, refuse in
+      [`check`][odecal.adjoints.AbstractAdjoint.check], or give NaN: never a wrong number.
 
     Attributes:
         properties: what the strategy is and what it serves; None where that is not known.
-        together: whether many solves that are mapped go faster than one after another also on a
+        batched: whether many solves that are mapped go faster than one after another also on a
             CPU. Where they do not, a mapped loop waits for its slowest member, and copies much.
+        serves_jumps: whether `solve` takes a problem with jumps. Where it does not, it is called
+            for each segment between two jumps.
         default_max_steps: the largest number of steps where none is asked for.
     """
 
     properties: ClassVar[Properties | None] = None
-    together: ClassVar[bool] = False
+    batched: ClassVar[bool] = False
+    serves_jumps: ClassVar[bool] = False
     default_max_steps: ClassVar[int] = 4096
 
     @abc.abstractmethod
+    def solve(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+        """Solve dy/dt = f(t, y, args), y(t0) = y0, without raising where that fails.
+
+        Args:
+            problem: the problem; with jumps only where the strategy `serves_jumps`.
+            y0: the initial state, a pytree of arrays.
+            args: whatever the vector field needs, a pytree.
+
+        Returns:
+            The solution, whose `ys` can be differentiated with respect to `y0` and `args`, and
+            whose `result` tells whether it failed.
+        """
+
+    @abc.abstractmethod
+    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
+        """Refuse a combination that cannot be right.
+
+        Args:
+            solver: the solver that the strategy would differentiate.
+            max_steps: the largest number of steps of a solve.
+
+        Raises:
+            ValueError: if the strategy cannot serve that combination, with the remedy.
+        """
+
     def diffeqsolve(
         self,
         terms: Any,
@@ -47,6 +81,8 @@ class AbstractAdjoint(eqx.Module):
     ) -> diffrax.Solution:
         """Solve the initial value problem dy/dt = f(t, y, args), y(t0) = y0.
 
+        The arguments and the result are those of `diffrax.diffeqsolve`.
+
         Args:
             terms: the terms of the equation, usually one `diffrax.ODETerm`.
             solver: the Diffrax solver.
@@ -63,14 +99,18 @@ class AbstractAdjoint(eqx.Module):
 
         Returns:
             The solution, as Diffrax gives it.
+
+        Raises:
+            ValueError: if the strategy cannot serve these terms, or what is to be saved.
         """
+        problem = Problem(terms, solver, t0, t1, dt0, saveat, stepsize_controller, max_steps)
+        solution = self.solve(problem, y0, args)
+        if not throw:
+            return solution
+        return solution.result.error_if(solution, solution.result != diffrax.RESULTS.successful)
 
     def solve_with_jumps(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
-        """Solve an initial value problem whose state changes on the way.
-
-        Each stretch between two changes is a solve of its own by
-        [`diffeqsolve`][odecal.adjoints.AbstractAdjoint.diffeqsolve]. A strategy that can do better
-        overrides this.
+        """Solve an initial value problem whose state changes on the way, without raising.
 
         Args:
             problem: the problem, with its `jumps`; it keeps states at given times, and its vector
@@ -84,109 +124,6 @@ class AbstractAdjoint(eqx.Module):
         Raises:
             ValueError: if the strategy cannot serve changes where a condition falls below zero.
         """
-        assert problem.jumps is not None
-
-        def solve(problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
-            return self.diffeqsolve(
-                problem.terms,
-                problem.solver,
-                problem.t0,
-                problem.t1,
-                problem.dt0,
-                y0,
-                args,
-                saveat=problem.saveat,
-                stepsize_controller=problem.stepsize_controller,
-                max_steps=problem.max_steps,
-                throw=False,
-            )
-
-        return by_stretches(solve, problem, problem.jumps, y0, args)
-
-    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
-        """Refuse a combination that cannot be right.
-
-        Args:
-            solver: the solver that the strategy would differentiate.
-            max_steps: the largest number of steps of a solve.
-
-        Raises:
-            ValueError: if the strategy cannot serve that combination, with the remedy.
-        """
-        del solver, max_steps
-
-
-class DiffraxAdjoint(AbstractAdjoint):
-    """Any `diffrax.AbstractAdjoint`, used as it is.
-
-    Args:
-        adjoint: the Diffrax adjoint, for example `diffrax.RecursiveCheckpointAdjoint()`. With
-            `diffrax.ForwardMode()` gradients are taken by `jax.jacfwd`, not `jax.grad`.
-    """
-
-    adjoint: diffrax.AbstractAdjoint
-
-    def diffeqsolve(
-        self,
-        terms: Any,
-        solver: diffrax.AbstractSolver,
-        t0: Any,
-        t1: Any,
-        dt0: Any,
-        y0: Any,
-        args: Any = None,
-        *,
-        saveat: diffrax.SaveAt,
-        stepsize_controller: diffrax.AbstractStepSizeController,
-        max_steps: int | None = 4096,
-        throw: bool = True,
-    ) -> diffrax.Solution:
-        """Solve by `diffrax.diffeqsolve(..., adjoint=self.adjoint)`."""
-        if isinstance(self.adjoint, diffrax.BacksolveAdjoint):  # of the state and its cotangents
-            stepsize_controller = uniform(stepsize_controller)
-        return diffrax.diffeqsolve(
-            terms,
-            solver,
-            t0,
-            t1,
-            dt0,
-            y0,
-            args,
-            saveat=saveat,
-            stepsize_controller=stepsize_controller,
-            adjoint=self.adjoint,
-            max_steps=max_steps,
-            throw=throw,
-        )
-
-    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
-        """Refuse adjoints that cannot differentiate saved states at many times."""
-        del solver, max_steps
-        if isinstance(self.adjoint, diffrax.ImplicitAdjoint):
-            raise ValueError(
-                "diffrax.ImplicitAdjoint cannot differentiate a solve that keeps states at many "
-                "times: it expects a single final, steady state. Use odecal.adjoints.Forward() "
-                "or odecal.adjoints.RecursiveCheckpoint()."
-            )
-
-
-def as_adjoint(adjoint: Any) -> AbstractAdjoint:
-    """Take one of ours as it is, and wrap one of Diffrax's.
-
-    Args:
-        adjoint: a strategy of either kind.
-
-    Returns:
-        The strategy behind the seam.
-
-    Raises:
-        TypeError: if it is neither.
-    """
-    if isinstance(adjoint, AbstractAdjoint):
-        return adjoint
-    if isinstance(adjoint, diffrax.AbstractAdjoint):
-        return DiffraxAdjoint(adjoint)
-    raise TypeError(
-        "An adjoint must be an odecal.adjoints.AbstractAdjoint or a diffrax.AbstractAdjoint. "
-        f"Got {adjoint!r}. Pass an object, such as odecal.adjoints.Forward()."
-    )
+        if self.serves_jumps:
+            return self.solve(problem, y0, args)
+        return solve_segments(self.solve, problem, y0, args)

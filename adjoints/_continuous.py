@@ -9,14 +9,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._integrate import Arrive, Road, Visit, march
-from odecal.adjoints._problem import Problem, solve
+from jaxtyping import Array, Float
+from odecal.adjoints._integrate import AtStop, BackwardProblem, OnStep, integrate_with_stops
+from odecal.adjoints._problem import Problem, solve_by_diffrax
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._reverse import AbstractReverse, Flow
-from odecal.adjoints._step_limits import backwards, inner, uniform
+from odecal.adjoints._reverse import AbstractReverse, FlatProblem
+from odecal.adjoints._step_limits import with_reversed_limits, with_scalar_atol, without_limits
 
-# The way back may take this many times the steps of the way there: every saved state is a jump,
-# after which a stiff system passes through its fast transients again.
+# The backward solve may take this many times the steps of the forward one: every saved state is a
+# jump of the cotangent, after which a stiff system passes through its fast transients again.
 _MORE = 10
 
 
@@ -28,6 +29,11 @@ class AbstractContinuous(AbstractReverse):
         dλ/dt = −(∂f/∂y)ᵀ λ,   dL/dθ = ∫ (∂f/∂θ)ᵀ λ dt from t0 to t1,   dL/dy0 = λ(t0).
 
     The cotangents are scaled to one before, so that tolerances are relative to the largest.
+
+    Attributes:
+        rtol: relative tolerance of the backward solve; None takes the forward controller.
+        atol: absolute tolerance of the backward solve.
+        solver: solver of the backward solve; None takes the forward one.
     """
 
     properties: ClassVar[Properties | None] = Properties(
@@ -40,9 +46,9 @@ class AbstractContinuous(AbstractReverse):
         hessian=True,
     )
 
-    rtol: float | None = None
-    atol: float | None = None
-    solver: diffrax.AbstractSolver | None = None
+    rtol: eqx.AbstractVar[float | None]
+    atol: eqx.AbstractVar[float | None]
+    solver: eqx.AbstractVar[diffrax.AbstractSolver | None]
 
     def __check_init__(self) -> None:
         if (self.rtol is None) != (self.atol is None):
@@ -52,7 +58,7 @@ class AbstractContinuous(AbstractReverse):
             )
 
     def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
-        """Refuse solvers that take several terms, and solves without bound."""
+        """Refuse solvers that take several terms, unstable ones, and solves without bound."""
         structure = solver.term_structure
         if isinstance(structure, tuple) or getattr(structure, "__origin__", None) is (
             diffrax.MultiTerm
@@ -67,53 +73,55 @@ class AbstractContinuous(AbstractReverse):
                 f"{type(self).__name__} needs to know how much to provide for, and got "
                 "max_steps=None. Give max_steps, or use odecal.adjoints.Forward()."
             )
+        stiff = self.properties is None or self.properties.stiff
+        if isinstance(solver, diffrax.AbstractImplicitSolver) and not stiff:
+            raise ValueError(
+                f"{type(self).__name__} cannot be right with {type(solver).__name__}: an implicit "
+                "solver is for stiff systems, whose solution backwards in time explodes. Use "
+                "odecal.adjoints.Forward(), RecursiveCheckpoint() or Gauss()."
+            )
 
-    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
+    def primal(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
         """Solve by `diffrax.diffeqsolve`."""
-        y0, args = y0__args
-        return solve(problem, y0, args, diffrax.ForwardMode())
+        return solve_by_diffrax(problem, y0, args)
 
-    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, keeping the solution at all times."""
-        return dense(problem, flow, args)
-
-    def way_back(
+    def backward_problem(
         self,
         problem: Problem,
         field: Callable[..., Any],
-        arrive: Arrive,
-        visit: Visit,
-    ) -> Road:
-        """The way back in s = −t, from the last saved time past the others to t0.
+        at_stop: AtStop,
+        on_step: OnStep,
+    ) -> BackwardProblem:
+        """The backward solve in s = −t, from the last saved time past the others to t0.
 
         Args:
             problem: the problem.
             field: the derivative by s, of s and the state.
-            arrive: what happens at each saved time, the last one first, and at t0.
-            visit: what is made of each step.
+            at_stop: what happens at each saved time, the last one first, and at t0.
+            on_step: what is made of each step.
         """
-        controller = uniform(inner(problem.stepsize_controller))
+        controller = with_scalar_atol(without_limits(problem.stepsize_controller))
         if self.rtol is not None:
             controller = diffrax.PIDController(rtol=self.rtol, atol=self.atol)
         ts = jnp.asarray(problem.saveat.subs.ts)
         stops = -jnp.append(jnp.flip(ts), jnp.asarray(problem.t0, ts.dtype))
-        most = problem.max_steps
-        return Road(
+        return BackwardProblem(
             diffrax.ODETerm(lambda s, z, args: field(s, z)),
             _for_linear_equations(problem.solver if self.solver is None else self.solver),
-            backwards(problem.stepsize_controller, controller),
+            with_reversed_limits(controller, problem.stepsize_controller),
             stops,
-            arrive,
-            visit,
-            None if most is None else _MORE * most,
+            at_stop,
+            on_step,
+            None if problem.max_steps is None else _MORE * problem.max_steps,
         )
 
 
 def _for_linear_equations(solver: diffrax.AbstractSolver) -> diffrax.AbstractSolver:
     """The solver without the test by which Newton's method gives up where it does not converge.
 
-    The adjoint equation is linear: the method arrives at its first iteration, and what it sees of
-    its rate of convergence after that is rounding, which on stiff systems looks like divergence.
+    The adjoint equation is linear: the method arrives at its first iteration, and the rate of
+    convergence that it measures after that is rounding, which on stiff systems looks like
+    divergence.
     """
     root_finder: Any = getattr(solver, "root_finder", None)
     if not getattr(root_finder, "cauchy_termination", False):
@@ -132,41 +140,46 @@ class Path(eqx.Module):
 
     interpolation: Any
 
-    def __call__(self, t: jax.Array) -> jax.Array:
-        """The state, of shape (d,). Some methods look beyond the ends; they find those there."""
+    def __call__(self, t: jax.Array) -> Float[Array, " d"]:
+        """The state. Some methods look beyond the ends; they find the states at the ends there."""
         path = self.interpolation
         return ravel_pytree(path.evaluate(jnp.clip(t, path.t0, path.t1)))[0]
 
 
-def dense(problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Path]:
+def solve_dense(problem: Problem, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Path]:
     """Solve, keeping the solution at all times."""
-    adjoint = diffrax.ForwardMode()
-    solution = solve(problem, flow.unravel(flow.y0), args, adjoint, dense=True)
+    solution = solve_by_diffrax(problem, flat.unravel(flat.y0), args, dense=True)
     return solution, Path(solution.interpolation)
 
 
-def pull(flow: Flow, t: Any, y: jax.Array, lam: jax.Array) -> tuple[jax.Array, jax.Array]:
+def field_vjp(
+    flat: FlatProblem, t: Any, y: Float[Array, " d"], lam: Float[Array, " d"]
+) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
     """(∂f/∂y)ᵀ λ and (∂f/∂θ)ᵀ λ."""
-    _, reverse = jax.vjp(lambda y, theta: flow.field(t, y, theta), y, flow.theta)
-    return reverse(lam)
+    _, vjp = jax.vjp(lambda y, theta: flat.field(t, y, theta), y, flat.theta)
+    return vjp(lam)
 
 
-def unit(cotangents: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cotangents by the largest, and that; in the order of the way back, with none at t0."""
+def scaled_kicks(
+    cotangents: Float[Array, "time d"],
+) -> tuple[Float[Array, "time+1 d"], Float[Array, ""]]:
+    """Cotangents over the largest, last time first and none at t0; and the largest."""
     largest = jnp.max(jnp.abs(cotangents))
     scale = jnp.where(largest > 0, largest, 1)
     none = jnp.zeros_like(cotangents[:1])
     return jnp.concatenate([jnp.flip(cotangents, 0), none]) / scale, scale
 
 
-def begin(road: Road, z0: Any, seen: Any, scale: jax.Array) -> tuple[Any, Any]:
-    """March; what is found is scaled back, and is not a number where the march failed."""
-    z, seen, failed = march(road, road.stops[0], z0, seen)
+def solve_backward(
+    problem: BackwardProblem, z0: Any, accumulated: Any, scale: jax.Array
+) -> tuple[Any, Any]:
+    """Integrate; what is found is scaled back, and is NaN where the solve failed."""
+    z, accumulated, failed = integrate_with_stops(problem, z0, accumulated)
     factor = jnp.where(failed, jnp.nan, scale)
-    return jax.tree.map(lambda a: a * factor.astype(a.dtype), (z, seen))
+    return jax.tree.map(lambda a: a * factor.astype(a.dtype), (z, accumulated))
 
 
-def nothing_seen(seen: Any, counts: jax.Array, span: Any, dense: Any) -> Any:
+def accumulate_nothing(accumulated: Any, accepted: jax.Array, span: Any, dense: Any) -> Any:
     """Make nothing of a step."""
-    del counts, span, dense
-    return seen
+    del accepted, span, dense
+    return accumulated

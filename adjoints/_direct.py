@@ -1,13 +1,15 @@
 """Reverse or forward mode straight through the solver's bounded loops."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import diffrax
-from odecal.adjoints._base import DiffraxAdjoint
+import equinox as eqx
+from odecal.adjoints._base import AbstractAdjoint
+from odecal.adjoints._problem import Problem, solve_by_diffrax
 from odecal.adjoints._properties import Mode, Properties
 
 
-class Direct(DiffraxAdjoint):
+class Direct(AbstractAdjoint):
     """Discretise-then-optimise through nested bounded scans.
 
     Exact for the discrete solve; serves reverse mode, forward mode and second derivatives. The
@@ -29,10 +31,11 @@ class Direct(DiffraxAdjoint):
         hessian=True,
     )
 
-    adjoint: diffrax.AbstractAdjoint
+    adjoint: diffrax.AbstractAdjoint = eqx.field(init=False, default_factory=diffrax.DirectAdjoint)
 
-    def __init__(self) -> None:
-        self.adjoint = diffrax.DirectAdjoint()
+    def solve(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+        """Solve by `diffrax.diffeqsolve`."""
+        return solve_by_diffrax(problem, y0, args, self.adjoint)
 
     def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
         """Refuse an unbounded solve."""

@@ -1,5 +1,7 @@
 """Forward sensitivities in one small loop, for explicit Runge–Kutta methods."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import diffrax
@@ -7,22 +9,24 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._erk.loop import Lanes
-from odecal.adjoints._erk.primal_and_tangents import AbstractLanes, Field
+from jaxtyping import Array, Bool, Float
+from odecal.adjoints._erk.primal_and_tangents import AbstractPrimalAndTangents, Field
 from odecal.adjoints._erk.solve import (
     as_solution,
     check_solver,
     serves,
-    solve_alone,
-    solve_together,
+    solve_batched,
+    solve_primal,
 )
-from odecal.adjoints._jump_maps import Move
-from odecal.adjoints._jumps import Schedule, rows_at
+from odecal.adjoints._erk.state import PrimalAndTangents
+from odecal.adjoints._erk.tangent_control import Step, error_with_tangents, sizes_of
+from odecal.adjoints._jump_maps import JumpMap
+from odecal.adjoints._jumps import Schedule
 from odecal.adjoints._powers import with_limits
-from odecal.adjoints._problem import Problem, require_times_alone
+from odecal.adjoints._problem import Problem, require_saved_times
 from odecal.adjoints._properties import Mode, Properties
+from odecal.adjoints._rows import row_at
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
-from odecal.adjoints._tangent_control import sizes_of, with_tangents
 
 
 class ExplicitForward(AbstractSensitivities):
@@ -32,7 +36,6 @@ class ExplicitForward(AbstractSensitivities):
 
         dy/dt = f(t, y, θ),   dS/dt = ∂f/∂y S + ∂f/∂θ,
 
-    by the tableau, the interpolation and the step-size control of the Diffrax solver and
     by the tableau, the interpolation and the step-size control of the Diffrax solver and
     controller given. The control sees the state alone, until a sensitivity is far off, as at the
     edge of the method's stability: from there on it sees all. So the solution is Diffrax's, to
@@ -57,7 +60,8 @@ class ExplicitForward(AbstractSensitivities):
         chaotic=True,
         hessian=True,
     )
-    together: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
+    serves_jumps: ClassVar[bool] = True
     # No memory is spent on steps, and a system may be stiff in a tail of the posterior.
     default_max_steps: ClassVar[int] = 2**16
 
@@ -71,130 +75,155 @@ class ExplicitForward(AbstractSensitivities):
         del max_steps
         check_solver(self, solver, "Forward()")
 
-    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
-        """Solve without sensitivities: one lane."""
-        require_times_alone(self, problem.terms, problem.saveat)
-        return solve_alone(problem, y0__args)
+    def primal(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+        """Solve without sensitivities."""
+        require_saved_times(self, problem)
+        return solve_primal(problem, y0, args)
 
     def jacobian(
-        self, problem: Problem, moving: Any, fixed: Any
+        self, problem: Problem, diff: Any, nondiff: Any
     ) -> tuple[Any, Any, diffrax.Solution]:
-        """Solve with one lane more for every moving number."""
-        require_times_alone(self, problem.terms, problem.saveat)
-        member, rest = eqx.partition((problem, moving, fixed), eqx.is_array)
-        end = solve_together(_WithSensitivities(rest), member)
-        unravel = ravel_pytree(eqx.combine(moving, fixed)[0])[1]
+        """Solve with one tangent for each number that is differentiated by."""
+        require_saved_times(self, problem)
+        member, rest = eqx.partition((problem, diff, nondiff), eqx.is_array)
+        end = solve_batched(_WithSensitivities(rest), member)
+        unravel = ravel_pytree(eqx.combine(diff, nondiff)[0])[1]
         states = jax.vmap(unravel)(end.saved[:, :, 0])
         jacobian = jax.vmap(jax.vmap(unravel), in_axes=2)(end.saved[:, :, 1:])
         return states, jacobian, as_solution(problem, None, end)
 
 
-class _Own(NamedTuple):
-    """What sensitivities need on their way.
+class _Tangents(NamedTuple):
+    """What the sensitivities need beside the state's problem.
 
     Args:
-        tangents: of the floating-point parameters, with leading axes of members and of k.
-        sizes: of the numbers that are differentiated by, of shape (k,).
-        schedule: the known changes; None without changes.
-        moved: their tangents, with axes of n and of k.
+        args: tangents of the floating-point parameters, with leading axes of members and of k.
+        sizes: of the numbers that are differentiated by.
+        schedule: the known jumps; None without jumps.
+        schedule_tangents: theirs, with a leading axis of members and one of k after that of n.
     """
 
-    tangents: Any
-    sizes: jax.Array
+    args: Any
+    sizes: Float[Array, " k"]
     schedule: Any = None
-    moved: Any = None
+    schedule_tangents: Any = None
 
 
-class _WithSensitivities(AbstractLanes):
-    """The state and its sensitivities. Members are the arrays of `(problem, moving, fixed)`."""
+@dataclass(frozen=True, eq=False)
+class _WithSensitivities(AbstractPrimalAndTangents):
+    """The state and its sensitivities.
 
-    def parts(self, member: Any) -> tuple[Problem, Any, Any]:
-        """The problem; and what is moving, combined with the rest."""
-        problem, moving, fixed = eqx.combine(member, self.rest)
-        return (problem, *eqx.combine(moving, fixed))
+    Members are the arrays of `(problem, diff, nondiff)`; `aux` are the tangents.
 
-    def beginning(self, members: Any) -> tuple[Lanes, Any]:
+    Args:
+        rest: what solves hold beside arrays, the same for all.
+    """
+
+    rest: Any
+
+    def unpack(self, member: Any) -> tuple[Problem, Any, Any]:
+        """The problem; and what is differentiated by, combined with the rest."""
+        problem, diff, nondiff = eqx.combine(member, self.rest)
+        return (problem, *eqx.combine(diff, nondiff))
+
+    def init(self, members: Any) -> tuple[PrimalAndTangents, Any]:
         """The initial states and their tangents; those of the parameters, and the schedules.
 
         A schedule is differentiated once, before the solve: its rows, and theirs along every
-        sensitivity, are looked up on the way.
+        sensitivity, are looked up during it.
         """
 
         def begin(member: Any) -> tuple[jax.Array, Any]:
-            problem, moving, fixed = eqx.combine(member, self.rest)
-            start = seeds(moving, fixed)
-            sizes = sizes_of(ravel_pytree(moving)[0])
+            problem, diff, nondiff = eqx.combine(member, self.rest)
+            start = seeds(diff, nondiff)
+            sizes = sizes_of(ravel_pytree(diff)[0])
             z0 = jnp.concatenate([start.flat[:, None], start.y0_tangents.T], axis=1)
             if problem.jumps is None:
-                return z0, _Own(start.args_tangents, sizes)
+                return z0, _Tangents(start.args_tangents, sizes)
 
-            def with_tangent(a: Any) -> tuple[Schedule, Schedule]:
+            def with_tangent(direction: Any) -> tuple[Schedule, Schedule]:
                 def schedule(inexact: Any) -> Schedule:
                     return problem.jumps.schedule(eqx.combine(inexact, start.rest))
 
-                return jax.jvp(schedule, (start.inexact,), (a,))
+                return jax.jvp(schedule, (start.inexact,), (direction,))
 
             # Both at once, since steady states are solved for in it.
-            known, moved = jax.vmap(with_tangent, out_axes=(None, 1))(start.args_tangents)
-            return z0, _Own(start.args_tangents, sizes, known, moved)
+            both = jax.vmap(with_tangent, out_axes=(None, 1))(start.args_tangents)
+            return z0, _Tangents(start.args_tangents, sizes, *both)
 
         return jax.vmap(begin, out_axes=(-1, 0))(members)
 
-    def field(self, members: Any, own: _Own) -> Field:
-        """The vector fields, and their derivatives along every lane.
+    def field(self, members: Any, aux: _Tangents) -> Field:
+        """The vector fields, and their derivatives along every tangent.
 
-        Members are mapped inside of lanes: so each operation runs over all of a lane in order.
+        Members are mapped inside of tangents: so each operation runs over a column in order.
         """
-        _, _, args = self.parts(members)
+        _, _, args = self.unpack(members)
         inexact = eqx.filter(args, eqx.is_inexact_array)
-        tangents = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), own.tangents)
+        args_tangents = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), aux.args)
 
-        def of_all(t: jax.Array, z: Lanes, within: Any) -> Lanes:
-            between, moved = within or (None, None)
+        def of_all(t: jax.Array, z: PrimalAndTangents, held: Any) -> PrimalAndTangents:
+            between, between_tangents = held or (None, None)
 
             def slopes(y: jax.Array, between: Any, inexact: Any) -> jax.Array:
                 return self.slopes(members, t, y, between, inexact)
 
-            safe = with_limits(slopes, z[:, 0], between, inexact)
-
-            def along(s: jax.Array, m: Any, a: Any) -> tuple[jax.Array, jax.Array]:
-                return jax.jvp(safe, (z[:, 0], between, inexact), (s, m, a))
-
-            lanes = jax.vmap(along, in_axes=(1, 1, 0), out_axes=(None, 1))
-            value, change = lanes(z[:, 1:], moved, tangents)
-            return jnp.concatenate([value[:, None], change], axis=1)
+            return _primal_and_tangents(
+                slopes, z, (between, inexact), (between_tangents, args_tangents)
+            )
 
         return of_all
 
     def error(
-        self, controller: Any, own: _Own, step: tuple[jax.Array, ...], watched: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+        self,
+        controller: diffrax.AbstractStepSizeController,
+        aux: _Tangents,
+        step: Step,
+        watched: Bool[Array, ""],
+    ) -> tuple[Float[Array, " element"], Bool[Array, ""]]:
         """The error of the state, or more where a sensitivity was far off."""
-        start, end, error = step
-        return with_tangents(controller, own.sizes, (start, end, error), watched)
+        return error_with_tangents(controller, aux.sizes, step, watched)
 
-    def schedule(self, own: _Own) -> Schedule:
+    def schedule(self, aux: _Tangents) -> Schedule:
         """Computed at the beginning."""
-        found: Schedule = own.schedule
+        found: Schedule = aux.schedule
         return found
 
-    def between(self, member: Any, own: _Own, i: jax.Array) -> tuple[Any, ...]:
+    def between(self, aux: _Tangents, i: jax.Array) -> tuple[Any, ...]:
         """A row of the schedule, and its tangents."""
-        return rows_at(own.schedule.between, i), rows_at(own.moved.between, i)
+        return row_at(aux.schedule.between, i), row_at(aux.schedule_tangents.between, i)
 
-    def after(self, member: Any, own: _Own, move: Move, z: jax.Array) -> jax.Array:
-        """The change of the state, and its derivative along every lane."""
-        _, _, args = self.parts(member)
+    def jump(
+        self, member: Any, aux: _Tangents, jump_map: JumpMap, z: Float[Array, "element column"]
+    ) -> Float[Array, "element column"]:
+        """The jump of the state, and its derivative along every tangent."""
+        _, _, args = self.unpack(member)
         inexact, rest = eqx.partition(args, eqx.is_inexact_array)
 
-        def moved(y: jax.Array, schedule: Schedule, inexact: Any) -> jax.Array:
-            return move(y, schedule, eqx.combine(inexact, rest))
+        def jumped(y: jax.Array, schedule: Schedule, inexact: Any) -> jax.Array:
+            return jump_map(y, schedule, eqx.combine(inexact, rest))
 
-        safe = with_limits(moved, z[:, 0], own.schedule, inexact)
+        return _primal_and_tangents(
+            jumped, z, (aux.schedule, inexact), (aux.schedule_tangents, aux.args)
+        )
 
-        def along(s: jax.Array, m: Schedule, a: Any) -> tuple[jax.Array, jax.Array]:
-            return jax.jvp(safe, (z[:, 0], own.schedule, inexact), (s, m, a))
 
-        lanes = jax.vmap(along, in_axes=(1, 1, 0), out_axes=(None, 1))
-        value, change = lanes(z[:, 1:], own.moved, own.tangents)
-        return jnp.concatenate([value[:, None], change], axis=1)
+def _primal_and_tangents(
+    function: Callable[..., jax.Array], z: jax.Array, others: Any, tangents: Any
+) -> jax.Array:
+    """The value of a function of a state and two others, and its tangents, as columns.
+
+    Args:
+        function: of the state and the others.
+        z: the columns of the state and its tangents, the second axis.
+        others: the other arguments.
+        tangents: theirs: of the first with a second axis of k, of the second with a leading one.
+    """
+    safe = with_limits(function, z[:, 0], *others)
+
+    def along(s: jax.Array, first: Any, second: Any) -> tuple[jax.Array, jax.Array]:
+        return jax.jvp(safe, (z[:, 0], *others), (s, first, second))
+
+    columns = jax.vmap(along, in_axes=(1, 1, 0), out_axes=(None, 1))
+    value, change = columns(z[:, 1:], *tangents)
+    return jnp.concatenate([value[:, None], change], axis=1)

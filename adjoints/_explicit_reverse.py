@@ -5,24 +5,20 @@ from typing import Any, ClassVar, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._erk.solve import (
-    as_solution,
-    check_solver,
-    serves,
-    solve_alone,
-    solve_taped,
-)
-from odecal.adjoints._erk.tableau import row, stages, transposed_stages
+from jaxtyping import Array, Float, Int
+from odecal.adjoints._erk.solve import as_solution, check_solver, serves, solve_primal, solve_taped
+from odecal.adjoints._erk.tableau import erk_stages, erk_stages_transposed
 from odecal.adjoints._erk.tape import Tape
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._reverse import AbstractReverse, Flow
+from odecal.adjoints._reverse import AbstractReverse, FlatProblem
+from odecal.adjoints._rows import row_at
 
 
 class ExplicitReverse(AbstractReverse):
     """The discrete adjoint of an explicit Runge–Kutta method, in one small loop back.
 
-    The accepted steps are remembered. From the last to the first each is taken again, and the
+    The accepted steps are kept. From the last to the first each is taken again, and the
     cotangent of its end, λ, is pulled back through its stages to its start:
 
         Ȳ_i = h (∂f/∂y)ᵀ k̄_i,   θ̄ += h (∂f/∂θ)ᵀ k̄_i,   λ ← λ + Σ_i Ȳ_i,
@@ -65,91 +61,100 @@ class ExplicitReverse(AbstractReverse):
                 "max_steps=None. Give max_steps, or use odecal.adjoints.ExplicitForward()."
             )
 
-    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
-        """Solve, remembering nothing."""
-        return solve_alone(problem, y0__args)
+    def primal(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+        """Solve, keeping nothing."""
+        return solve_primal(problem, y0, args)
 
-    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, remembering the accepted steps."""
-        end, tape = solve_taped(problem, (flow.unravel(flow.y0), args), flow.field, flow.theta)
-        solution = as_solution(problem, jax.vmap(flow.unravel)(end.saved[:, :, 0]), end)
+    def forward(
+        self, problem: Problem, flat: FlatProblem, args: Any
+    ) -> tuple[diffrax.Solution, Any]:
+        """Solve, keeping the accepted steps."""
+        end, tape = solve_taped(problem, (flat.unravel(flat.y0), args), flat.field, flat.theta)
+        solution = as_solution(problem, jax.vmap(flat.unravel)(end.saved[:, :, 0]), end)
         return solution, (tape, end.num_steps - end.num_rejected)
 
-    def pulled_back(
-        self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def backward(
+        self,
+        problem: Problem,
+        flat: FlatProblem,
+        residuals: Any,
+        ys: Float[Array, "time d"],
+        cotangents: Float[Array, "time d"],
+    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
         """Pull the cotangents back, step by step."""
         del ys
-        tape, num_steps = kept
+        tape, num_steps = residuals
         ts = jnp.asarray(problem.saveat.subs.ts)
 
-        def step(back: _Back) -> _Back:
-            return _step_back(problem.solver, flow, tape, (ts, cotangents), back)
+        def step(state: _BackwardState) -> _BackwardState:
+            return _step_back(problem.solver, flat, tape, (ts, cotangents), state)
 
-        begin = _Back(
+        begin = _BackwardState(
             num_steps,
             jnp.full_like(num_steps, len(ts)),
-            jnp.zeros_like(flow.y0),
-            jnp.zeros_like(flow.theta),
+            jnp.zeros_like(flat.y0),
+            jnp.zeros_like(flat.theta),
         )
-        end = jax.lax.while_loop(lambda back: back.steps_left > 0, step, begin)
+        end = jax.lax.while_loop(lambda state: state.steps_left > 0, step, begin)
         return end.y_bar, end.theta_bar
 
 
-class _Back(NamedTuple):
-    """Where the way back stands: how many steps, and how many kept times, are left."""
+class _BackwardState(NamedTuple):
+    """The state of the backward loop: how many steps and saved times are left, and cotangents."""
 
-    steps_left: jax.Array
-    times_left: jax.Array
-    y_bar: jax.Array
-    theta_bar: jax.Array
+    steps_left: Int[Array, ""]
+    times_left: Int[Array, ""]
+    y_bar: Float[Array, " d"]
+    theta_bar: Float[Array, " k"]
 
 
 def _step_back(
     solver: diffrax.AbstractERK,
-    flow: Flow,
+    flat: FlatProblem,
     tape: Tape,
-    kept: tuple[jax.Array, jax.Array],
-    back: _Back,
-) -> _Back:
-    """Take one step again, and pull the cotangents of its end and of what it kept through it."""
-    n = back.steps_left - 1
-    start, end, y, first = (row(rows, n) for rows in tape)
+    saved: tuple[Float[Array, " time"], Float[Array, "time d"]],
+    state: _BackwardState,
+) -> _BackwardState:
+    """Take one step again, and pull back the cotangents of its end and of what it saved."""
+    n = state.steps_left - 1
+    start, end, y, num_saved = row_at(tape, n)
     span = (start, end)
 
     def field(t: jax.Array, y: jax.Array) -> jax.Array:
-        return flow.field(t, y, flow.theta)
+        return flat.field(t, y, flat.theta)
 
-    def pull(t: jax.Array, y: jax.Array, bar: jax.Array) -> tuple[jax.Array, jax.Array]:
-        _, reverse = jax.vjp(lambda y, theta: flow.field(t, y, theta), y, flow.theta)
-        return reverse(bar)
+    def field_vjp(t: jax.Array, y: jax.Array, bar: jax.Array) -> tuple[jax.Array, jax.Array]:
+        _, vjp = jax.vjp(lambda y, theta: flat.field(t, y, theta), y, flat.theta)
+        return vjp(bar)
 
-    k, y1 = stages(solver.tableau, field, span, y, field(start, y))
-    bars = _kept_back(solver, span, (y, y1, k), kept, first, back)
-    y_bar, theta_bar = transposed_stages(
-        solver.tableau, pull, span, y, k, (bars[2], bars[1]), back.theta_bar
+    k, y1 = erk_stages(solver.tableau, field, span, y, field(start, y))
+    bars = _saved_back(solver, span, (y, y1, k), saved, num_saved, state)
+    y_bar, theta_bar = erk_stages_transposed(
+        solver.tableau, field_vjp, span, y, k, (bars[2], bars[1]), state.theta_bar
     )
-    return _Back(n, first, bars[0] + y_bar, theta_bar)
+    return _BackwardState(n, num_saved, bars[0] + y_bar, theta_bar)
 
 
-def _kept_back(
+def _saved_back(
     solver: diffrax.AbstractERK,
     span: tuple[jax.Array, jax.Array],
-    point: tuple[jax.Array, jax.Array, jax.Array],
-    kept: tuple[jax.Array, jax.Array],
-    first: jax.Array,
-    back: _Back,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The cotangents of a step's start, end and stages, by way of the states kept within it."""
-    ts, cotangents = kept
+    point: tuple[Float[Array, " d"], Float[Array, " d"], Float[Array, "stage d"]],
+    saved: tuple[Float[Array, " time"], Float[Array, "time d"]],
+    num_saved: Int[Array, ""],
+    state: _BackwardState,
+) -> tuple[Float[Array, " d"], Float[Array, " d"], Float[Array, "stage d"]]:
+    """The cotangents of a step's start, end and stages, by way of the states saved within it."""
 
-    def state(y: jax.Array, y1: jax.Array, k: jax.Array, t: jax.Array) -> jax.Array:
+    def interpolated(y: jax.Array, y1: jax.Array, k: jax.Array, t: jax.Array) -> jax.Array:
         return solver.interpolation_cls(t0=span[0], t1=span[1], y0=y, y1=y1, k=k).evaluate(t)
 
-    def pull(found: Any) -> Any:
-        i, bars = found
-        _, reverse = jax.vjp(lambda y, y1, k: state(y, y1, k, row(ts, i - 1)), *point)
-        return i - 1, jax.tree.map(jnp.add, bars, reverse(row(cotangents, i - 1)))
+    def pull_back(carry: Any) -> Any:
+        i, bars = carry
+        t, cotangent = row_at(saved, i - 1)
+        _, vjp = jax.vjp(lambda y, y1, k: interpolated(y, y1, k, t), *point)
+        return i - 1, jax.tree.map(jnp.add, bars, vjp(cotangent))
 
-    bars = (jnp.zeros_like(point[0]), back.y_bar, jnp.zeros_like(point[2]))
-    return jax.lax.while_loop(lambda found: found[0] > first, pull, (back.times_left, bars))[1]
+    bars = (jnp.zeros_like(point[0]), state.y_bar, jnp.zeros_like(point[2]))
+    return jax.lax.while_loop(
+        lambda carry: carry[0] > num_saved, pull_back, (state.times_left, bars)
+    )[1]

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from odecal.adjoints._erk.solve import serves
 from odecal.adjoints._explicit_forward import ExplicitForward
-from odecal.adjoints._problem import Problem, keeps_times_alone, solve, without_states
+from odecal.adjoints._problem import Problem, saves_at_times, solve_by_diffrax, split_states
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._segments import by_stretches
+from odecal.adjoints._segments import solve_segments
 from odecal.adjoints._sensitivities import AbstractSensitivities
 
 
@@ -40,25 +40,26 @@ class Forward(AbstractSensitivities):
         hessian=True,
     )
 
-    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
+    serves_jumps: ClassVar[bool] = True
+
+    def primal(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
         """Solve as `ExplicitForward` does, or else by Diffrax."""
         if _by_explicit_loop(problem):
-            return ExplicitForward().solution(problem, y0__args)
-        y0, args = y0__args
+            return ExplicitForward().primal(problem, y0, args)
         if problem.jumps is not None:
-            return by_stretches(_solve, problem, problem.jumps, y0, args)
-        return _solve(problem, y0, args)
+            return solve_segments(solve_by_diffrax, problem, y0, args)
+        return solve_by_diffrax(problem, y0, args)
 
     def jacobian(
-        self, problem: Problem, moving: Any, fixed: Any
+        self, problem: Problem, diff: Any, nondiff: Any
     ) -> tuple[Any, Any, diffrax.Solution]:
-        """Solve with one tangent a moving number."""
+        """Solve with one tangent for each number that is differentiated by."""
         if _by_explicit_loop(problem):
-            return ExplicitForward().jacobian(problem, moving, fixed)
-        x, unravel = ravel_pytree(moving)
+            return ExplicitForward().jacobian(problem, diff, nondiff)
+        x, unravel = ravel_pytree(diff)
 
         def ys_of(x: jax.Array) -> tuple[Any, Any]:
-            return without_states(self.solution(problem, eqx.combine(unravel(x), fixed)))
+            return split_states(self.primal(problem, *eqx.combine(unravel(x), nondiff)))
 
         def tangent(direction: jax.Array) -> Any:
             return eqx.filter_jvp(ys_of, (x,), (direction,))
@@ -68,11 +69,11 @@ class Forward(AbstractSensitivities):
         )
         return ys, jacobian, rest
 
+    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
+        """Serve every solver."""
+        del solver, max_steps
+
 
 def _by_explicit_loop(problem: Problem) -> bool:
     """Whether the loop of explicit methods serves, which lets no tangent explode."""
-    return serves(problem.solver) and keeps_times_alone(problem.terms, problem.saveat)
-
-
-def _solve(problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
-    return solve(problem, y0, args, diffrax.ForwardMode())
+    return serves(problem.solver) and saves_at_times(problem)

@@ -6,10 +6,9 @@ import diffrax
 import equinox as eqx
 import jax
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._base import AbstractAdjoint
 from odecal.adjoints._erk.solve import serves
 from odecal.adjoints._explicit_forward import ExplicitForward
-from odecal.adjoints._problem import Problem, require_times_alone, solve
+from odecal.adjoints._problem import Problem, require_saved_times, solve_by_diffrax, split_states
 from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._sensitivities import AbstractSensitivities, seeds
 
@@ -48,26 +47,21 @@ class ForwardSensitivity(AbstractSensitivities):
 
     in_error_norm: bool = False
 
-    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
+    def primal(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
         """Solve the state alone."""
-        require_times_alone(self, problem.terms, problem.saveat)
+        require_saved_times(self, problem)
         if self._by_explicit_loop(problem):
-            return ExplicitForward().solution(problem, y0__args)
-        y0, args = y0__args
-        return solve(problem, y0, args, diffrax.ForwardMode())
-
-    def solve_with_jumps(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
-        """Solve stretch by stretch. See the base class."""
-        return AbstractAdjoint.solve_with_jumps(self, problem, y0, args)
+            return ExplicitForward().primal(problem, y0, args)
+        return solve_by_diffrax(problem, y0, args)
 
     def jacobian(
-        self, problem: Problem, moving: Any, fixed: Any
+        self, problem: Problem, diff: Any, nondiff: Any
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve the state and all sensitivities."""
-        require_times_alone(self, problem.terms, problem.saveat)
+        require_saved_times(self, problem)
         if self._by_explicit_loop(problem):
-            return ExplicitForward().jacobian(problem, moving, fixed)
-        _, _, flat, unravel, inexact, rest, y0_tangents, args_tangents = seeds(moving, fixed)
+            return ExplicitForward().jacobian(problem, diff, nondiff)
+        flat, unravel, inexact, rest, y0_tangents, args_tangents = seeds(diff, nondiff)
 
         def field(t: Any, z: Any, given: Any) -> Any:
             y, s = z
@@ -86,11 +80,16 @@ class ForwardSensitivity(AbstractSensitivities):
             terms=diffrax.ODETerm(field), stepsize_controller=self._controller(problem)
         )
         given = (inexact, rest, args_tangents)
-        solution = solve(augmented, (flat, y0_tangents), given, diffrax.ForwardMode())
-        y, s = solution.ys
+        (y, s), rest_of_solution = split_states(
+            solve_by_diffrax(augmented, (flat, y0_tangents), given)
+        )
         states = jax.vmap(unravel)(y)
         jacobian = jax.vmap(jax.vmap(unravel), in_axes=1)(s)
-        return states, jacobian, eqx.tree_at(lambda found: found.ys, solution, None)
+        return states, jacobian, rest_of_solution
+
+    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
+        """Serve every solver."""
+        del solver, max_steps
 
     def _by_explicit_loop(self, problem: Problem) -> bool:
         """Whether the loop of explicit methods serves, which lets no tangent explode."""

@@ -1,13 +1,21 @@
-"""The adjoint equation, with the parameters' integral summed on the way back."""
+"""The adjoint equation, with the parameters' integral summed during the backward solve."""
 
 from typing import Any
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from odecal.adjoints._continuous import AbstractContinuous, begin, pull, unit
+from jaxtyping import Array, Float
+from odecal.adjoints._continuous import (
+    AbstractContinuous,
+    field_vjp,
+    scaled_kicks,
+    solve_backward,
+    solve_dense,
+)
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._reverse import Flow
+from odecal.adjoints._reverse import FlatProblem
 
 
 class Gauss(AbstractContinuous):
@@ -33,40 +41,55 @@ class Gauss(AbstractContinuous):
         points: the number of Gauss points on a step.
     """
 
+    rtol: float | None = None
+    atol: float | None = None
+    solver: diffrax.AbstractSolver | None = None
     points: int = 3
 
     def __check_init__(self) -> None:
         if self.points < 1:
             raise ValueError(f"Gauss expects points of at least 1. Got {self.points}.")
 
-    def pulled_back(
-        self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Solve for λ, summing up on the way."""
+    def forward(
+        self, problem: Problem, flat: FlatProblem, args: Any
+    ) -> tuple[diffrax.Solution, Any]:
+        """Solve, keeping the solution at all times."""
+        return solve_dense(problem, flat, args)
+
+    def backward(
+        self,
+        problem: Problem,
+        flat: FlatProblem,
+        residuals: Any,
+        ys: Float[Array, "time d"],
+        cotangents: Float[Array, "time d"],
+    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
+        """Solve for λ, summing the integral up step by step."""
         del ys
-        kicks, scale = unit(cotangents)
+        y_at = residuals
+        kicks, scale = scaled_kicks(cotangents)
         nodes, weights = np.polynomial.legendre.leggauss(self.points)
 
         def field(s: Any, lam: jax.Array) -> jax.Array:
-            return pull(flow, -s, kept(-s), lam)[0]
+            return field_vjp(flat, -s, y_at(-s), lam)[0]
 
-        def visit(theta_bar: jax.Array, counts: jax.Array, span: Any, info: Any) -> jax.Array:
+        def on_step(theta_bar: jax.Array, accepted: jax.Array, span: Any, dense: Any) -> jax.Array:
             start, end = span
             half, middle = (end - start) / 2, (end + start) / 2
-            path = road.solver.interpolation_cls(t0=start, t1=end, **info)
+            path = backward.solver.interpolation_cls(t0=start, t1=end, **dense)
 
             def at(node: jax.Array, weight: jax.Array) -> jax.Array:
                 s = middle + half * node
-                return weight * pull(flow, -s, kept(-s), path.evaluate(s))[1]
+                return weight * field_vjp(flat, -s, y_at(-s), path.evaluate(s))[1]
 
             parts = jax.vmap(at)(
                 jnp.asarray(nodes, half.dtype), jnp.asarray(weights, theta_bar.dtype)
             )
             more = half.astype(theta_bar.dtype) * jnp.sum(parts, axis=0)
-            return theta_bar + jnp.where(counts, more, 0)
+            return theta_bar + jnp.where(accepted, more, 0)
 
-        def arrive(i: jax.Array, lam: jax.Array) -> Any:
+        def at_stop(i: jax.Array, lam: jax.Array) -> Any:
             return lam + kicks[i], jnp.array(True)
 
-        road = self.way_back(problem, field, arrive, visit)
-        return begin(road, jnp.zeros_like(flow.y0), jnp.zeros_like(flow.theta), scale)
+        backward = self.backward_problem(problem, field, at_stop, on_step)
+        return solve_backward(backward, jnp.zeros_like(flat.y0), jnp.zeros_like(flat.theta), scale)

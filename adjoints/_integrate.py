@@ -1,4 +1,4 @@
-"""Adaptive steps of any Diffrax solver from stop to stop, watched on the way."""
+"""Adaptive steps of any Diffrax solver from stop to stop, as backward solves need them."""
 
 from collections.abc import Callable
 from operator import attrgetter
@@ -8,52 +8,52 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 from odecal.adjoints._erk.batches import any_of_batch
-from odecal.adjoints._step_limits import ahead
+from odecal.adjoints._step_limits import step_end
 
-# What is made of an accepted step: from what has been seen, whether the step counts, the times of
-# its start and end, and the solver's dense information, to what has been seen.
-Visit = Callable[[Any, jax.Array, tuple[jax.Array, jax.Array], Any], Any]
+# What is made of a step: from what was accumulated so far, whether the step is accepted, the times
+# of its start and end, and the solver's dense information, to what is accumulated.
+OnStep = Callable[[Any, jax.Array, tuple[jax.Array, jax.Array], Any], Any]
 # What happens at a stop: from its number and the state, to the state and whether all is well.
-Arrive = Callable[[jax.Array, Any], tuple[Any, jax.Array]]
+AtStop = Callable[[jax.Array, Any], tuple[Any, jax.Array]]
 
 
-class Road(NamedTuple):
+class BackwardProblem(NamedTuple):
     """dz/ds = g(s, z) from a start past some stops.
 
     Args:
         term: g.
         solver: the method.
         controller: how steps are chosen.
-        stops: the values of s to stop at, rising, none before the start; of shape (stop,). The
-            last is the end.
-        arrive: what happens at each.
-        visit: what is made of each accepted step.
+        stops: the values of s to stop at, rising, none before the start. The last is the end.
+        at_stop: what happens at each.
+        on_step: what is made of each step.
         max_steps: the largest number of steps, or None.
     """
 
     term: diffrax.ODETerm
     solver: diffrax.AbstractSolver
     controller: diffrax.AbstractStepSizeController
-    stops: jax.Array
-    arrive: Arrive
-    visit: Visit
+    stops: Float[Array, " stop"]
+    at_stop: AtStop
+    on_step: OnStep
     max_steps: int | None
 
 
-class Place(NamedTuple):
-    """Where a march stands.
+class _State(NamedTuple):
+    """The state of the loop.
 
     Args:
         s: the time reached.
-        z: the state.
+        z: the state there.
         stop: the number of the next stop.
         length: the step wanted, whether or not a stop cuts it short.
         solver_state: the state of the solver.
-        jumped: whether the state has jumped since the last step.
-        control: the state of the controller.
+        made_jump: whether the state has jumped since the last step.
+        controller_state: the state of the controller.
         num_steps: the steps tried.
-        failed: whether the march cannot go on, or something was wrong at a stop.
+        failed: whether the solve cannot go on, or something was wrong at a stop.
     """
 
     s: jax.Array
@@ -61,129 +61,135 @@ class Place(NamedTuple):
     stop: jax.Array
     length: jax.Array
     solver_state: Any
-    jumped: jax.Array
-    control: Any
+    made_jump: jax.Array
+    controller_state: Any
     num_steps: jax.Array
     failed: jax.Array
 
 
-def march(road: Road, s0: jax.Array, z0: Any, seen: Any) -> tuple[Any, Any, jax.Array]:
-    """Go from s0, z0 to the last stop.
+def integrate_with_stops(
+    problem: BackwardProblem, z0: Any, accumulated: Any
+) -> tuple[Any, Any, jax.Array]:
+    """Solve from the first stop to the last.
 
     Args:
-        road: the way.
-        s0: the start.
-        z0: the state there, a pytree of arrays.
-        seen: what has been seen at the start.
+        problem: the problem.
+        z0: the state before the first stop, a pytree of arrays.
+        accumulated: what `on_step` begins with.
 
     Returns:
-        The state at the end; what has been seen; and whether the march failed.
+        The state at the end; what was accumulated; and whether the solve failed.
     """
-    road = road._replace(solver=_resolved(road.solver, road.controller))
-    place = _first_place(road, s0, z0)
+    problem = problem._replace(solver=_resolved(problem.solver, problem.controller))
+    state = _initial_state(problem, z0)
 
-    def going(place: Place) -> jax.Array:
-        return (place.stop < len(road.stops)) & ~place.failed
+    def running(state: _State) -> jax.Array:
+        return (state.stop < len(problem.stops)) & ~state.failed
 
-    def turn(carry: tuple[Place, Any]) -> tuple[Place, Any]:
-        place, seen = carry
-        alive = going(place)
-        new, accepted, span, dense = _step(road, place)
-        seen = road.visit(seen, alive & accepted, span, dense)
-        return jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, place), seen
+    def body(carry: tuple[_State, Any]) -> tuple[_State, Any]:
+        state, accumulated = carry
+        alive = running(state)
+        new, accepted, span, dense = _step(problem, state)
+        accumulated = problem.on_step(accumulated, alive & accepted, span, dense)
+        return jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, state), accumulated
 
-    place, seen = jax.lax.while_loop(
-        lambda carry: any_of_batch(going(carry[0])), turn, (place, seen)
+    state, accumulated = jax.lax.while_loop(
+        lambda carry: any_of_batch(running(carry[0])), body, (state, accumulated)
     )
-    return place.z, seen, place.failed
+    return state.z, accumulated, state.failed
 
 
-def dense_shape(road: Road, z0: Any) -> Any:
+def dense_info_shape(problem: BackwardProblem, z0: Any) -> Any:
     """The shapes of the dense information about a step."""
-    solver = _resolved(road.solver, road.controller)
+    solver = _resolved(problem.solver, problem.controller)
 
     def step(s: jax.Array, z: Any) -> Any:
-        state = solver.init(road.term, s, s, z, None)
-        return solver.step(road.term, s, s, z, None, state, False)[2]
+        state = solver.init(problem.term, s, s, z, None)
+        return solver.step(problem.term, s, s, z, None, state, False)[2]
 
-    return jax.eval_shape(step, road.stops[0], z0)
+    return jax.eval_shape(step, problem.stops[0], z0)
 
 
-def _first_place(road: Road, s0: jax.Array, z0: Any) -> Place:
+def _initial_state(problem: BackwardProblem, z0: Any) -> _State:
     """The start, after the stops that are there already."""
-    solver, end = road.solver, road.stops[-1]
-    order = solver.error_order(road.term)
-    first, control = road.controller.init(road.term, s0, end, z0, None, None, solver.func, order)
+    solver, s0, end = problem.solver, problem.stops[0], problem.stops[-1]
+    order = solver.error_order(problem.term)
+    first, controller_state = problem.controller.init(
+        problem.term, s0, end, z0, None, None, solver.func, order
+    )
     length = jnp.asarray(first - s0)
-    solver_state = solver.init(road.term, s0, s0 + length, z0, None)
-    place = Place(
+    solver_state = solver.init(problem.term, s0, s0 + length, z0, None)
+    state = _State(
         s0,
         z0,
         jnp.zeros((), jnp.int32),
         length,
         solver_state,
         jnp.array(False),
-        jax.tree.map(jnp.asarray, control),
+        jax.tree.map(jnp.asarray, controller_state),
         jnp.zeros((), jnp.int32),
         jnp.array(False),
     )
-    return _arrived(road, place)
+    return _after_stops(problem, state)
 
 
-def _step(road: Road, place: Place) -> tuple[Place, jax.Array, tuple[jax.Array, jax.Array], Any]:
+def _step(
+    problem: BackwardProblem, state: _State
+) -> tuple[_State, jax.Array, tuple[jax.Array, jax.Array], Any]:
     """Try one step, as far as the next stop at most."""
-    solver, last = road.solver, len(road.stops) - 1
-    stop = road.stops[jnp.minimum(place.stop, last)]
-    end = ahead(road.controller, place.s, jnp.minimum(place.s + place.length, stop))
+    solver, last = problem.solver, len(problem.stops) - 1
+    stop = problem.stops[jnp.minimum(state.stop, last)]
+    end = step_end(problem.controller, state.s, jnp.minimum(state.s + state.length, stop))
     z1, error, dense, solver_state, _ = solver.step(
-        road.term, place.s, end, place.z, None, place.solver_state, place.jumped
+        problem.term, state.s, end, state.z, None, state.solver_state, state.made_jump
     )
     error = jax.tree.map(lambda e: jnp.where(jnp.isfinite(e), e, jnp.inf), error)
-    order = solver.error_order(road.term)
-    keep, s, next_end, _, control, result = road.controller.adapt_step_size(
-        place.s, end, place.z, z1, None, error, order, place.control
+    order = solver.error_order(problem.term)
+    keep, s, next_end, _, controller_state, result = problem.controller.adapt_step_size(
+        state.s, end, state.z, z1, None, error, order, state.controller_state
     )
     keep = jnp.asarray(keep)
     # A step that a stop cut short says little about the length of the next.
-    longer = jnp.maximum(next_end - s, place.length)
-    length = jnp.where(keep & (end < place.s + place.length), longer, next_end - s)
+    longer = jnp.maximum(next_end - s, state.length)
+    length = jnp.where(keep & (end < state.s + state.length), longer, next_end - s)
     stuck = (next_end <= s) | (~keep & (next_end >= end))
-    num_steps = place.num_steps + 1
-    out = False if road.max_steps is None else num_steps >= road.max_steps
-    reached = keep & (end >= stop) & (place.stop == last)
+    num_steps = state.num_steps + 1
+    out = False if problem.max_steps is None else num_steps >= problem.max_steps
+    reached = keep & (end >= stop) & (state.stop == last)
     failed = (result != diffrax.RESULTS.successful) | ((stuck | out) & ~reached)
 
-    def kept(new: Any, old: Any) -> Any:
+    def if_kept(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
 
-    new = Place(
+    new = _State(
         s,
-        kept(z1, place.z),
-        place.stop,
+        if_kept(z1, state.z),
+        state.stop,
         length,
-        kept(solver_state, place.solver_state),
-        jnp.where(keep, False, place.jumped),
-        control,
+        if_kept(solver_state, state.solver_state),
+        jnp.where(keep, False, state.made_jump),
+        controller_state,
         num_steps,
         failed,
     )
-    return _arrived(road, new), keep, (place.s, end), dense
+    return _after_stops(problem, new), keep, (state.s, end), dense
 
 
-def _arrived(road: Road, place: Place) -> Place:
-    """After all stops that have been reached."""
-    last = len(road.stops) - 1
+def _after_stops(problem: BackwardProblem, state: _State) -> _State:
+    """The state after all stops that have been reached."""
+    last = len(problem.stops) - 1
 
-    def here(place: Place) -> jax.Array:
-        return (place.stop <= last) & (road.stops[jnp.minimum(place.stop, last)] <= place.s)
+    def reached(state: _State) -> jax.Array:
+        stop = problem.stops[jnp.minimum(state.stop, last)]
+        return (state.stop <= last) & (stop <= state.s)
 
-    def arrive(place: Place) -> Place:
-        z, well = road.arrive(place.stop, place.z)
-        return place._replace(
-            z=z, stop=place.stop + 1, jumped=jnp.array(True), failed=place.failed | ~well
+    def at_stop(state: _State) -> _State:
+        z, well = problem.at_stop(state.stop, state.z)
+        return state._replace(
+            z=z, stop=state.stop + 1, made_jump=jnp.array(True), failed=state.failed | ~well
         )
 
-    return jax.lax.while_loop(here, arrive, place)
+    return jax.lax.while_loop(reached, at_stop, state)
 
 
 def _resolved(

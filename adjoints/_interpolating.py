@@ -2,17 +2,20 @@
 
 from typing import Any
 
+import diffrax
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 from odecal.adjoints._continuous import (
     AbstractContinuous,
-    begin,
-    nothing_seen,
-    pull,
-    unit,
+    accumulate_nothing,
+    field_vjp,
+    scaled_kicks,
+    solve_backward,
+    solve_dense,
 )
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._reverse import Flow
+from odecal.adjoints._reverse import FlatProblem
 
 
 class Interpolating(AbstractContinuous):
@@ -40,19 +43,35 @@ class Interpolating(AbstractContinuous):
         solver: solver of the backward solve; None takes the forward one.
     """
 
-    def pulled_back(
-        self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    rtol: float | None = None
+    atol: float | None = None
+    solver: diffrax.AbstractSolver | None = None
+
+    def forward(
+        self, problem: Problem, flat: FlatProblem, args: Any
+    ) -> tuple[diffrax.Solution, Any]:
+        """Solve, keeping the solution at all times."""
+        return solve_dense(problem, flat, args)
+
+    def backward(
+        self,
+        problem: Problem,
+        flat: FlatProblem,
+        residuals: Any,
+        ys: Float[Array, "time d"],
+        cotangents: Float[Array, "time d"],
+    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
         """Solve for λ and μ together."""
         del ys
-        kicks, scale = unit(cotangents)
+        y_at = residuals
+        kicks, scale = scaled_kicks(cotangents)
 
         def field(s: Any, z: Any) -> Any:
-            return pull(flow, -s, kept(-s), z[0])
+            return field_vjp(flat, -s, y_at(-s), z[0])
 
-        def arrive(i: jax.Array, z: Any) -> Any:
+        def at_stop(i: jax.Array, z: Any) -> Any:
             return (z[0] + kicks[i], z[1]), jnp.array(True)
 
-        road = self.way_back(problem, field, arrive, nothing_seen)
-        z0 = (jnp.zeros_like(flow.y0), jnp.zeros_like(flow.theta))
-        return begin(road, z0, None, scale)[0]
+        backward = self.backward_problem(problem, field, at_stop, accumulate_nothing)
+        z0 = (jnp.zeros_like(flat.y0), jnp.zeros_like(flat.theta))
+        return solve_backward(backward, z0, None, scale)[0]

@@ -1,6 +1,7 @@
-"""The changes on the way of a solve, as functions of the state as a vector and of what moves it."""
+"""The jumps of one solve as differentiable maps of the state, as a vector."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import diffrax
@@ -8,97 +9,112 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
-from odecal.adjoints._erk.tableau import row
-from odecal.adjoints._jumps import Jumps, Schedule, changed_on_time, rows_at
-from odecal.adjoints._problem import Problem
+from jaxtyping import Array, Float
+from odecal.adjoints._jumps import Jumps, Schedule
+from odecal.adjoints._rows import row_at
 
-# The state after a change, of the state before, the schedule and the parameters: all that it may
-# be differentiated by.
-Move = Callable[[jax.Array, Schedule, Any], jax.Array]
+# The state after a jump, of the state before, the schedule and the parameters: all that it may be
+# differentiated by.
+JumpMap = Callable[[jax.Array, Schedule, Any], jax.Array]
 
 
-class Course:
-    """The changes on the way of one solve.
+@dataclass(frozen=True, eq=False)
+class JumpMaps:
+    """The jumps of one solve.
 
     Args:
-        problem: the problem.
+        terms: the equation.
         unravel: from a vector of all elements of the state to the state as it was given.
-        jumps: what happens on the way.
+        jumps: the jumps as they are declared.
         args: the parameters.
-        schedule: what happens at known times, where it has been computed already.
+        schedule: the known times, computed.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        unravel: Callable[[jax.Array], Any],
-        jumps: Jumps,
-        args: Any,
-        schedule: Schedule | None = None,
-    ) -> None:
-        self._terms: diffrax.ODETerm = problem.terms
-        self._unravel = unravel
-        self._jumps = jumps
-        self._args = args
-        self.schedule = jumps.schedule(args) if schedule is None else schedule
-
-    def between(self, i: jax.Array) -> Any:
-        """What the vector field is given after i known changes, beside the parameters."""
-        return rows_at(self.schedule.between, i)
+    terms: diffrax.ODETerm
+    unravel: Callable[[jax.Array], Any]
+    jumps: Jumps
+    args: Any
+    schedule: Schedule
 
     def condition(self, n: int, t: jax.Array, y: jax.Array, between: Any) -> jax.Array:
         """The n-th condition."""
-        crossing = self._jumps.crossings[n]
-        return crossing.condition(t, self._unravel(y), (self._args, between))
+        crossing = self.jumps.crossings[n]
+        return crossing.condition(t, self.unravel(y), (self.args, between))
 
-    def known(self, i: jax.Array) -> Move:
-        """The i-th known change."""
+    def at_time(self, i: jax.Array) -> JumpMap:
+        """The jump at the i-th known time."""
 
-        def move(y: jax.Array, schedule: Schedule, args: Any) -> jax.Array:
-            t, changes = row(schedule.times, i), rows_at(schedule.changes, i)
-            fields = self._around(t, schedule, args, i, 1)
+        def jump(y: jax.Array, schedule: Schedule, args: Any) -> jax.Array:
+            t, changes = row_at((schedule.times, schedule.changes), i)
+            field = self._field_around(t, schedule, args, (i, i + 1))
 
-            def change(t: jax.Array, y: jax.Array) -> jax.Array:
-                return self._flat(self._jumps.change(t, self._unravel(y), args, changes), y)
+            def change(y: jax.Array) -> jax.Array:
+                return self._ravel(self.jumps.change(t, self.unravel(y), args, changes), y)
 
-            return changed_on_time(fields, t, y, change)
+            return _following_time(field, t, y, change)
 
-        return move
+        return jump
 
-    def crossed(self, n: int, i: jax.Array, t: jax.Array) -> Move:
-        """The change where the n-th condition falls at a time t, after i known changes.
+    def at_event(self, n: int, i: jax.Array, t: jax.Array) -> JumpMap:
+        """The jump where the n-th condition c falls at a time t, after i known jumps.
 
-        The time moves with what moves the condition c: δ = −δc / ċ, along the flow.
+        The time moves with the condition, along the flow: δt = −δc / ċ.
         """
-        crossing = self._jumps.crossings[n]
+        crossing = self.jumps.crossings[n]
 
-        def move(y: jax.Array, schedule: Schedule, args: Any) -> jax.Array:
-            given = (args, rows_at(schedule.between, i))
-            fields = self._around(t, schedule, args, i, 0)
+        def jump(y: jax.Array, schedule: Schedule, args: Any) -> jax.Array:
+            given = (args, row_at(schedule.between, i))
+            field = self._field_around(t, schedule, args, (i, i))
 
             def condition(t: jax.Array, y: jax.Array) -> jax.Array:
-                return crossing.condition(t, self._unravel(y), given)
+                return crossing.condition(t, self.unravel(y), given)
 
-            value, slope = jax.jvp(condition, (t, y), (jnp.ones_like(t), fields(y, False)))
-            moved = (value - stop_gradient(value)) / stop_gradient(slope)
+            value, slope = jax.jvp(condition, (t, y), (jnp.ones_like(t), field(y, False)))
+            shift = (value - stop_gradient(value)) / stop_gradient(slope)
+            moved = t - shift
 
-            def change(t: jax.Array, y: jax.Array) -> jax.Array:
-                return self._flat(crossing.change(t, self._unravel(y), given), y)
+            def change(y: jax.Array) -> jax.Array:
+                return self._ravel(crossing.change(moved, self.unravel(y), given), y)
 
-            return changed_on_time(fields, t - moved, y, change)
+            return _following_time(field, moved, y, change)
 
-        return move
+        return jump
 
-    def _around(
-        self, t: jax.Array, schedule: Schedule, args: Any, i: jax.Array, more: int
+    def _field_around(
+        self, t: jax.Array, schedule: Schedule, args: Any, rows: tuple[jax.Array, jax.Array]
     ) -> Callable[[jax.Array, bool], jax.Array]:
-        """The derivative of the state before and after a change, with `more` known ones behind."""
+        """The derivative of the state before and after a jump, by the rows of `between`."""
 
         def field(y: jax.Array, after: bool) -> jax.Array:
-            between = rows_at(schedule.between, i + (more if after else 0))
-            return self._flat(self._terms.vector_field(t, self._unravel(y), (args, between)), y)
+            given = (args, row_at(schedule.between, rows[after]))
+            return self._ravel(self.terms.vector_field(t, self.unravel(y), given), y)
 
         return field
 
-    def _flat(self, state: Any, like: jax.Array) -> jax.Array:
+    def _ravel(self, state: Any, like: jax.Array) -> jax.Array:
         return ravel_pytree(state)[0].astype(like.dtype)
+
+
+def _following_time(
+    field: Callable[[jax.Array, bool], jax.Array],
+    t: jax.Array,
+    y: Float[Array, " element"],
+    change: Callable[[jax.Array], jax.Array],
+) -> Float[Array, " element"]:
+    """The state after a jump, with its derivative by the time of the jump.
+
+    The solve before stops at a time of which it does not know that it may move. Moved by δ, the
+    state before moves by f δ with the flow before, and the jump moves the start of the flow
+    after: so δ, which is zero but has a derivative, shifts the state along both.
+
+        y⁺ = g(y⁻ + f(t, y⁻) δ) − f⁺(t, y⁺) δ,    δ = t − stop_gradient(t)
+
+    Args:
+        field: the derivative of the state, of a state and of whether it is the one after.
+        t: the time.
+        y: the state before.
+        change: the state after, of the state before.
+    """
+    shift = (t - stop_gradient(t)).astype(y.dtype)
+    after = change(y + field(y, False) * shift)
+    return after - field(after, True) * shift

@@ -1,14 +1,27 @@
-"""A solve as a value, and what may be asked of it."""
+"""A solve as a value."""
 
 from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
+import jax.numpy as jnp
 from odecal.adjoints._jumps import Jumps
 
 
 class Problem(NamedTuple):
-    """What a solve is of, but for the initial state and the parameters."""
+    """A solve, but for its initial state and its parameters: arguments of `diffrax.diffeqsolve`.
+
+    Args:
+        terms: the terms of the equation, usually one `diffrax.ODETerm`.
+        solver: the Diffrax solver.
+        t0: the initial time.
+        t1: the final time.
+        dt0: the first step, or None to let the controller choose.
+        saveat: where the solution is kept.
+        stepsize_controller: the step-size controller.
+        max_steps: the largest number of steps, or None.
+        jumps: changes of the state during the solve, or None.
+    """
 
     terms: Any
     solver: diffrax.AbstractSolver
@@ -21,8 +34,22 @@ class Problem(NamedTuple):
     jumps: Jumps | None = None
 
 
-def solve(problem: Problem, y0: Any, args: Any, adjoint: Any, dense: bool = False) -> Any:
-    """Solve by `diffrax.diffeqsolve`, without raising."""
+def solve_by_diffrax(
+    problem: Problem,
+    y0: Any,
+    args: Any,
+    adjoint: diffrax.AbstractAdjoint | None = None,
+    dense: bool = False,
+) -> diffrax.Solution:
+    """Solve by `diffrax.diffeqsolve`, without raising.
+
+    Args:
+        problem: the problem, without jumps.
+        y0: the initial state.
+        args: the parameters.
+        adjoint: how Diffrax differentiates it; None for forward mode.
+        dense: whether the solution is kept at all times as well.
+    """
     saveat = problem.saveat
     if dense:
         saveat = diffrax.SaveAt(ts=saveat.subs.ts, dense=True)
@@ -36,46 +63,63 @@ def solve(problem: Problem, y0: Any, args: Any, adjoint: Any, dense: bool = Fals
         args,
         saveat=saveat,
         stepsize_controller=problem.stepsize_controller,
-        adjoint=adjoint,
+        adjoint=diffrax.ForwardMode() if adjoint is None else adjoint,
         max_steps=problem.max_steps,
         throw=False,
     )
 
 
-def without_states(solution: diffrax.Solution) -> tuple[Any, diffrax.Solution]:
-    """The saved states apart from what carries no gradient; an interpolation is let go."""
+def solution_at_times(
+    problem: Problem, ys: Any, stats: dict[str, Any], result: diffrax.RESULTS
+) -> diffrax.Solution:
+    """A solution as Diffrax gives it, of states saved at given times."""
+    return diffrax.Solution(
+        t0=problem.t0,
+        t1=problem.t1,
+        ts=jnp.asarray(problem.saveat.subs.ts),
+        ys=ys,
+        interpolation=None,
+        stats={**stats, "max_steps": problem.max_steps},
+        result=result,
+        solver_state=None,
+        controller_state=None,
+        made_jump=None,
+        event_mask=None,
+    )
+
+
+def split_states(solution: diffrax.Solution) -> tuple[Any, diffrax.Solution]:
+    """The saved states, and a solution without them or an interpolation: it has no gradient."""
     rest = eqx.tree_at(
         lambda s: (s.ys, s.interpolation), solution, (None, None), is_leaf=lambda x: x is None
     )
     return solution.ys, rest
 
 
-def checked(ys: Any, rest: diffrax.Solution, throw: bool) -> tuple[Any, diffrax.Solution]:
-    """Raise at run time if the solve failed. Only for what is not being differentiated."""
-    if not throw:
-        return ys, rest
-    return rest.result.error_if((ys, rest), rest.result != diffrax.RESULTS.successful)
+def join_states(ys: Any, rest: diffrax.Solution) -> diffrax.Solution:
+    """The inverse of `split_states`, but for the interpolation."""
+    return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
 
 
-def require_times_alone(adjoint: Any, terms: Any, saveat: diffrax.SaveAt) -> None:
-    """Refuse anything but one ordinary differential equation, kept at given times.
+def require_saved_times(adjoint: Any, problem: Problem) -> None:
+    """Refuse anything but one ordinary differential equation, saved at given times.
 
     Raises:
-        ValueError: for other terms, and other things to be kept.
+        ValueError: for other terms, and other things to be saved.
     """
-    if not keeps_times_alone(terms, saveat):
+    if not saves_at_times(problem):
         raise ValueError(
             f"{type(adjoint).__name__} solves one diffrax.ODETerm and keeps states at given "
-            f"times, SaveAt(ts=...). Got {type(terms).__name__} and {saveat}. Use "
+            f"times, SaveAt(ts=...). Got {type(problem.terms).__name__} and {problem.saveat}. Use "
             "odecal.adjoints.Forward()."
         )
 
 
-def keeps_times_alone(terms: Any, saveat: diffrax.SaveAt) -> bool:
-    """Whether there is one ordinary differential equation, kept at given times."""
-    if not isinstance(terms, diffrax.ODETerm):
+def saves_at_times(problem: Problem) -> bool:
+    """Whether there is one ordinary differential equation, saved at given times alone."""
+    if not isinstance(problem.terms, diffrax.ODETerm):
         return False
-    sub = saveat.subs
+    saveat, sub = problem.saveat, problem.saveat.subs
     plain = isinstance(sub, diffrax.SubSaveAt) and sub.ts is not None
     if saveat.dense or not plain or sub.t0 or sub.t1 or sub.steps:
         return False

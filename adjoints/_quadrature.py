@@ -7,12 +7,18 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from odecal.adjoints._continuous import AbstractContinuous, pull, unit
-from odecal.adjoints._erk.tableau import row
-from odecal.adjoints._erk.tape import written
-from odecal.adjoints._integrate import Road, dense_shape, march
+from jaxtyping import Array, Float
+from odecal.adjoints._continuous import (
+    AbstractContinuous,
+    field_vjp,
+    scaled_kicks,
+    solve_dense,
+)
+from odecal.adjoints._erk.tape import write_if
+from odecal.adjoints._integrate import dense_info_shape, integrate_with_stops
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._reverse import Flow
+from odecal.adjoints._reverse import FlatProblem
+from odecal.adjoints._rows import row_at
 
 # The pair of seven Gauss and fifteen Kronrod points on [-1, 1]: Piessens et al. (1983), QUADPACK,
 # https://doi.org/10.1007/978-3-642-61786-7, routine QK15. Half of each, from the end inwards.
@@ -69,49 +75,61 @@ class Quadrature(AbstractContinuous):
         solver: solver of the backward solve; None takes the forward one.
     """
 
-    def pulled_back(
-        self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    rtol: float | None = None
+    atol: float | None = None
+    solver: diffrax.AbstractSolver | None = None
+
+    def forward(
+        self, problem: Problem, flat: FlatProblem, args: Any
+    ) -> tuple[diffrax.Solution, Any]:
+        """Solve, keeping the solution at all times."""
+        return solve_dense(problem, flat, args)
+
+    def backward(
+        self,
+        problem: Problem,
+        flat: FlatProblem,
+        residuals: Any,
+        ys: Float[Array, "time d"],
+        cotangents: Float[Array, "time d"],
+    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
         """Solve for λ, then integrate."""
         del ys
-        kicks, scale = unit(cotangents)
+        y_at = residuals
+        kicks, scale = scaled_kicks(cotangents)
 
         def field(s: Any, lam: jax.Array) -> jax.Array:
-            return pull(flow, -s, kept(-s), lam)[0]
+            return field_vjp(flat, -s, y_at(-s), lam)[0]
 
-        def arrive(i: jax.Array, lam: jax.Array) -> Any:
+        def at_stop(i: jax.Array, lam: jax.Array) -> Any:
             return lam + kicks[i], jnp.array(True)
 
-        def visit(seen: Any, counts: jax.Array, span: Any, info: Any) -> Any:
-            tape, i = seen
-            return written(tape, (*span, info), i, counts), i + counts
+        def on_step(carry: Any, accepted: jax.Array, span: Any, dense: Any) -> Any:
+            tape, i = carry
+            return write_if(tape, (*span, dense), i, accepted), i + accepted
 
-        road = self.way_back(problem, field, arrive, visit)
-        lam = jnp.zeros_like(flow.y0)
-        info = dense_shape(road, lam)
+        backward = self.backward_problem(problem, field, at_stop, on_step)
+        assert backward.max_steps is not None
+        num_rows = backward.max_steps + 1  # one for what does not count
+        lam = jnp.zeros_like(flat.y0)
+        dense = dense_info_shape(backward, lam)
         blank = jax.tree.map(
-            lambda leaf: jnp.zeros((_rows(road), *leaf.shape), leaf.dtype),
-            (road.stops[0], road.stops[0], info),
+            lambda leaf: jnp.zeros((num_rows, *leaf.shape), leaf.dtype),
+            (backward.stops[0], backward.stops[0], dense),
         )
-        lam, (tape, num_steps), failed = march(
-            road, road.stops[0], lam, (blank, jnp.zeros((), jnp.int32))
+        lam, (tape, num_steps), failed = integrate_with_stops(
+            backward, lam, (blank, jnp.zeros((), jnp.int32))
         )
 
         def integrand(path: Any, s: jax.Array) -> jax.Array:
-            return pull(flow, -s, kept(-s), path.evaluate(s))[1]
+            return field_vjp(flat, -s, y_at(-s), path.evaluate(s))[1]
 
-        total, error = _integral(road.solver, integrand, tape, num_steps, flow.theta)
-        tolerance = getattr(road.controller, "rtol", 0.0) + jnp.finfo(total.dtype).eps
+        total, error = _integral(backward.solver, integrand, tape, num_steps, flat.theta)
+        tolerance = getattr(backward.controller, "rtol", 0.0) + jnp.finfo(total.dtype).eps
         largest = 1 + jnp.max(jnp.abs(total), initial=0.0)
         bad = failed | (error > jnp.sqrt(tolerance) * largest)
         factor = jnp.where(bad, jnp.nan, scale)
         return lam * factor, total * factor
-
-
-def _rows(road: Road) -> int:
-    """How many steps to provide for, and one row for what does not count."""
-    assert road.max_steps is not None
-    return road.max_steps + 1
 
 
 def _integral(
@@ -119,16 +137,16 @@ def _integral(
     integrand: Callable[[Any, jax.Array], jax.Array],
     tape: Any,
     num_steps: jax.Array,
-    theta: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+    theta: Float[Array, " k"],
+) -> tuple[Float[Array, " k"], Float[Array, ""]]:
     """The integral over all steps of a tape, and an estimate of its largest error."""
     nodes, kronrod, gauss = gauss_kronrod()
     weights = jnp.asarray(np.stack([kronrod, kronrod - gauss]), theta.dtype)
 
     def add(i: jax.Array, sums: jax.Array) -> jax.Array:
-        start, end, info = jax.tree.map(lambda rows: row(rows, i), tape)
+        start, end, dense = row_at(tape, i)
         half, middle = (end - start) / 2, (end + start) / 2
-        path = solver.interpolation_cls(t0=start, t1=end, **info)
+        path = solver.interpolation_cls(t0=start, t1=end, **dense)
         at = jax.vmap(lambda node: integrand(path, middle + half * node))
         parts = weights @ at(jnp.asarray(nodes, half.dtype)) * half.astype(theta.dtype)
         return sums + jnp.stack([parts[0], jnp.abs(parts[1])])

@@ -1,13 +1,14 @@
 """Reverse mode through the solver, with recursive checkpoints."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import diffrax
-from odecal.adjoints._base import DiffraxAdjoint
+from odecal.adjoints._base import AbstractAdjoint
+from odecal.adjoints._problem import Problem, solve_by_diffrax
 from odecal.adjoints._properties import Mode, Properties
 
 
-class RecursiveCheckpoint(DiffraxAdjoint):
+class RecursiveCheckpoint(AbstractAdjoint):
     """Discretise-then-optimise by reverse mode, with binomial checkpointing.
 
     Exact for the discrete solve. Time O(n log n) and memory O(log n) in the number of steps n
@@ -38,6 +39,10 @@ class RecursiveCheckpoint(DiffraxAdjoint):
 
     def __init__(self, checkpoints: int | None = None) -> None:
         self.adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=checkpoints)
+
+    def solve(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+        """Solve by `diffrax.diffeqsolve`."""
+        return solve_by_diffrax(problem, y0, args, self.adjoint)
 
     def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
         """Refuse an unbounded solve where the number of checkpoints cannot be known."""

@@ -1,4 +1,4 @@
-"""A solve whose state changes on the way, as one solve for each stretch between changes."""
+"""A solve with jumps as one solve for each segment between two of them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,25 +8,22 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
-from odecal.adjoints._jump_maps import Course
-from odecal.adjoints._jumps import Jumps, Schedule, rows_at
-from odecal.adjoints._problem import Problem
+from jaxtyping import Array, Float, Int, Shaped
+from odecal.adjoints._jump_maps import JumpMaps
+from odecal.adjoints._jumps import Schedule
+from odecal.adjoints._problem import Problem, solution_at_times
+from odecal.adjoints._rows import row_at
 from odecal.adjoints._step_limits import in_unit_time
 
 
-def by_stretches(
-    solve: Callable[[Problem, Any, Any], diffrax.Solution],
-    problem: Problem,
-    jumps: Jumps,
-    y0: Any,
-    args: Any,
+def solve_segments(
+    solve: Callable[[Problem, Any, Any], diffrax.Solution], problem: Problem, y0: Any, args: Any
 ) -> diffrax.Solution:
-    """Solve stretch by stretch, each over a unit of its own time.
+    """Solve segment by segment, each over a unit of its own time.
 
     Args:
-        solve: solves a problem without changes, from an initial state and parameters.
-        problem: the problem.
-        jumps: what happens on the way.
+        solve: solves a problem without jumps, from an initial state and parameters.
+        problem: the problem, with jumps.
         y0: the initial state.
         args: the parameters.
 
@@ -36,6 +33,8 @@ def by_stretches(
     Raises:
         ValueError: if the state changes where a condition falls.
     """
+    jumps = problem.jumps
+    assert jumps is not None
     if jumps.crossings:
         raise ValueError(
             "Changes where a condition on the state falls below zero are served by "
@@ -43,26 +42,25 @@ def by_stretches(
         )
     ts = jnp.asarray(problem.saveat.subs.ts)
     flat, unravel = ravel_pytree(y0)
-    course = Course(problem, unravel, jumps, args)
-    schedule = course.schedule
+    schedule = jumps.schedule(args)
+    maps = JumpMaps(problem.terms, unravel, jumps, args, schedule)
     t0, t1 = jnp.asarray(problem.t0, ts.dtype), ts[-1]
     # Those that never come are nowhere computed with: infinity would be a gradient of NaN.
     in_time = schedule._replace(times=jnp.where(schedule.times <= t1, schedule.times, t1))
-    stretch_of = _stretch_of(schedule, ts, jumps.late)
+    segment_of_time = _segment_of_time(schedule, ts, jumps.save_ranks)
 
-    def stretch(carry: Any, i: jax.Array) -> tuple[Any, None]:
+    def segment(carry: Any, i: jax.Array) -> tuple[Any, None]:
         start, y, ys, num_steps, result = carry
         due = jnp.append(schedule.times, jnp.inf)[i]
         end = stop_gradient(jnp.clip(due, start, t1))
-        part, steps, why = _solve_stretch(
-            solve, problem, (start, end), unravel(y), (args, rows_at(schedule.between, i)), ts
-        )
+        given = (args, row_at(schedule.between, i))
+        part, steps, why = _solve_segment(solve, problem, (start, end), unravel(y), given, ts)
         result = diffrax.RESULTS.where(result == diffrax.RESULTS.successful, why, result)
-        ys = jnp.where((stretch_of == i)[:, None], part[:-1], ys)
+        ys = jnp.where((segment_of_time == i)[:, None], part[:-1], ys)
         y = part[-1]
         if len(schedule.times):
             last = jnp.minimum(i, len(schedule.times) - 1)
-            y = jnp.where(due <= t1, course.known(last)(y, in_time, args), y)
+            y = jnp.where(due <= t1, maps.at_time(last)(y, in_time, args), y)
         return (end, y, ys, num_steps + steps, result), None
 
     begin = (
@@ -73,42 +71,32 @@ def by_stretches(
         diffrax.RESULTS.successful,
     )
     count = jnp.arange(len(schedule.times) + 1)
-    (_, _, ys, num_steps, result), _ = jax.lax.scan(stretch, begin, count)
+    (_, _, ys, num_steps, result), _ = jax.lax.scan(segment, begin, count)
     if problem.max_steps is not None:
         out = num_steps > problem.max_steps
         result = diffrax.RESULTS.where(out, diffrax.RESULTS.max_steps_reached, result)
-    return diffrax.Solution(
-        t0=problem.t0,
-        t1=problem.t1,
-        ts=ts,
-        ys=jax.vmap(unravel)(ys),
-        interpolation=None,
-        stats={"num_steps": num_steps, "max_steps": problem.max_steps},
-        result=result,
-        solver_state=None,
-        controller_state=None,
-        made_jump=None,
-        event_mask=None,
-    )
+    return solution_at_times(problem, jax.vmap(unravel)(ys), {"num_steps": num_steps}, result)
 
 
-def _stretch_of(schedule: Schedule, ts: jax.Array, late: jax.Array | None) -> jax.Array:
-    """The number of the stretch that each time to keep lies in."""
+def _segment_of_time(
+    schedule: Schedule, ts: Float[Array, " time"], save_ranks: Shaped[Array, " time"] | None
+) -> Int[Array, " time"]:
+    """The number of the segment that each saved time lies in."""
     times, ranks = stop_gradient((schedule.times, schedule.order))
-    below = jnp.zeros_like(ts) if late is None else late.astype(ranks.dtype)
+    below = jnp.zeros_like(ts) if save_ranks is None else save_ranks.astype(ranks.dtype)
     behind = (times < ts[:, None]) | ((times == ts[:, None]) & (ranks < below[:, None]))
     return jnp.sum(behind, axis=1)
 
 
-def _solve_stretch(
+def _solve_segment(
     solve: Callable[[Problem, Any, Any], diffrax.Solution],
     problem: Problem,
     span: tuple[jax.Array, jax.Array],
     y: Any,
     given: Any,
-    ts: jax.Array,
-) -> tuple[jax.Array, jax.Array, Any]:
-    """The states at the times to keep and at the end, as rows; how many steps; how it ended."""
+    ts: Float[Array, " time"],
+) -> tuple[Float[Array, "time+1 element"], jax.Array, Any]:
+    """The states at the saved times and at the end; how many steps; how it ended."""
     start, end = span
     width = end - start
 

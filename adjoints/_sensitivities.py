@@ -1,4 +1,4 @@
-"""Forward sensitivities of a solve, seen from outside as reverse mode."""
+"""Forward sensitivities of a solve, used by reverse mode outside."""
 
 import abc
 from collections.abc import Callable
@@ -9,8 +9,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 from odecal.adjoints._base import AbstractAdjoint
-from odecal.adjoints._problem import Problem, checked, without_states
+from odecal.adjoints._problem import Problem, join_states, split_states
 
 
 class AbstractSensitivities(AbstractAdjoint):
@@ -22,127 +23,64 @@ class AbstractSensitivities(AbstractAdjoint):
     """
 
     @abc.abstractmethod
-    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
+    def primal(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
         """Solve, without gradients."""
 
     @abc.abstractmethod
     def jacobian(
-        self, problem: Problem, moving: Any, fixed: Any
+        self, problem: Problem, diff: Any, nondiff: Any
     ) -> tuple[Any, Any, diffrax.Solution]:
         """Solve, with the Jacobian.
 
         Args:
             problem: the problem.
-            moving: what is being differentiated of the initial state and parameters.
-            fixed: the rest of them.
+            diff: what is being differentiated of `(y0, args)`.
+            nondiff: the rest of it.
 
         Returns:
             The saved states; their derivatives, with a leading axis of k; and the solution
             without its states.
         """
 
-    def diffeqsolve(
-        self,
-        terms: Any,
-        solver: diffrax.AbstractSolver,
-        t0: Any,
-        t1: Any,
-        dt0: Any,
-        y0: Any,
-        args: Any = None,
-        *,
-        saveat: diffrax.SaveAt,
-        stepsize_controller: diffrax.AbstractStepSizeController,
-        max_steps: int | None = 4096,
-        throw: bool = True,
-    ) -> diffrax.Solution:
+    def solve(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
         """Solve, with gradients by forward mode. See the base class for the arguments.
 
         Raises:
             ValueError: for `SaveAt(dense=True)`, whose interpolation would lose its gradient.
         """
-        if saveat.dense:
+        if problem.saveat.dense:
             raise ValueError(
                 f"odecal.adjoints.{type(self).__name__} differentiates the saved states, and "
                 "cannot serve SaveAt(dense=True). Save at the times that are needed, "
                 "SaveAt(ts=...)."
             )
-        problem = Problem(terms, solver, t0, t1, dt0, saveat, stepsize_controller, max_steps)
-        ys, rest = _solve((y0, args), (self, problem), throw)
-        return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
-
-    def solve_with_jumps(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
-        """Solve, with the Jacobian of all that happens on the way. See the base class."""
-        ys, rest = _solve((y0, args), (self, problem), False)
-        return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
-
-
-class Seeds(NamedTuple):
-    """Where sensitivities start, and what they are of.
-
-    Args:
-        y0: the initial state as it was given.
-        args: the parameters as they were given.
-        flat: the initial state as a vector, of shape (d,).
-        unravel: from such a vector to the state as it was given.
-        inexact: the parameters that are floating-point arrays.
-        rest: all that they hold beside those.
-        y0_tangents: of the initial state, of shape (k, d).
-        args_tangents: of `inexact`, with a leading axis of k.
-    """
-
-    y0: Any
-    args: Any
-    flat: jax.Array
-    unravel: Callable[[jax.Array], Any]
-    inexact: Any
-    rest: Any
-    y0_tangents: jax.Array
-    args_tangents: Any
-
-
-def seeds(moving: Any, fixed: Any) -> Seeds:
-    """The seeds of one sensitivity for each moving number."""
-    x, unravel_x = ravel_pytree(moving)
-    y0, args = eqx.combine(moving, fixed)
-    flat, unravel = ravel_pytree(y0)
-    inexact, rest = eqx.partition(args, eqx.is_inexact_array)
-
-    def inputs(x: jax.Array) -> tuple[jax.Array, Any]:
-        y0, args = eqx.combine(unravel_x(x), fixed)
-        return ravel_pytree(y0)[0], eqx.filter(args, eqx.is_inexact_array)
-
-    def tangents(unit: jax.Array) -> Any:
-        return jax.jvp(inputs, (x,), (unit,))[1]
-
-    found = jax.vmap(tangents)(jnp.eye(x.size, dtype=x.dtype))
-    return Seeds(y0, args, flat, unravel, inexact, rest, *found)
+        return join_states(*_solve((y0, args), (self, problem)))
 
 
 @eqx.filter_custom_vjp
 def _solve(
-    y0__args: Any, strategy: tuple[AbstractSensitivities, Problem], throw: bool
+    y0__args: Any, strategy: tuple[AbstractSensitivities, Problem]
 ) -> tuple[Any, diffrax.Solution]:
     adjoint, problem = strategy
-    return checked(*without_states(adjoint.solution(problem, y0__args)), throw)
+    return split_states(adjoint.primal(problem, *y0__args))
 
 
 @_solve.def_fwd
-def _solve_fwd(perturbed: Any, y0__args: Any, strategy: Any, throw: bool) -> tuple[Any, Any]:
+def _solve_forward(perturbed: Any, y0__args: Any, strategy: Any) -> tuple[Any, Any]:
     adjoint, problem = strategy
-    moving, fixed = eqx.partition(y0__args, perturbed)
-    ys, jacobian, rest = adjoint.jacobian(problem, moving, fixed)
-    return checked(ys, rest, throw), jacobian
+    diff, nondiff = eqx.partition(y0__args, perturbed)
+    ys, jacobian, rest = adjoint.jacobian(problem, diff, nondiff)
+    return (ys, rest), jacobian
 
 
 @_solve.def_bwd
-def _solve_bwd(
-    jacobian: Any, cotangent: Any, perturbed: Any, y0__args: Any, strategy: Any, throw: bool
+def _solve_backward(
+    jacobian: Any, cotangent: Any, perturbed: Any, y0__args: Any, strategy: Any
 ) -> Any:
-    """Contract the kept Jacobian with the cotangent of the saved states."""
-    del strategy, throw
-    moving, _ = eqx.partition(y0__args, perturbed)
-    x, unravel = ravel_pytree(moving)
+    """Contract the Jacobian with the cotangent of the saved states."""
+    del strategy
+    diff, _ = eqx.partition(y0__args, perturbed)
+    x, unravel = ravel_pytree(diff)
     ys_cotangent, _ = cotangent
 
     def contracted(weights: Any, rows: jax.Array) -> Any:
@@ -150,3 +88,41 @@ def _solve_bwd(
 
     parts = jax.tree.map(contracted, ys_cotangent, jacobian, is_leaf=lambda x: x is None)
     return unravel(sum(jax.tree.leaves(parts), jnp.zeros_like(x)))
+
+
+class Seeds(NamedTuple):
+    """The initial values of k sensitivities.
+
+    Args:
+        flat: the initial state as a vector.
+        unravel: from such a vector to the state as it was given.
+        inexact: the parameters that are floating-point arrays.
+        rest: all that they hold beside those.
+        y0_tangents: of the initial state.
+        args_tangents: of `inexact`, with a leading axis of k.
+    """
+
+    flat: Float[Array, " element"]
+    unravel: Callable[[jax.Array], Any]
+    inexact: Any
+    rest: Any
+    y0_tangents: Float[Array, "k element"]
+    args_tangents: Any
+
+
+def seeds(diff: Any, nondiff: Any) -> Seeds:
+    """The initial values of one sensitivity for each number that is differentiated by."""
+    x, unravel_x = ravel_pytree(diff)
+    y0, args = eqx.combine(diff, nondiff)
+    flat, unravel = ravel_pytree(y0)
+    inexact, rest = eqx.partition(args, eqx.is_inexact_array)
+
+    def inputs(x: jax.Array) -> tuple[jax.Array, Any]:
+        y0, args = eqx.combine(unravel_x(x), nondiff)
+        return ravel_pytree(y0)[0], eqx.filter(args, eqx.is_inexact_array)
+
+    def tangents(unit: jax.Array) -> Any:
+        return jax.jvp(inputs, (x,), (unit,))[1]
+
+    found = jax.vmap(tangents)(jnp.eye(x.size, dtype=x.dtype))
+    return Seeds(flat, unravel, inexact, rest, *found)

@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._problem import Problem, solve
+from jaxtyping import Array, Float
+from odecal.adjoints._problem import Problem, solve_by_diffrax
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._reverse import AbstractReverse, Flow
+from odecal.adjoints._reverse import AbstractReverse, FlatProblem
 
 
 class SteadyState(AbstractReverse):
@@ -46,36 +47,44 @@ class SteadyState(AbstractReverse):
     rtol: float = 1e-3
     atol: float | None = None
 
-    def solution(self, problem: Problem, y0__args: Any) -> diffrax.Solution:
+    def primal(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
         """Solve by `diffrax.diffeqsolve`."""
-        y0, args = y0__args
-        return solve(problem, y0, args, diffrax.ForwardMode())
+        return solve_by_diffrax(problem, y0, args)
 
-    def remembered(self, problem: Problem, flow: Flow, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, remembering nothing but the saved states."""
-        return solve(problem, flow.unravel(flow.y0), args, diffrax.ForwardMode()), None
+    def forward(
+        self, problem: Problem, flat: FlatProblem, args: Any
+    ) -> tuple[diffrax.Solution, None]:
+        """Solve, keeping nothing but the saved states."""
+        return solve_by_diffrax(problem, flat.unravel(flat.y0), args), None
 
-    def pulled_back(
-        self, problem: Problem, flow: Flow, kept: Any, ys: jax.Array, cotangents: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def backward(
+        self,
+        problem: Problem,
+        flat: FlatProblem,
+        residuals: Any,
+        ys: Float[Array, "time d"],
+        cotangents: Float[Array, "time d"],
+    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
         """Solve one linear system for each saved state."""
-        del kept
+        del residuals
         ts = jnp.asarray(problem.saveat.subs.ts)
         span = ts[-1] - problem.t0
-        still = self.atol
-        if still is None:
-            still = 100 * getattr(problem.stepsize_controller, "atol", 1e-8)
+        atol = self.atol
+        if atol is None:
+            atol = 100 * getattr(problem.stepsize_controller, "atol", 1e-8)
 
         def at(t: jax.Array, y: jax.Array, g: jax.Array) -> jax.Array:
-            slope, reverse = jax.vjp(lambda theta: flow.field(t, y, theta), flow.theta)
-            matrix = jax.jacfwd(lambda y: flow.field(t, y, flow.theta))(y)
+            slope, vjp = jax.vjp(lambda theta: flat.field(t, y, theta), flat.theta)
+            matrix = jax.jacfwd(lambda y: flat.field(t, y, flat.theta))(y)
             lam = jnp.linalg.solve(matrix.T, g)
             regular = jnp.linalg.cond(matrix) * jnp.finfo(y.dtype).eps < 0.01
-            rests = jnp.all(jnp.abs(slope) * span <= still + self.rtol * jnp.abs(y))
-            found = jnp.where(
-                rests & regular & jnp.all(jnp.isfinite(lam)), -reverse(lam)[0], jnp.nan
-            )
+            rests = jnp.all(jnp.abs(slope) * span <= atol + self.rtol * jnp.abs(y))
+            found = jnp.where(rests & regular & jnp.all(jnp.isfinite(lam)), -vjp(lam)[0], jnp.nan)
             return jnp.where(jnp.any(g != 0), found, 0.0)
 
         theta_bar = jnp.sum(jax.vmap(at)(ts, ys, cotangents), axis=0)
-        return jnp.zeros_like(flow.y0), theta_bar
+        return jnp.zeros_like(flat.y0), theta_bar
+
+    def check(self, solver: diffrax.AbstractSolver, max_steps: int | None) -> None:
+        """Serve every solver."""
+        del solver, max_steps

@@ -1,4 +1,4 @@
-"""Times that no step may pass, because what drives a system turns there."""
+"""Times that no step may pass: turns of an input, say."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,9 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._erk.tableau import row
+import numpy as np
+from jaxtyping import Array, Float
+from odecal.adjoints._rows import row_at
 
 
 class _State(NamedTuple):
@@ -26,17 +28,18 @@ class _State(NamedTuple):
 class Limited(diffrax.AbstractAdaptiveStepSizeController[Any, Any]):
     """A controller whose steps end at the next of some times, if not before.
 
-    Between stages a step sees nothing, so that its estimate of the error knows of no peak that
-    rises and falls there. Unlike `diffrax.ClipStepSizeController` it goes on with the length of
-    step that it had before a limit cut one short, and it searches for no limit at every step.
+    A step evaluates the vector field at its stages alone, so that its estimate of the error misses
+    a peak that rises and falls between them. Unlike `diffrax.ClipStepSizeController` this goes on
+    with the length that a step had before a limit cut it short, and it does not search the limits
+    at every step.
 
     Args:
         controller: chooses the steps otherwise.
-        limits: the times, rising, of shape (n,); infinity for none.
+        limits: the times, rising; infinity for none.
     """
 
     controller: Any
-    limits: jax.Array
+    limits: Float[Array | np.ndarray, " limit"]
 
     @property
     def rtol(self) -> Any:
@@ -58,7 +61,7 @@ class Limited(diffrax.AbstractAdaptiveStepSizeController[Any, Any]):
         limits = jnp.where(direction > 0, self.limits, -jnp.flip(self.limits))
         return Limited(self.controller.wrap(direction), limits)
 
-    def ahead(self, t: jax.Array, end: jax.Array) -> jax.Array:
+    def step_end(self, t: jax.Array, end: jax.Array) -> jax.Array:
         """The end of a step from t, with no limit between."""
         return self._cut(end, jnp.searchsorted(self.limits, t, side="right"))
 
@@ -105,18 +108,18 @@ class Limited(diffrax.AbstractAdaptiveStepSizeController[Any, Any]):
         cut = keep & (t1 < t0 + wanted)
         length = jnp.where(cut, jnp.maximum(length, wanted), length)
         last = len(self.limits) - 1
-        here = row(self.limits, jnp.minimum(passed, last)) <= start
+        here = row_at(self.limits, jnp.minimum(passed, last)) <= start
         passed = passed + ((passed <= last) & here).astype(passed.dtype)
         end = self._cut(start + length, passed)
         return keep, start, end, jumped, _State(inner, length, passed), result
 
     def _cut(self, end: jax.Array, passed: jax.Array) -> jax.Array:
         last = len(self.limits) - 1
-        limit = row(self.limits, jnp.minimum(passed, last))
+        limit = row_at(self.limits, jnp.minimum(passed, last))
         return jnp.where(passed <= last, jnp.minimum(end, limit.astype(end.dtype)), end)
 
 
-def limited(controller: Any, limits: jax.Array | None) -> Any:
+def limited(controller: Any, limits: Float[Array | np.ndarray, " limit"] | None) -> Any:
     """A controller whose steps do not pass some times, of which there may be none."""
     if limits is None or not len(limits):
         return controller
@@ -131,25 +134,25 @@ def in_unit_time(controller: Any, start: jax.Array, width: jax.Array) -> Any:
     return eqx.tree_at(lambda c: c.limits, controller, limits)
 
 
-def inner(controller: Any) -> Any:
+def without_limits(controller: Any) -> Any:
     """The controller without its limits."""
     return controller.controller if isinstance(controller, Limited) else controller
 
 
-def backwards(controller: Any, other: Any) -> Any:
-    """Another controller with the limits of this one, of a solve in s = −t."""
+def with_reversed_limits(other: Any, controller: Any) -> Any:
+    """A controller with the limits of another, for a solve in s = −t."""
     if not isinstance(controller, Limited):
         return other
     return Limited(other, -jnp.flip(controller.limits))
 
 
-def ahead(controller: Any, t: jax.Array, end: jax.Array) -> jax.Array:
+def step_end(controller: Any, t: jax.Array, end: jax.Array) -> jax.Array:
     """The end of a step from t, as far as a controller allows it."""
-    return controller.ahead(t, end) if isinstance(controller, Limited) else end
+    return controller.step_end(t, end) if isinstance(controller, Limited) else end
 
 
-def uniform(controller: Any) -> Any:
-    """The controller with one absolute tolerance, the least, for what is no state."""
+def with_scalar_atol(controller: Any) -> Any:
+    """The controller with one absolute tolerance, the least, for arrays that are no states."""
     if not jnp.ndim(getattr(controller, "atol", 0.0)):
         return controller
     return eqx.tree_at(lambda c: c.atol, controller, jnp.min(controller.atol))

@@ -5,31 +5,34 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 # A step is looked at in so many parts, and a part with a crossing halved so many times.
 _PARTS, _HALVINGS = 8, 52
 
 
 class Found(NamedTuple):
-    """The first crossings within steps, each of shape (member,).
+    """The first crossings within steps.
 
     Args:
         which: the number of the condition, −1 for none.
         t: when; the end of the step for none. The condition is not above zero there.
     """
 
-    which: jax.Array
-    t: jax.Array
+    which: Int[Array, " member"]
+    t: Float[Array, " member"]
 
 
 def first_crossing(
-    conditions: Sequence[Callable[[jax.Array], jax.Array]], start: jax.Array, end: jax.Array
+    conditions: Sequence[Callable[[jax.Array], jax.Array]],
+    start: Float[Array, " member"],
+    end: Float[Array, " member"],
 ) -> Found:
     """The first times within steps at which one of some conditions has fallen to zero or below.
 
     Args:
         conditions: each a function of times within the steps, of shape (member,).
-        start: the starts of the steps, of shape (member,).
+        start: the starts of the steps.
         end: their ends.
     """
     fractions = jnp.linspace(0.0, 1.0, _PARTS + 1, dtype=start.dtype)

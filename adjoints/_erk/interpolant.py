@@ -7,6 +7,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 # The interpolations of explicit methods are polynomials of degrees up to this one.
 _DEGREES = range(3, 13)
@@ -20,25 +21,25 @@ class Interpolant(NamedTuple):
 
     Args:
         solver: the method.
-        start: the start of the step, of shape (member,).
-        end: its end, likewise.
-        ends: the states there, each of shape (*dims, member).
-        k: the stages, times the length of the step, of shape (stage, *dims, member).
+        start: the start of the step.
+        end: its end.
+        ends: the states there.
+        k: the stages, times the length of the step.
     """
 
     solver: diffrax.AbstractERK
-    start: jax.Array
-    end: jax.Array
-    ends: tuple[jax.Array, jax.Array]
-    k: jax.Array
+    start: Float[Array, " member"]
+    end: Float[Array, " member"]
+    ends: tuple[Float[Array, "*dims member"], Float[Array, "*dims member"]]
+    k: Float[Array, "stage *dims member"]
 
-    def of_lane(self, lane: int) -> "Interpolant":
-        """Of one lane of states of shape (element, lane, member)."""
+    def of_column(self, column: int) -> "Interpolant":
+        """Of one column of states of shape (element, column, member)."""
         first, last = self.ends
-        return self._replace(ends=(first[:, lane], last[:, lane]), k=self.k[:, :, lane])
+        return self._replace(ends=(first[:, column], last[:, column]), k=self.k[:, :, column])
 
-    def __call__(self, t: jax.Array) -> jax.Array:
-        """The states at times of shape (member,)."""
+    def __call__(self, t: Float[Array, " member"]) -> Float[Array, "*dims member"]:
+        """The states at a time of each member."""
         length = self.end - self.start
         theta = jnp.where(length > 0, (t - self.start) / jnp.where(length > 0, length, 1), 0)
         coefficients = _coefficients(self.solver)
@@ -54,8 +55,8 @@ class Interpolant(NamedTuple):
 
 
 @lru_cache
-def _coefficients(solver: diffrax.AbstractERK) -> np.ndarray:
-    """The weights of both ends and of all stages as polynomials, of shape (part, power).
+def _coefficients(solver: diffrax.AbstractERK) -> Float[np.ndarray, "part power"]:
+    """The weights of both ends and of all stages as polynomials.
 
     Of as low a degree as tells them, which is found by trying.
     """

@@ -1,102 +1,109 @@
-"""What the loop of explicit methods integrates: the state, and perhaps more lanes beside it."""
+"""What the loop of explicit methods integrates: the state, and perhaps tangents beside it."""
 
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from odecal.adjoints._erk.loop import Lanes
-from odecal.adjoints._jump_maps import Course, Move
+from jaxtyping import Array, Bool, Float
+from odecal.adjoints._erk.state import PrimalAndTangents
+from odecal.adjoints._erk.tangent_control import Step, error_with_tangents, witness_direction
+from odecal.adjoints._jump_maps import JumpMap, JumpMaps
 from odecal.adjoints._jumps import Schedule
 from odecal.adjoints._problem import Problem
-from odecal.adjoints._tangent_control import part_in_witness, with_tangents
+from odecal.adjoints._rows import row_at
 
-# The derivative of all lanes: of times of shape (member,), the lanes, and what holds between
-# changes.
-Field = Callable[[jax.Array, Lanes, Any], Lanes]
+# The derivative of all columns: of times of shape (member,), the columns, and what holds between
+# jumps.
+Field = Callable[[jax.Array, PrimalAndTangents, Any], PrimalAndTangents]
 
 
-@dataclass(frozen=True, eq=False)
-class AbstractLanes(abc.ABC):
-    """What is integrated in solves of one kind.
+class AbstractPrimalAndTangents(abc.ABC):
+    """What is integrated in solves of one kind: columns, of which the first is the state.
 
     A member is what one solve has of its own: the arrays of its problem, its initial state and its
-    parameters. What is given as `members` is of all, with a leading axis; their states have an
-    axis of members at the end.
-
-    Args:
-        rest: what solves hold beside arrays, the same for all.
+    parameters. What is called `members` is of all, with a leading axis; their states have an axis
+    of members at the end. `aux` is what else the columns need, as `init` gives it.
     """
 
-    rest: Any
-
     @abc.abstractmethod
-    def parts(self, member: Any) -> tuple[Problem, Any, Any]:
+    def unpack(self, member: Any) -> tuple[Problem, Any, Any]:
         """The problem, the initial state and the parameters; of one, or of all."""
 
     @abc.abstractmethod
-    def beginning(self, members: Any) -> tuple[Lanes, Any]:
-        """The initial lanes of all; and what they need on their way, with a leading axis."""
+    def init(self, members: Any) -> tuple[PrimalAndTangents, Any]:
+        """The initial columns of all, and `aux`, with a leading axis."""
 
     @abc.abstractmethod
-    def field(self, members: Any, own: Any) -> Field:
-        """The derivative of all lanes of all, given what each needs on its way."""
+    def field(self, members: Any, aux: Any) -> Field:
+        """The derivative of all columns of all."""
 
     @abc.abstractmethod
-    def schedule(self, own: Any) -> Schedule:
-        """The known changes; of one, or of all."""
+    def schedule(self, aux: Any) -> Schedule:
+        """The known jumps; of one, or of all."""
 
     @abc.abstractmethod
-    def between(self, member: Any, own: Any, i: jax.Array) -> tuple[Any, ...]:
-        """What the field of one is given after i known changes: first, what its state needs."""
+    def between(self, aux: Any, i: jax.Array) -> tuple[Any, ...]:
+        """What the field of one is given after i known jumps: first, what its state needs."""
 
     @abc.abstractmethod
-    def after(self, member: Any, own: Any, move: Move, z: jax.Array) -> jax.Array:
-        """The lanes of one after a change of the state, of shape (element, lane)."""
+    def jump(
+        self, member: Any, aux: Any, jump_map: JumpMap, z: Float[Array, "element column"]
+    ) -> Float[Array, "element column"]:
+        """The columns of one after a jump of the state."""
 
+    @abc.abstractmethod
     def error(
-        self, controller: Any, own: Any, step: tuple[jax.Array, ...], watched: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """The error by which the step of one is judged, of shape (element,): that of the state.
+        self,
+        controller: diffrax.AbstractStepSizeController,
+        aux: Any,
+        step: Step,
+        watched: Bool[Array, ""],
+    ) -> tuple[Float[Array, " element"], Bool[Array, ""]]:
+        """The error by which the step of one is judged.
 
         Args:
             controller: how steps are chosen.
-            own: what the lanes need on their way.
-            step: the lanes before the step, of shape (element, lane), after it, and the estimate
-                of their error.
+            aux: what the columns need.
+            step: the columns before the step, after it, and the estimate of their error.
             watched: what was given after the step before; False at first.
 
         Returns:
-            The error, and whether the other lanes have a part in it.
+            The error, and whether tangents have a part in it.
         """
-        del controller, own
-        return step[-1][:, 0], watched
 
-    def course(self, member: Any, own: Any) -> Course:
-        """The changes on the way of one."""
-        problem, y0, args = self.parts(member)
+    def jump_maps(self, member: Any, aux: Any) -> JumpMaps:
+        """The jumps of one."""
+        problem, y0, args = self.unpack(member)
         assert problem.jumps is not None
-        return Course(problem, ravel_pytree(y0)[1], problem.jumps, args, self.schedule(own))
+        unravel = ravel_pytree(y0)[1]
+        return JumpMaps(problem.terms, unravel, problem.jumps, args, self.schedule(aux))
 
     def slopes(
-        self, members: Any, t: jax.Array, y: jax.Array, between: Any, inexact: Any = None
-    ) -> jax.Array:
+        self,
+        members: Any,
+        t: Float[Array, " member"],
+        y: Float[Array, "element member"],
+        between: Any,
+        inexact: Any = None,
+    ) -> Float[Array, "element member"]:
         """The vector fields of all, between vectors of all elements of the state.
 
         Args:
             members: them.
-            t: times, of shape (member,).
-            y: states, of shape (element, member).
-            between: what holds between changes, with a leading axis; None without changes.
+            t: times.
+            y: states.
+            between: what holds between jumps, with a leading axis; None without jumps.
             inexact: the floating-point parameters, likewise; None for those of the members.
         """
 
         def slope(member: Any, t: Any, y: jax.Array, between: Any, inexact: Any) -> jax.Array:
-            problem, y0, args = self.parts(member)
+            problem, y0, args = self.unpack(member)
             args = eqx.combine(inexact, args) if inexact is not None else args
             given = args if problem.jumps is None else (args, between)
             found = problem.terms.vector_field(t, ravel_pytree(y0)[1](y), given)
@@ -106,60 +113,74 @@ class AbstractLanes(abc.ABC):
         return jax.vmap(slope, in_axes=axes, out_axes=-1)(members, t, y, between, inexact)
 
 
-class StateAlone(AbstractLanes):
-    """One lane: the state. Members are the arrays of `(problem, y0, args)`."""
+@dataclass(frozen=True, eq=False)
+class Primal(AbstractPrimalAndTangents):
+    """The state, and perhaps a witness beside it.
 
-    def parts(self, member: Any) -> tuple[Problem, Any, Any]:
+    Members are the arrays of `(problem, y0, args)`; `aux` is the schedule.
+
+    Args:
+        rest: what solves hold beside arrays, the same for all.
+        witness: whether there is a tangent that tells where tangents go where the state does not.
+            Its derivative is not given here.
+    """
+
+    rest: Any
+    witness: bool = False
+
+    def unpack(self, member: Any) -> tuple[Problem, Any, Any]:
         """As they are."""
         found: tuple[Problem, Any, Any] = eqx.combine(member, self.rest)
         return found
 
-    def beginning(self, members: Any) -> tuple[Lanes, Any]:
+    def init(self, members: Any) -> tuple[PrimalAndTangents, Any]:
         """The initial states, and the schedules."""
 
         def begin(member: Any) -> tuple[jax.Array, Any]:
-            problem, y0, args = self.parts(member)
+            problem, y0, args = self.unpack(member)
             schedule = None if problem.jumps is None else problem.jumps.schedule(args)
             return ravel_pytree(y0)[0][:, None], schedule
 
-        return jax.vmap(begin, out_axes=(-1, 0))(members)
+        z0, aux = jax.vmap(begin, out_axes=(-1, 0))(members)
+        if self.witness:
+            z0 = jnp.concatenate([z0, witness_direction(z0)], axis=1)
+        return z0, aux
 
-    def field(self, members: Any, own: Any) -> Field:
+    def field(self, members: Any, aux: Any) -> Field:
         """The vector fields."""
-        del own
+        del aux
 
-        def of_all(t: jax.Array, z: Lanes, within: Any) -> Lanes:
-            (between,) = within or (None,)
+        def of_all(t: jax.Array, z: PrimalAndTangents, held: Any) -> PrimalAndTangents:
+            (between,) = held or (None,)
             return self.slopes(members, t, z[:, 0], between)[:, None]
 
         return of_all
 
-    def schedule(self, own: Any) -> Schedule:
+    def schedule(self, aux: Any) -> Schedule:
         """All that is needed."""
-        found: Schedule = own
+        found: Schedule = aux
         return found
 
-    def between(self, member: Any, own: Any, i: jax.Array) -> tuple[Any, ...]:
+    def between(self, aux: Any, i: jax.Array) -> tuple[Any, ...]:
         """A row of the schedule."""
-        return (self.course(member, own).between(i),)
+        return (row_at(aux.between, i),)
 
-    def after(self, member: Any, own: Any, move: Move, z: jax.Array) -> jax.Array:
-        """The state after the change."""
-        _, _, args = self.parts(member)
-        return move(z[:, 0], own, args)[:, None]
-
-
-class WithWitness(StateAlone):
-    """Two lanes: the state, and a tangent that tells where tangents go where the state does not."""
-
-    def beginning(self, members: Any) -> tuple[Lanes, Any]:
-        """The initial states, and the witness's part in them."""
-        z0, own = super().beginning(members)
-        return jnp.concatenate([z0, part_in_witness(z0)], axis=1), own
+    def jump(
+        self, member: Any, aux: Any, jump_map: JumpMap, z: Float[Array, "element column"]
+    ) -> Float[Array, "element column"]:
+        """The state after the jump."""
+        _, _, args = self.unpack(member)
+        return jump_map(z[:, 0], aux, args)[:, None]
 
     def error(
-        self, controller: Any, own: Any, step: tuple[jax.Array, ...], watched: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """The error of the state, or more where the witness was far off."""
-        start, end, error = step
-        return with_tangents(controller, jnp.ones(1, start.dtype), (start, end, error), watched)
+        self,
+        controller: diffrax.AbstractStepSizeController,
+        aux: Any,
+        step: Step,
+        watched: Bool[Array, ""],
+    ) -> tuple[Float[Array, " element"], Bool[Array, ""]]:
+        """The error of the state, or more where a witness was far off."""
+        del aux
+        if not self.witness:
+            return step[-1][:, 0], watched
+        return error_with_tangents(controller, jnp.ones(1, step[0].dtype), step, watched)

@@ -1,34 +1,37 @@
-"""Rows of arrays of many members, each at a number of its own."""
+"""Rows of arrays of many members, each at an index of its own."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, Shaped
 
 
-def any_member(predicate: jax.Array) -> jax.Array:
-    """Whether a predicate, of shape (member,), holds for any."""
+def any_member(predicate: Bool[Array, " member"]) -> Bool[Array, ""]:
+    """Whether a predicate holds for any member."""
     return predicate[0] if len(predicate) == 1 else jnp.any(predicate)
 
 
-def at_rows(array: jax.Array, i: jax.Array) -> jax.Array:
-    """array[m, i[m]] of every member m.
+def where_members(which: Bool[Array, " member"], new: Any, old: Any) -> Any:
+    """For each member the one or the other, of pytrees of arrays of shape (member,)."""
+    return jax.tree.map(lambda a, b: jnp.where(which, a, b), new, old)
 
-    Args:
-        array: of shape (member, row).
-        i: in bounds, of shape (member,).
-    """
+
+def rows_at(
+    array: Shaped[Array, "member row"], i: Int[Array, " member"]
+) -> Shaped[Array, " member"]:
+    """array[m, i[m]] of every member m, where i is in bounds."""
     if len(array) == 1:
         return jax.lax.dynamic_index_in_dim(array[0], i[0], keepdims=True)
     return jnp.take_along_axis(array, i[:, None], axis=1, mode="promise_in_bounds")[:, 0]
 
 
-def rows_written(array: jax.Array, values: jax.Array, i: jax.Array) -> jax.Array:
-    """An array whose rows array[m, i[m]] are the values of every member m.
-
-    Args:
-        array: of shape (member, row, *dims).
-        values: of shape (*dims, member).
-        i: in bounds, of shape (member,).
-    """
+def with_rows(
+    array: Shaped[Array, "member row *dims"],
+    values: Shaped[Array, "*dims member"],
+    i: Int[Array, " member"],
+) -> Shaped[Array, "member row *dims"]:
+    """An array whose rows array[m, i[m]] are the values of every member m; i is in bounds."""
     members = jnp.moveaxis(values, -1, 0)
     if jax.default_backend() != "cpu":
         return array.at[jnp.arange(len(array)), i].set(members, mode="promise_in_bounds")

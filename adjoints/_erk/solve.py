@@ -9,15 +9,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 from odecal.adjoints._erk.batches import as_one_batch, in_pieces
-from odecal.adjoints._erk.loop import Carry, Control, Lanes, Stops, Way, integrate
-from odecal.adjoints._erk.primal_and_tangents import AbstractLanes, StateAlone, WithWitness
+from odecal.adjoints._erk.loop import integrate
+from odecal.adjoints._erk.primal_and_tangents import AbstractPrimalAndTangents, Primal
+from odecal.adjoints._erk.state import (
+    BatchedJumps,
+    LoopProblem,
+    LoopState,
+    PrimalAndTangents,
+    StepControl,
+)
+from odecal.adjoints._erk.tangent_control import Step, witness_direction
 from odecal.adjoints._erk.tape import Tape
-from odecal.adjoints._jumps import rows_at
-from odecal.adjoints._problem import Problem
-from odecal.adjoints._tangent_control import part_in_witness
+from odecal.adjoints._problem import Problem, solution_at_times
+from odecal.adjoints._rows import row_at
 
-# How many numbers, of all lanes of all members, a CPU steps at once: as measured, the fastest.
+# How many numbers, of all columns of all members, a CPU steps at once: as measured, the fastest.
 _AT_ONCE = 192
 
 
@@ -44,77 +52,133 @@ class End(NamedTuple):
     """What a solve ends with.
 
     Args:
-        saved: the lanes at the times to keep, of shape (time, element, lane).
+        saved: the columns at the saved times.
         num_steps: the steps tried.
         num_rejected: those rejected.
         result: why it ended.
     """
 
-    saved: jax.Array
+    saved: Float[Array, "time element column"]
     num_steps: jax.Array
     num_rejected: jax.Array
     result: Any
 
 
-def solve_together(lanes: AbstractLanes, member: Any) -> End:
+def solve_batched(columns: AbstractPrimalAndTangents, member: Any) -> End:
     """Solve, together with all others that are mapped.
 
     Args:
-        lanes: what is integrated.
+        columns: what is integrated.
         member: the arrays of one solve.
     """
-    return as_one_batch(partial(_solve_in_pieces, lanes))(member)
+    return as_one_batch(partial(_solve_in_pieces, columns))(member)
 
 
-def _solve_in_pieces(lanes: AbstractLanes, members: Any) -> End:
+def solve_primal(problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
+    """Solve for the state alone."""
+    member, rest = eqx.partition((problem, y0, args), eqx.is_array)
+    end = solve_batched(Primal(rest), member)
+    unravel = ravel_pytree(y0)[1]
+    return as_solution(problem, jax.vmap(unravel)(end.saved[:, :, 0]), end)
+
+
+def solve_taped(
+    problem: Problem,
+    y0__args: tuple[Any, Any],
+    field: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    theta: Float[Array, " k"],
+) -> tuple[End, Tape]:
+    """Solve one with its state and a witness, and keep the accepted steps.
+
+    Args:
+        problem: the problem, without jumps.
+        y0__args: the initial state and the parameters as they were given.
+        field: the vector field, between vectors: of a time, a state and the parameters.
+        theta: the parameters that are differentiated by.
+    """
+    member, rest = eqx.partition((problem, *y0__args), eqx.is_array)
+    columns = Primal(rest, witness=True)
+    members = jax.tree.map(lambda x: jnp.asarray(x)[None], member)
+    z0, aux = columns.init(members)
+    solver, control, loop_problem = _loop(columns, members, z0, aux)
+    direction = witness_direction(theta)
+
+    def of_one(t: jax.Array, z: PrimalAndTangents, held: Any) -> PrimalAndTangents:
+        del held
+
+        def slope(y: jax.Array, theta: jax.Array) -> jax.Array:
+            return field(t[0], y, theta)
+
+        both = jax.jvp(slope, (z[:, 0, 0], theta), (z[:, 1, 0], direction))
+        return jnp.stack(both, axis=1)[..., None]
+
+    state = integrate(solver, control, loop_problem._replace(field=of_one), taped=True)
+    assert state.tape is not None
+    end: End = row_at(_end(state), jnp.zeros((), jnp.int32))
+    return end, state.tape
+
+
+def as_solution(problem: Problem, states: Any, end: End) -> diffrax.Solution:
+    """What Diffrax would give."""
+    stats = {
+        "num_steps": end.num_steps,
+        "num_accepted_steps": end.num_steps - end.num_rejected,
+        "num_rejected_steps": end.num_rejected,
+    }
+    return solution_at_times(problem, states, stats, end.result)
+
+
+def _solve_in_pieces(columns: AbstractPrimalAndTangents, members: Any) -> End:
     """Solve for all: on a CPU so many at a time as fit into its innermost cache."""
     if jax.default_backend() != "cpu":
-        return _solve_all(lanes, members)
+        return _solve_all(columns, members)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), members)
-    z0, _ = jax.eval_shape(lanes.beginning, one)
-    found: End = in_pieces(partial(_solve_all, lanes), members, max(1, _AT_ONCE // z0.size))
+    z0, _ = jax.eval_shape(columns.init, one)
+    found: End = in_pieces(partial(_solve_all, columns), members, max(1, _AT_ONCE // z0.size))
     return found
 
 
-def _solve_all(lanes: AbstractLanes, members: Any) -> End:
-    z0, own = lanes.beginning(members)
-    return _end(integrate(*_loop_of(lanes, members, z0, own)))
+def _solve_all(columns: AbstractPrimalAndTangents, members: Any) -> End:
+    z0, aux = columns.init(members)
+    return _end(integrate(*_loop(columns, members, z0, aux)))
 
 
-def _end(carry: Carry) -> End:
-    return End(carry.saved[:, :-1], carry.num_steps, carry.num_rejected, carry.result)
+def _end(state: LoopState) -> End:
+    return End(state.saved[:, :-1], state.num_steps, state.num_rejected, state.result)
 
 
-def _loop_of(
-    lanes: AbstractLanes, members: Any, z0: Lanes, own: Any
-) -> tuple[diffrax.AbstractERK, Control, Way]:
-    """What the loop is to do."""
-    problem, y0, _ = lanes.parts(jax.tree.map(lambda x: x[0], members))
+def _loop(
+    columns: AbstractPrimalAndTangents, members: Any, z0: PrimalAndTangents, aux: Any
+) -> tuple[diffrax.AbstractERK, StepControl, LoopProblem]:
+    """What the loop is given."""
+    problem, y0, _ = columns.unpack(jax.tree.map(lambda x: x[0], members))
     unravel = ravel_pytree(y0)[1]
-    stops = None if problem.jumps is None else _stops(lanes, members, own)
+    jumps = None if problem.jumps is None else _jumps(columns, members, aux)
 
     def times(member: Any) -> tuple[jax.Array, jax.Array]:
-        problem, _, _ = lanes.parts(member)
+        problem, _, _ = columns.unpack(member)
         ts = jnp.asarray(problem.saveat.subs.ts)
         return jnp.asarray(problem.t0, ts.dtype), ts
 
-    way = Way(lanes.field(members, own), z0, *jax.vmap(times)(members), stops)
-    return problem.solver, _control(lanes, members, own, problem, unravel), way
+    field = columns.field(members, aux)
+    loop_problem = LoopProblem(field, z0, *jax.vmap(times)(members), jumps)
+    control = _control(columns, members, aux, problem.max_steps, unravel)
+    return problem.solver, control, loop_problem
 
 
 def _control(
-    lanes: AbstractLanes,
+    columns: AbstractPrimalAndTangents,
     members: Any,
-    own: Any,
-    first: Problem,
+    aux: Any,
+    max_steps: int | None,
     unravel: Callable[[jax.Array], Any],
-) -> Control:
+) -> StepControl:
     """Steps as the controllers of the members choose them."""
 
-    def begin(member: Any, t: jax.Array, y: jax.Array, within: Any) -> tuple[jax.Array, Any]:
-        problem, _, args = lanes.parts(member)
+    def init(member: Any, t: jax.Array, y: jax.Array, held: Any) -> tuple[jax.Array, Any]:
+        problem, _, args = columns.unpack(member)
         order = problem.solver.error_order(problem.terms)
-        given = args if problem.jumps is None else (args, within[0])
+        given = args if problem.jumps is None else (args, held[0])
         end, state = problem.stepsize_controller.init(
             problem.terms,
             t,
@@ -127,124 +191,54 @@ def _control(
         )
         return end, (jax.tree.map(jnp.asarray, state), jnp.asarray(False))
 
-    def judge(
-        member: Any,
-        own: Any,
-        span: tuple[jax.Array, jax.Array],
-        step: tuple[jax.Array, ...],
-        before: Any,
+    def adapt(
+        member: Any, aux: Any, span: tuple[jax.Array, jax.Array], step: Step, before: Any
     ) -> tuple[Any, ...]:
-        problem, _, args = lanes.parts(member)
+        problem, _, args = columns.unpack(member)
         order = problem.solver.error_order(problem.terms)
         z, z1, _ = step
         state, watched = before
-        seen, watched = lanes.error(problem.stepsize_controller, own, step, watched)
-        y, y1, error = unravel(z[:, 0]), unravel(z1[:, 0]), unravel(seen)
+        error, watched = columns.error(problem.stepsize_controller, aux, step, watched)
+        y, y1, y_error = unravel(z[:, 0]), unravel(z1[:, 0]), unravel(error)
         keep, start, end, _, state, result = problem.stepsize_controller.adapt_step_size(
-            *span, y, y1, args, error, order, state
+            *span, y, y1, args, y_error, order, state
         )
         return jnp.asarray(keep), start, end, (state, watched), result
 
-    return Control(
-        partial(jax.vmap(begin, in_axes=(0, 0, -1, 0)), members),
-        partial(jax.vmap(judge, in_axes=(0, 0, 0, -1, 0)), members, own),
-        first.max_steps,
+    return StepControl(
+        partial(jax.vmap(init, in_axes=(0, 0, -1, 0)), members),
+        partial(jax.vmap(adapt, in_axes=(0, 0, 0, -1, 0)), members, aux),
+        max_steps,
     )
 
 
-def _stops(lanes: AbstractLanes, members: Any, own: Any) -> Stops:
-    """Where the lanes of the members change."""
-    problem, _, _ = lanes.parts(members)
+def _jumps(columns: AbstractPrimalAndTangents, members: Any, aux: Any) -> BatchedJumps:
+    """The jumps of the members."""
+    problem, _, _ = columns.unpack(members)
     assert problem.jumps is not None
     crossings = problem.jumps.crossings
+    schedule = columns.schedule(aux)
 
-    def leap(member: Any, own: Any, i: Any, t: Any, z: jax.Array) -> jax.Array:
-        del t
-        return lanes.after(member, own, lanes.course(member, own).known(i), z)
+    def at_time(member: Any, aux: Any, i: Any, z: jax.Array) -> jax.Array:
+        return columns.jump(member, aux, columns.jump_maps(member, aux).at_time(i), z)
 
-    def cross(member: Any, own: Any, which: Any, i: Any, t: Any, z: jax.Array) -> jax.Array:
-        course = lanes.course(member, own)
-        moves = [course.crossed(n, i, t) for n in range(len(crossings))]
-        return jnp.stack([lanes.after(member, own, move, z) for move in moves])[which]
+    def at_event(member: Any, aux: Any, which: Any, i: Any, t: Any, z: jax.Array) -> jax.Array:
+        maps = columns.jump_maps(member, aux)
+        every = [maps.at_event(n, i, t) for n in range(len(crossings))]
+        return jnp.stack([columns.jump(member, aux, jump_map, z) for jump_map in every])[which]
 
-    def condition(n: int, member: Any, own: Any, t: Any, y: jax.Array, within: Any) -> jax.Array:
-        return lanes.course(member, own).condition(n, t, y, within[0])
+    def condition(n: int, member: Any, aux: Any, t: Any, y: jax.Array, held: Any) -> jax.Array:
+        return columns.jump_maps(member, aux).condition(n, t, y, held[0])
 
-    return Stops(
-        lanes.schedule(own).times,
-        lanes.schedule(own).order,
-        partial(jax.vmap(lanes.between), members, own),
-        partial(jax.vmap(leap, in_axes=(0, 0, 0, 0, -1), out_axes=-1), members, own),
-        problem.jumps.late,
+    return BatchedJumps(
+        schedule.times,
+        schedule.order,
+        partial(jax.vmap(columns.between), aux),
+        partial(jax.vmap(at_time, in_axes=(0, 0, 0, -1), out_axes=-1), members, aux),
+        problem.jumps.save_ranks,
         tuple(
-            partial(jax.vmap(partial(condition, n), in_axes=(0, 0, 0, -1, 0)), members, own)
+            partial(jax.vmap(partial(condition, n), in_axes=(0, 0, 0, -1, 0)), members, aux)
             for n in range(len(crossings))
         ),
-        partial(jax.vmap(cross, in_axes=(0, 0, 0, 0, 0, -1), out_axes=-1), members, own),
-    )
-
-
-def solve_alone(problem: Problem, y0__args: Any) -> diffrax.Solution:
-    """Solve with the state as the only lane."""
-    member, rest = eqx.partition((problem, *y0__args), eqx.is_array)
-    end = solve_together(StateAlone(rest), member)
-    unravel = ravel_pytree(y0__args[0])[1]
-    return as_solution(problem, jax.vmap(unravel)(end.saved[:, :, 0]), end)
-
-
-def solve_taped(
-    problem: Problem,
-    y0__args: Any,
-    field: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
-    theta: jax.Array,
-) -> tuple[End, Tape]:
-    """Solve one with its state and a witness, and remember the accepted steps.
-
-    Args:
-        problem: the problem, without changes on its way.
-        y0__args: the initial state and the parameters as they were given.
-        field: the vector field, between vectors: of a time, a state and the parameters.
-        theta: the parameters that are differentiated by, of shape (k,).
-    """
-    member, rest = eqx.partition((problem, *y0__args), eqx.is_array)
-    lanes = WithWitness(rest)
-    members = jax.tree.map(lambda x: jnp.asarray(x)[None], member)
-    z0, own = lanes.beginning(members)
-    solver, control, way = _loop_of(lanes, members, z0, own)
-    along = part_in_witness(theta)
-
-    def of_one(t: jax.Array, z: Lanes, within: Any) -> Lanes:
-        del within
-
-        def slope(y: jax.Array, theta: jax.Array) -> jax.Array:
-            return field(t[0], y, theta)
-
-        lanes = jax.jvp(slope, (z[:, 0, 0], theta), (z[:, 1, 0], along))
-        return jnp.stack(lanes, axis=1)[..., None]
-
-    end = integrate(solver, control, way._replace(field=of_one), taped=True)
-    assert end.tape is not None
-    ended: End = rows_at(_end(end), jnp.zeros((), jnp.int32))
-    return ended, end.tape
-
-
-def as_solution(problem: Problem, states: Any, end: End) -> diffrax.Solution:
-    """What Diffrax would give."""
-    return diffrax.Solution(
-        t0=problem.t0,
-        t1=problem.t1,
-        ts=jnp.asarray(problem.saveat.subs.ts),
-        ys=states,
-        interpolation=None,
-        stats={
-            "num_steps": end.num_steps,
-            "num_accepted_steps": end.num_steps - end.num_rejected,
-            "num_rejected_steps": end.num_rejected,
-            "max_steps": problem.max_steps,
-        },
-        result=end.result,
-        solver_state=None,
-        controller_state=None,
-        made_jump=None,
-        event_mask=None,
+        partial(jax.vmap(at_event, in_axes=(0, 0, 0, 0, 0, -1), out_axes=-1), members, aux),
     )

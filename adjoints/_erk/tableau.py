@@ -7,16 +7,8 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-
-def row(array: jax.Array, i: Any) -> jax.Array:
-    """array[i], where i is known to be in bounds: a smaller program."""
-    return jax.lax.dynamic_index_in_dim(array, i, keepdims=False)
-
-
-def with_row(array: jax.Array, value: jax.Array, i: Any) -> jax.Array:
-    """array.at[i].set(value), likewise."""
-    return jax.lax.dynamic_update_index_in_dim(array, value, i, axis=0)
+from jaxtyping import Array, Float
+from odecal.adjoints._rows import row_at, with_row
 
 
 def weights(tableau: diffrax.ButcherTableau, ndim: int, dtype: Any) -> jax.Array:
@@ -32,14 +24,14 @@ def nodes(tableau: diffrax.ButcherTableau, dtype: Any) -> jax.Array:
     return jnp.asarray(np.concatenate([[0.0], tableau.c]), dtype)
 
 
-def stages(
+def erk_stages(
     tableau: diffrax.ButcherTableau,
     field: Callable[..., jax.Array],
     span: tuple[jax.Array, jax.Array],
-    z: jax.Array,
-    slope: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """All stages of one step, times its length, of shape (stage, *z.shape); and its end.
+    z: Float[Array, "*dims"],
+    slope: Float[Array, "*dims"],
+) -> tuple[Float[Array, " stage *dims"], Float[Array, "*dims"]]:
+    """All stages of one step, times its length; and its end.
 
     A loop over the stages, rather than each written out: a smaller program, as fast.
 
@@ -57,22 +49,22 @@ def stages(
 
     def stage(i: jax.Array, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         k, _ = found
-        inner = z + jnp.sum(row(a, i) * k, axis=0)
-        return with_row(k, width * field(start + row(c, i) * h, inner), i), inner
+        inner = z + jnp.sum(row_at(a, i) * k, axis=0)
+        return with_row(k, width * field(start + row_at(c, i) * h, inner), i), inner
 
     first = jnp.zeros((tableau.num_stages, *z.shape), z.dtype).at[0].set(width * slope)
     return jax.lax.fori_loop(1, tableau.num_stages, stage, (first, z))
 
 
-def transposed_stages(
+def erk_stages_transposed(
     tableau: diffrax.ButcherTableau,
-    pull: Callable[..., tuple[jax.Array, Any]],
+    field_vjp: Callable[..., tuple[jax.Array, jax.Array]],
     span: tuple[jax.Array, jax.Array],
-    y: jax.Array,
-    k: jax.Array,
-    bars: tuple[jax.Array, jax.Array],
-    theta_bar: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+    y: Float[Array, " d"],
+    k: Float[Array, "stage d"],
+    bars: tuple[Float[Array, "stage d"], Float[Array, " d"]],
+    theta_bar: Float[Array, " k"],
+) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
     """The transpose of one step's derivative.
 
     With the inner states Y_i = y + Σ_j a_ij k_j and k_i = h f(t + c_i h, Y_i), and the end of the
@@ -82,11 +74,11 @@ def transposed_stages(
 
     Args:
         tableau: the method.
-        pull: the transpose of the vector field's derivative, from a time, a state and the
-            cotangent of the slope to the cotangents of the state and of the parameters.
+        field_vjp: from a time, a state and the cotangent of the slope to the cotangents of the
+            state and of the parameters.
         span: the times of the step's start and end.
-        y: where it starts, of shape (d,).
-        k: its stages, of shape (stage, d).
+        y: where it starts.
+        k: its stages.
         bars: the cotangents of the stages and of the step's end.
         theta_bar: the cotangent of the parameters so far.
 
@@ -102,10 +94,10 @@ def transposed_stages(
     def stage(n: jax.Array, found: Any) -> Any:
         k_bar, y_bar, theta_bar = found
         i = last - n
-        inner = y + jnp.sum(row(a, i) * k, axis=0)
-        inner_bar, more = pull(start + row(c, i) * h, inner, width * row(k_bar, i))
+        inner = y + jnp.sum(row_at(a, i) * k, axis=0)
+        inner_bar, more = field_vjp(start + row_at(c, i) * h, inner, width * row_at(k_bar, i))
         inner_bar = inner_bar + jnp.where(i == last, bars[1], 0)
-        return k_bar + row(a, i) * inner_bar, y_bar + inner_bar, theta_bar + more
+        return k_bar + row_at(a, i) * inner_bar, y_bar + inner_bar, theta_bar + more
 
     found = (bars[0], jnp.zeros_like(y), theta_bar)
     _, y_bar, theta_bar = jax.lax.fori_loop(0, last + 1, stage, found)

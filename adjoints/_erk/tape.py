@@ -1,29 +1,30 @@
-"""The accepted steps of a solve, remembered for the way back."""
+"""The accepted steps of a solve, kept for a backward pass."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._erk.tableau import with_row
+from jaxtyping import Array, Float, Int
+from odecal.adjoints._rows import with_row
 
 
 class Tape(NamedTuple):
     """Accepted steps; one row more than they can be is for what does not count.
 
     Args:
-        start: where each starts, of shape (step,).
+        start: where each starts.
         end: where it ends.
-        y: the state at its start, of shape (step, element).
-        first: how many times had been kept before it.
+        y: the state at its start.
+        num_saved: how many times had been saved before it.
     """
 
-    start: jax.Array
-    end: jax.Array
-    y: jax.Array
-    first: jax.Array
+    start: Float[Array, " step"]
+    end: Float[Array, " step"]
+    y: Float[Array, "step element"]
+    num_saved: Int[Array, " step"]
 
 
-def blank_tape(max_steps: int | None, t0: jax.Array, y0: jax.Array) -> Tape:
+def blank_tape(max_steps: int | None, t0: Float[Array, ""], y0: Float[Array, " element"]) -> Tape:
     """A tape for that many steps of a solve from t0, y0."""
     assert max_steps is not None
     rows = max_steps + 1
@@ -31,8 +32,7 @@ def blank_tape(max_steps: int | None, t0: jax.Array, y0: jax.Array) -> Tape:
     return Tape(times, times, jnp.zeros((rows, *y0.shape), y0.dtype), jnp.zeros(rows, jnp.int32))
 
 
-def written(tape: Any, values: Any, i: jax.Array, counts: jax.Array) -> Any:
-    """A tape, or any pytree of rows, with one row written if it counts, and the last if not."""
+def write_if(tape: Any, row: Any, i: jax.Array, counts: jax.Array) -> Any:
+    """A tape, or any pytree of rows, with its i-th row written if it counts, or else its last."""
     spare = len(jax.tree.leaves(tape)[0]) - 1
-    i = jnp.where(counts, i, spare)
-    return jax.tree.map(lambda rows, value: with_row(rows, value, i), tape, values)
+    return with_row(tape, row, jnp.where(counts, i, spare))

@@ -105,7 +105,7 @@ def solve_each(
         p = Values({**parameters.p, **own}, "parameter")
         return solve(declaration, p, t0, ts, settings, forcing, forcing_data)
 
-    many = jax.vmap(one) if settings.strategy.together else map_or_vmap(one)
+    many = jax.vmap(one) if settings.strategy.batched else map_or_vmap(one)
     own = {name: parameters.p[name] for name in parameters.own}
     if np.array_equal(order, np.arange(len(order))):
         return many(own, *jax.tree.map(jnp.asarray, (*when, forcing_data)))

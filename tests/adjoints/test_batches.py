@@ -8,7 +8,7 @@ import pytest
 from odecal.adjoints import Crossing, Jumps, Problem, Schedule
 from odecal.adjoints._erk.batches import as_one_batch, in_pieces
 from odecal.adjoints._erk.interpolant import Interpolant
-from odecal.adjoints._erk.rows import at_rows, rows_written
+from odecal.adjoints._erk.rows import rows_at, with_rows
 
 from odecal import adjoints
 
@@ -77,11 +77,11 @@ def test_pieces_are_filled_up_and_cut_again(count):
 def test_rows_of_members(members):
     array = jnp.arange(members * 4.0).reshape(members, 4)
     i = jnp.array([2, 0, 3], jnp.int32)[:members]
-    np.testing.assert_array_equal(at_rows(array, i), np.asarray(array)[np.arange(members), i])
+    np.testing.assert_array_equal(rows_at(array, i), np.asarray(array)[np.arange(members), i])
     values = jnp.arange(100.0, 100 + 2 * members).reshape(2, members)
     expected = np.zeros((members, 4, 2))
     expected[np.arange(members), i] = values.T
-    np.testing.assert_array_equal(rows_written(jnp.zeros((members, 4, 2)), values, i), expected)
+    np.testing.assert_array_equal(with_rows(jnp.zeros((members, 4, 2)), values, i), expected)
 
 
 @pytest.mark.parametrize("solver", [diffrax.Tsit5, diffrax.Dopri5, diffrax.Dopri8, diffrax.Bosh3])

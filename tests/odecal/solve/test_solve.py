@@ -271,9 +271,9 @@ def test_what_the_vector_field_does_not_read_costs_no_tangent():
     lanes = []
 
     class Watched(adjoints.ExplicitForward):
-        def jacobian(self, problem, moving, fixed):
-            lanes.append(sum(leaf.size for leaf in jax.tree.leaves(moving)))
-            return super().jacobian(problem, moving, fixed)
+        def jacobian(self, problem, diff, nondiff):
+            lanes.append(sum(leaf.size for leaf in jax.tree.leaves(diff)))
+            return super().jacobian(problem, diff, nondiff)
 
     class Noisy(System):
         x = State(initial=lambda p: p.begin)

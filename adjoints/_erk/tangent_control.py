@@ -1,10 +1,13 @@
-"""Steps that tangents have a say in, where those of the state would leave them far off."""
-
-from typing import Any
+"""Tangents in the control of the steps, where those of the state would leave them far off."""
 
 import diffrax
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+# A state and its tangents, as columns, before and after a step, and the estimate of their error.
+Step = tuple[
+    Float[Array, "element column"], Float[Array, "element column"], Float[Array, "element column"]
+]
 
 # The error of a step in a tangent, over the tangent, that goes unnoticed; in relative tolerances.
 _RELATIVE = 1000.0
@@ -14,12 +17,12 @@ _ABSOLUTE = 10.0
 _STRICTER = 100.0
 
 
-def with_tangents(
+def error_with_tangents(
     controller: diffrax.AbstractStepSizeController,
-    sizes: jax.Array,
-    step: tuple[jax.Array, jax.Array, jax.Array],
-    watched: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+    sizes: Float[Array, " k"],
+    step: Step,
+    watched: Bool[Array, ""],
+) -> tuple[Float[Array, " element"], Bool[Array, ""]]:
     """The estimated error of a step's state, raised where that of a tangent was far too large.
 
     A controller that sees the state alone lets tangents go where the state does not: at the edge of
@@ -35,13 +38,13 @@ def with_tangents(
 
     Args:
         controller: how steps are chosen; one without tolerances is left alone.
-        sizes: |x| of every tangent, of shape (k,).
-        step: the state and its tangents before the step, of shape (element, 1 + k); the same after
-            it; and the estimate of their error.
+        sizes: |x| of every tangent.
+        step: the state and its k tangents before and after the step, and the estimate of their
+            error.
         watched: whether there was such a step before.
 
     Returns:
-        The error, of shape (element,); and whether there was such a step.
+        The error, and whether there was such a step.
     """
     start, end, error = step
     rtol, atol = (getattr(controller, name, None) for name in ("rtol", "atol"))
@@ -59,12 +62,12 @@ def with_tangents(
     return jnp.where(watched, raised, error[:, 0]), watched
 
 
-def sizes_of(x: Any) -> jax.Array:
-    """The sizes of numbers, of shape (k,); 1 for what is zero."""
+def sizes_of(x: Float[Array, " k"]) -> Float[Array, " k"]:
+    """The sizes of numbers; 1 for what is zero."""
     return jnp.where(x == 0, 1.0, jnp.abs(x))
 
 
-def part_in_witness(x: jax.Array) -> jax.Array:
+def witness_direction(x: Float[Array, " k *dims"]) -> Float[Array, " k *dims"]:
     """A direction in which every number moves by a part of itself, no two by the same."""
     return x * jnp.cos(1.0 + 2.4 * jnp.arange(x.shape[0], dtype=x.dtype)).reshape(
         -1, *(1,) * (x.ndim - 1)
