@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import diffrax
 import equinox as eqx
-from odecal.adjoints._problem import Problem
+from odecal.adjoints._problem import Problem, raise_if_failed
 from odecal.adjoints._properties import Properties
 from odecal.adjoints._segments import solve_segments
 
@@ -105,9 +105,7 @@ class AbstractAdjoint(eqx.Module):
         """
         problem = Problem(terms, solver, t0, t1, dt0, saveat, stepsize_controller, max_steps)
         solution = self.solve(problem, y0, args)
-        if not throw:
-            return solution
-        return solution.result.error_if(solution, solution.result != diffrax.RESULTS.successful)
+        return raise_if_failed(solution) if throw else solution
 
     def solve_with_jumps(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
         """Solve an initial value problem whose state changes on the way, without raising.

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 
@@ -64,5 +63,5 @@ class Jumps(eqx.Module):
 
     schedule: Callable[[Any], Schedule] = eqx.field(static=True)
     change: Callable[[Any, Any, Any, Any], Any] = eqx.field(static=True)
-    save_ranks: Shaped[Array | np.ndarray, " time"] | None = None
+    save_ranks: Shaped[Array, " time"] | None = None
     crossings: tuple[Crossing, ...] = ()

@@ -101,6 +101,17 @@ def join_states(ys: Any, rest: diffrax.Solution) -> diffrax.Solution:
     return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)
 
 
+@eqx.filter_custom_jvp
+def raise_if_failed(solution: diffrax.Solution) -> diffrax.Solution:
+    """Raise at run time if a solve failed; the check has no part in derivatives."""
+    return solution.result.error_if(solution, solution.result != diffrax.RESULTS.successful)
+
+
+@raise_if_failed.def_jvp
+def _raise_if_failed_jvp(primals: Any, tangents: Any) -> tuple[diffrax.Solution, Any]:
+    return raise_if_failed(*primals), tangents[0]
+
+
 def require_saved_times(adjoint: Any, problem: Problem) -> None:
     """Refuse anything but one ordinary differential equation, saved at given times.
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -143,13 +143,18 @@ class _Found(Exception):  # noqa: N818
 class _Probe(AbstractSensitivities):
     """Traces as far as the solve, and tells what is differentiated there."""
 
-    def solution(self, problem: Any, y0__args: Any) -> Any:
+    serves_jumps: ClassVar[bool] = True
+
+    def check(self, solver: Any, max_steps: int | None) -> None:
+        """Serve every solver."""
+
+    def primal(self, problem: Any, y0: Any, args: Any) -> Any:
         """Not differentiated at all."""
         raise _Found(0)
 
-    def jacobian(self, problem: Any, moving: Any, fixed: Any) -> Any:
+    def jacobian(self, problem: Any, diff: Any, nondiff: Any) -> Any:
         """The numbers to differentiate by."""
-        raise _Found(sum(leaf.size for leaf in jax.tree.leaves(moving)))
+        raise _Found(sum(leaf.size for leaf in jax.tree.leaves(diff)))
 
 
 def _largest_size(model: Model) -> tuple[int, int]:
