@@ -27,7 +27,7 @@ from problems.small import IndirectResponse, Lorenz
 import odecal
 from odecal import systems
 from odecal._inference.choose_adjoint import choose_adjoint
-from odecal._inference.progress import Progress
+from odecal._inference.progress import NoProgress
 
 RESULTS = Path(__file__).parent / "results"
 SOUND = 1e-3  # the relative error, beyond that of the best adjoint, of a gradient that may be used
@@ -66,7 +66,7 @@ def measure(name: str, system: Any, observations: Any, options: Any) -> pd.DataF
         progress=False,
     ).isel(tolerance=0)
     model = odecal.compile(system, system.data if observations is None else observations)
-    choice = choose_adjoint(model, 1, Progress())
+    choice = choose_adjoint(model, 1, NoProgress())
     seconds, value = found.gradient_time.median("draw"), found.value_time.median("draw")
     errors, failed = found.relative_error.median("draw"), found.failed.any("draw")
     sound = (errors <= float(errors.min()) + SOUND) & ~failed

@@ -20,7 +20,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 
 from odecal import samplers  # noqa: E402
 from odecal._inference.engine import Engine  # noqa: E402
-from odecal._inference.progress import Progress  # noqa: E402
+from odecal._inference.progress import NoProgress  # noqa: E402
 from odecal._jax.keys import run_keys  # noqa: E402
 from odecal._jax.programs import Compiler  # noqa: E402
 from odecal._jax.trace import trace_scalar  # noqa: E402
@@ -76,7 +76,7 @@ def measure(dim: int, metric: samplers.AbstractMetric) -> dict:
         start = samplers.Start(*map(np.asarray, (starts, values, gradients, guess)))
         sampler = samplers.NUTS(metric=metric)
         engine = Engine(target, sampler, SIZE, run_keys(0).chains, compiler)
-        chains, _ = engine.sample(engine.init(start), Progress())
+        chains, _ = engine.sample(engine.init(start), NoProgress())
     draws = xr.Dataset({"x": (("chain", "draw", "i"), chains.positions)})
     gradients = chains.stats["n_steps"].sum() + chains.warmup_stats["n_steps"].sum()
     ess = float(arviz_stats.ess(draws).x.min())

@@ -1,14 +1,16 @@
 """Progress on the command line, where a signal may end a run."""
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from odecal._cli.signals import Stop
-from odecal._inference.progress import Progress, shown_progress
+from odecal._inference.progress import AbstractProgress, NoProgress, shown_progress
+
+if TYPE_CHECKING:  # at once, it would start JAX for the help of the command line
+    from odecal.samplers import Run
 
 
-class StoppableProgress(Progress):
+class StoppableProgress(AbstractProgress):
     """Shows progress, tells what a signal would interrupt, and ends a run after a block of draws.
 
     Args:
@@ -17,32 +19,25 @@ class StoppableProgress(Progress):
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
-        self._shown = Progress()
+        self._shown: AbstractProgress = NoProgress()
 
-    def __enter__(self) -> "StoppableProgress":
+    def __enter__(self) -> Self:
         self._shown = shown_progress().__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.does("saving the result" if kind is None else "stopping")
-        self._shown.__exit__(kind, error, trace)
+    def __exit__(self, *failure: Any) -> None:
+        self._stop.does("saving the result" if failure[0] is None else "stopping")
+        self._shown.__exit__(*failure)
 
     def say(self, what: str) -> None:
         """Say what is being done now. See the base class."""
         self._stop.does(what[:1].lower() + what[1:])
         self._shown.say(what)
 
-    def start(
-        self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0, headline: str = ""
-    ) -> None:
+    def start(self, run: "Run", done: int = 0, headline: str = "") -> None:
         """Announce a run of chains. See the base class."""
         self._stop.does("sampling", sampling=True)
-        self._shown.start(num_chains, num_warmup, num_samples, done, headline)
+        self._shown.start(run, done, headline)
 
     def update(self, done: int, stats: Mapping[str, Any], standing: str = "") -> None:
         """Report a block of draws, after which a run may end.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from odecal._errors import DeclarationError, ObservationError, OutputError, SettingsError
 from odecal._inference.choose_adjoint import choose_adjoint
 from odecal._inference.choose_centring import choose_centring
-from odecal._inference.progress import Progress, shown_progress
+from odecal._inference.progress import AbstractProgress, NoProgress, shown_progress
 from odecal._model.compile import as_system, compile  # noqa: A004
 from odecal._model.model import Model
 from odecal._run.checkpoint import read_checkpoint
@@ -45,7 +45,7 @@ def calibrate(
     num_samples: int = 1000,
     seed: int = 0,
     path: str | Path | None = None,
-    progress: bool | Progress = True,
+    progress: bool | AbstractProgress = True,
 ) -> "xr.DataTree":
     """Calibrate a system to observations: draw from the posterior of its parameters.
 
@@ -113,7 +113,7 @@ def calibrate(
 
 
 def resume(
-    path: str | Path, system: System | None = None, *, progress: bool | Progress = True
+    path: str | Path, system: System | None = None, *, progress: bool | AbstractProgress = True
 ) -> "xr.DataTree":
     """Go on with a run that was killed or interrupted, to the end that it would have had.
 
@@ -153,7 +153,7 @@ def extend(
     num_samples: int,
     system: System | None = None,
     *,
-    progress: bool | Progress = True,
+    progress: bool | AbstractProgress = True,
 ) -> "xr.DataTree":
     """Add draws to a finished run.
 
@@ -203,7 +203,7 @@ def _default_sampler(model: Model) -> AbstractSampler:
     return NUTS(target_acceptance_rate=_HIERARCHY_ACCEPTANCE, metric=LowRankMetric())
 
 
-def _choose(model: Model, seed: int, progress: bool | Progress) -> tuple[Model, str]:
+def _choose(model: Model, seed: int, progress: bool | AbstractProgress) -> tuple[Model, str]:
     """The model with an adjoint and centrings chosen for it, and a note on the adjoint."""
     with _as_progress(progress) as shown:
         choice = choose_adjoint(model, seed, shown)
@@ -211,15 +211,15 @@ def _choose(model: Model, seed: int, progress: bool | Progress) -> tuple[Model, 
         return choose_centring(replace(model, solve=solve), seed, shown), choice.note()
 
 
-def _as_progress(progress: bool | Progress) -> Progress:
+def _as_progress(progress: bool | AbstractProgress) -> AbstractProgress:
     """The object that shows progress."""
-    if isinstance(progress, Progress):
+    if isinstance(progress, AbstractProgress):
         return progress
-    return shown_progress() if progress else Progress()
+    return shown_progress() if progress else NoProgress()
 
 
 def _run(
-    plan: Plan, journal: AbstractJournal, began: float, progress: bool | Progress
+    plan: Plan, journal: AbstractJournal, began: float, progress: bool | AbstractProgress
 ) -> "xr.DataTree":
     """Run a plan to its end."""
     # Only here, since xarray takes long to import.
@@ -240,7 +240,7 @@ def _run(
 
 
 def _run_and_save(
-    plan: Plan, journal: FileJournal, path: Path, began: float, progress: bool | Progress
+    plan: Plan, journal: FileJournal, path: Path, began: float, progress: bool | AbstractProgress
 ) -> "xr.DataTree":
     """Run a plan to its end, save the result, and remove the journal."""
     try:
@@ -277,7 +277,7 @@ def _new_journal(path: Path) -> FileJournal:
 
 
 def _reopen(
-    path: Path, system: System | None, more: int, progress: bool | Progress
+    path: Path, system: System | None, more: int, progress: bool | AbstractProgress
 ) -> tuple[Plan, FileJournal]:
     """A run that was saved, with draws to add, and a journal that begins where it ended."""
     if more and journal_path(path).exists():
@@ -298,7 +298,7 @@ def _reopen(
     return plan, journal
 
 
-def _announce(progress: bool | Progress) -> Callable[[str], None]:
+def _announce(progress: bool | AbstractProgress) -> Callable[[str], None]:
     """A function that prints which file is run, where progress is shown."""
 
     def tell(line: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from odecal._inference.progress import Progress
+from odecal._inference.progress import AbstractProgress
 from odecal._inference.timing import (
     Timer,
     compiled_gradient,
@@ -83,7 +83,7 @@ class Choice:
         return json.dumps({"reason": self.reason, "trials": trials})
 
 
-def choose_adjoint(model: Model, seed: int, progress: Progress) -> Choice:
+def choose_adjoint(model: Model, seed: int, progress: AbstractProgress) -> Choice:
     """The adjoint that gives gradients of a model fastest, among those that give them right.
 
     Small problems are not measured: it is known what is fastest there, and measuring costs more
@@ -187,7 +187,7 @@ def _candidates(explicit: bool) -> dict[str, AbstractAdjoint]:
 
 
 def _measured(
-    model: Model, candidates: Mapping[str, AbstractAdjoint], seed: int, progress: Progress
+    model: Model, candidates: Mapping[str, AbstractAdjoint], seed: int, progress: AbstractProgress
 ) -> dict[str, Trial]:
     """Compile and time the candidates, as long as that pays."""
     gradients: dict[str, dict[int, Any]] = {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from odecal._inference.engine import Engine
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
-from odecal._inference.progress import Progress
+from odecal._inference.progress import AbstractProgress, NoProgress
 from odecal._jax.keys import key_of, run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.flat import FlatModel, flatten
@@ -24,7 +24,7 @@ _PILOT = Run(4, 100, 100)
 _DEPTH, _OTHER_SEED = 7, 2**32
 
 
-def choose_centring(model: Model, seed: int, progress: Progress) -> Model:
+def choose_centring(model: Model, seed: int, progress: AbstractProgress) -> Model:
     """Choose the coordinates of parameters whose centring is `Informed`.
 
     A short run in non-centred coordinates tells the variance v of each group's standardised value,
@@ -65,7 +65,7 @@ def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> np.n
     keys = jax.random.split(key_of(run_key.prior), NUM_CANDIDATES)
     candidates = np.asarray(jax.jit(jax.vmap(flat.sample_prior))(keys))
     starts = finder(candidates, run_key.starts, _PILOT.num_chains).starts
-    chains, complete = engine.sample(engine.init(starts), Progress())
+    chains, complete = engine.sample(engine.init(starts), NoProgress())
     if not complete:
         raise KeyboardInterrupt  # nothing that is kept has been drawn yet
     return np.asarray(chains.positions).reshape(-1, flat.dim)

@@ -14,7 +14,7 @@ from odecal import adjoints as strategies
 from odecal._errors import SettingsError
 from odecal._inference.calibrate import shipped
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
-from odecal._inference.progress import Progress, shown_progress
+from odecal._inference.progress import AbstractProgress, NoProgress, shown_progress
 from odecal._inference.timing import (
     Compiled,
     Timer,
@@ -141,7 +141,7 @@ def compare_adjoints(
     chosen = default_adjoints(model.solve) if adjoints is None else dict(adjoints)
     for adjoint in chosen.values():  # each refused before anything is measured
         replace(model.solve, adjoint=adjoint)
-    with model.precision(), shown_progress() if progress else Progress() as shown:
+    with model.precision(), shown_progress() if progress else NoProgress() as shown:
         points = _points(model, factors, (num_draws, num_around_mode, batch_size), seed, shown)
         compared = _compile(model, chosen, points, len(factors), shown)
         value_timer = _time(model, compared, points, factors, repeats, shown)
@@ -185,7 +185,11 @@ def _checked(
 
 
 def _points(
-    model: Model, factors: np.ndarray, counts: tuple[int, int, int], seed: int, shown: Progress
+    model: Model,
+    factors: np.ndarray,
+    counts: tuple[int, int, int],
+    seed: int,
+    shown: AbstractProgress,
 ) -> _Points:
     """Draws from the prior and around the best mode, with their reference gradients."""
     run_key = run_keys(seed)
@@ -239,7 +243,7 @@ def _compile(
     adjoints: Mapping[str, Any],
     points: _Points,
     num_tolerances: int,
-    shown: Progress,
+    shown: AbstractProgress,
 ) -> dict[str, _Compared]:
     """Compile the gradient of every adjoint, alone and of a batch."""
     compared = {}
@@ -260,7 +264,7 @@ def _time(
     points: _Points,
     factors: np.ndarray,
     repeats: int,
-    shown: Progress,
+    shown: AbstractProgress,
 ) -> Timer:
     """Time all adjoints in turn, so that all meet the same machine; and the value alone."""
     logdensity = logdensity_of(model, replace(model.solve, adjoint=None))

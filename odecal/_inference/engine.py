@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from odecal._errors import OutputError
-from odecal._inference.progress import Progress
+from odecal._inference.progress import AbstractProgress
 from odecal._jax.backend import usable_devices
 from odecal._jax.keys import KeyData, key_of
 from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded, shapes
@@ -91,7 +91,7 @@ class Engine:
     def sample(
         self,
         snapshot: Snapshot,
-        progress: Progress,
+        progress: AbstractProgress,
         record: Callable[[Snapshot], None] = lambda snapshot: None,
     ) -> tuple[Chains, bool]:
         """Sample from a snapshot to the end of the run.
@@ -109,7 +109,7 @@ class Engine:
         self._check(snapshot)
         states = self._states(snapshot.state)
         self._advance.wait()  # the clock is of sampling alone
-        progress.start(*self.run, snapshot.done, self._sampler.headline(self.run))
+        progress.start(self.run, snapshot.done, self._sampler.headline(self.run))
         size = 1
         try:
             while snapshot.done < total:

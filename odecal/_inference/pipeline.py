@@ -10,7 +10,7 @@ from jaxtyping import Float
 from odecal._inference.engine import Engine
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
 from odecal._inference.predictive import Evaluator
-from odecal._inference.progress import Progress
+from odecal._inference.progress import AbstractProgress
 from odecal._inference.rehearse import rehearse
 from odecal._jax.keys import example_key_data, key_of, run_keys
 from odecal._jax.programs import Compiler, Program
@@ -23,7 +23,7 @@ _NUM_PRIOR = 1000
 _GRID, _GRID_OF_ALL = 200, 2400
 
 
-def execute(plan: Plan, journal: AbstractJournal, progress: Progress) -> Result:
+def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) -> Result:
     """Run a calibration from where it stands to its end.
 
     Args:

@@ -1,27 +1,26 @@
 """Progress of a run, as a person sees it."""
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+if TYPE_CHECKING:  # at once, it would start JAX for the help of the command line
+    from odecal.samplers import Run
 
-class Progress:
-    """Shows nothing. The base of what shows progress."""
 
-    def __enter__(self) -> "Progress":
-        return self
+class AbstractProgress(ABC):
+    """Shows the progress of a run, between its `__enter__` and its `__exit__`."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        del kind, error, trace
+    @abstractmethod
+    def __enter__(self) -> Self: ...
 
+    @abstractmethod
+    def __exit__(self, *failure: Any) -> None: ...
+
+    @abstractmethod
     def say(self, what: str) -> None:
         """Say what is being done now.
 
@@ -29,19 +28,17 @@ class Progress:
             what: a few words.
         """
 
-    def start(
-        self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0, headline: str = ""
-    ) -> None:
+    @abstractmethod
+    def start(self, run: "Run", done: int = 0, headline: str = "") -> None:
         """Announce a run of chains.
 
         Args:
-            num_chains: the number of chains.
-            num_warmup: transitions of warm-up of each.
-            num_samples: draws of each.
-            done: how many transitions each has made already.
+            run: its size.
+            done: how many transitions each chain has made already.
             headline: what is done, where numbers of transitions tell little.
         """
 
+    @abstractmethod
     def update(self, done: int, stats: Mapping[str, Any], standing: str = "") -> None:
         """Report a block of draws.
 
@@ -52,7 +49,26 @@ class Progress:
         """
 
 
-class RichProgress(Progress):
+class NoProgress(AbstractProgress):
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        pass
+
+    def say(self, what: str) -> None:
+        """Show nothing."""
+
+    def start(self, run: "Run", done: int = 0, headline: str = "") -> None:
+        """Show nothing."""
+
+    def update(self, done: int, stats: Mapping[str, Any], standing: str = "") -> None:
+        """Show nothing."""
+
+
+class RichProgress(AbstractProgress):
     """Bars on the terminal: draws, divergences, step size, time left."""
 
     def __init__(self) -> None:
@@ -73,17 +89,12 @@ class RichProgress(Progress):
         self._warmup = 0
         self._divergences = 0
 
-    def __enter__(self) -> "RichProgress":
+    def __enter__(self) -> Self:
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
+    def __exit__(self, *failure: Any) -> None:
+        if failure[0] is None:
             self._finish()
         self._bars.stop()
 
@@ -92,10 +103,9 @@ class RichProgress(Progress):
         self._finish()
         self._tasks.append(self._bars.add_task(what, total=None, note="", left=""))
 
-    def start(
-        self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0, headline: str = ""
-    ) -> None:
+    def start(self, run: "Run", done: int = 0, headline: str = "") -> None:
         """Show a bar of warm-up and one of sampling."""
+        num_chains, num_warmup, num_samples = run
         self._finish()
         self._warmup, self._divergences = num_warmup, 0
         warmup = headline or f"Warm-up, {num_chains} chains"
@@ -141,7 +151,7 @@ class RichProgress(Progress):
             self._bars.update(task, total=total, completed=total, left="")
 
 
-class PlainProgress(Progress):
+class PlainProgress(AbstractProgress):
     """Lines of text, for where there is no terminal: one a step, and one each tenth of a run."""
 
     def __init__(self) -> None:
@@ -151,14 +161,19 @@ class PlainProgress(Progress):
         self._divergences = 0
         self._standing = ""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        pass
+
     def say(self, what: str) -> None:
         """Write what is being done."""
         print(what, file=sys.stderr, flush=True)  # noqa: T201
 
-    def start(
-        self, num_chains: int, num_warmup: int, num_samples: int, done: int = 0, headline: str = ""
-    ) -> None:
+    def start(self, run: "Run", done: int = 0, headline: str = "") -> None:
         """Write how much there is to do."""
+        num_chains, num_warmup, num_samples = run
         self._total, self._warmup = num_warmup + num_samples, num_warmup
         self._shown, self._divergences = 10 * done // self._total, 0
         usual = f"Sampling, {num_chains} chains: {num_warmup} of warm-up, {num_samples} draws"
@@ -190,7 +205,7 @@ def _step_size(stats: Mapping[str, Any]) -> str:
     return f"step {float(np.mean(stats['step_size'][:, -1])):.2g}"
 
 
-def shown_progress() -> Progress:
+def shown_progress() -> AbstractProgress:
     """Bars where standard error is a terminal or a notebook, else lines of text."""
     from rich.console import Console
 

@@ -14,7 +14,7 @@ import odecal
 from odecal import Observable, Parameter, State, System, adjoints
 from odecal._inference import choose_adjoint as choosing
 from odecal._inference.choose_adjoint import choose_adjoint
-from odecal._inference.progress import Progress
+from odecal._inference.progress import NoProgress
 from odecal._inference.timing import Timer
 
 
@@ -42,7 +42,7 @@ def ring(n):
 
 
 def choice(model):
-    return choose_adjoint(model, 0, Progress())
+    return choose_adjoint(model, 0, NoProgress())
 
 
 @pytest.mark.parametrize(

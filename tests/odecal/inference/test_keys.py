@@ -17,7 +17,7 @@ from odecal import Observable, Parameter, State, System, samplers
 from odecal._inference import pipeline, predictive
 from odecal._inference.engine import Engine
 from odecal._inference.predictive import Evaluator
-from odecal._inference.progress import Progress
+from odecal._inference.progress import NoProgress
 from odecal._jax.keys import run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.flat import flatten
@@ -164,5 +164,5 @@ def test_no_two_transitions_of_a_sampler_share_a_random_number(uses, cls):
     target = samplers.Target(3, gaussian, gaussian, lambda key: jax.random.normal(key, (3,)))
     with Compiler() as compiler:
         engine = Engine(target, cls(), run, run_keys(0).chains, compiler)
-        engine.sample(engine.init(samplers.Start(*parts)), Progress())
+        engine.sample(engine.init(samplers.Start(*parts)), NoProgress())
     uses.check()

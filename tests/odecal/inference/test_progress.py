@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from odecal._cli.progress import StoppableProgress
-from odecal._inference.progress import PlainProgress, Progress, RichProgress, shown_progress
+from odecal._inference.progress import AbstractProgress, PlainProgress, RichProgress, shown_progress
 from odecal.samplers import Run, TemperedSMC
 
 
@@ -21,7 +21,7 @@ def test_without_a_terminal_there_are_lines(capsys):
     assert isinstance(progress, PlainProgress)
     with progress:
         progress.say("Tracing the model")
-        progress.start(2, 10, 10)
+        progress.start(Run(2, 10, 10))
         progress.update(10, block(10, diverging=3))
         progress.update(20, block(10, diverging=2))
     assert capsys.readouterr().err.splitlines() == [
@@ -35,7 +35,7 @@ def test_without_a_terminal_there_are_lines(capsys):
 def test_bars_show_draws_divergences_and_step_size():
     """A block may hold the end of warm-up and the first draws; only the latter count."""
     with RichProgress() as progress:
-        progress.start(2, 10, 10)
+        progress.start(Run(2, 10, 10))
         progress.update(12, block(12, diverging=12))
         warmup, sampling = progress._bars.tasks
         assert warmup.fields["note"] == "10/10, step 0.25"
@@ -54,7 +54,7 @@ def test_a_method_may_say_where_it_stands_in_its_own_words(capsys):
     steps = [(3, tempered(3, [0, 0, 0.0341])), (5, tempered(3, [0, 0, 0.0341]))]
     steps += [(400, tempered(9, [0, 1.0, 1.0])), (600, tempered(9, [1.0, 1.0, 1.0]))]
     progress = PlainProgress()
-    progress.start(*run, 0, sampler.headline(run))
+    progress.start(run, 0, sampler.headline(run))
     for done, stats in steps:
         progress.update(done, stats, sampler.standing(stats))
     assert capsys.readouterr().err.splitlines() == [
@@ -64,7 +64,7 @@ def test_a_method_may_say_where_it_stands_in_its_own_words(capsys):
         "  at the posterior after 9 stages",
     ]
     with RichProgress() as bars:
-        bars.start(*run, 0, sampler.headline(run))
+        bars.start(run, 0, sampler.headline(run))
         stats = tempered(3, [0, 0, 0.0341])
         bars.update(3, stats, sampler.standing(stats))
         warmup, sampling = bars._bars.tasks
@@ -78,6 +78,6 @@ def test_a_method_may_say_where_it_stands_in_its_own_words(capsys):
 
 @pytest.mark.parametrize("method", ["say", "start", "update"])
 def test_what_shows_progress_is_told_the_same_everywhere(method):
-    expected = inspect.signature(getattr(Progress, method))
+    expected = inspect.signature(getattr(AbstractProgress, method))
     for cls in (RichProgress, PlainProgress, StoppableProgress):
         assert inspect.signature(getattr(cls, method)) == expected

@@ -12,7 +12,7 @@ import xarray as xr
 from odecal import samplers
 from odecal._errors import SettingsError
 from odecal._inference.engine import Engine
-from odecal._inference.progress import Progress
+from odecal._inference.progress import NoProgress
 from odecal._jax.keys import run_keys
 from odecal._jax.programs import Compiler
 from odecal._jax.trace import trace_scalar
@@ -84,7 +84,7 @@ def run(sampler, density, dim, num_chains, num_warmup, num_samples, seed=0, spre
     with Compiler() as compiler:
         made = engine(sampler, density, dim, size, compiler, seed)
         begun = made.init(starts(density, dim, num_chains, spread))
-        chains, complete = made.sample(begun, Progress())
+        chains, complete = made.sample(begun, NoProgress())
     assert complete
     return chains
 
@@ -243,7 +243,7 @@ def test_a_sampler_does_the_same_in_other_units(cls):
                 gradient=begin.gradient / scales,
                 covariance=begin.covariance * np.outer(scales, scales),
             )
-            chains, _ = chain.sample(chain.init(there), Progress())
+            chains, _ = chain.sample(chain.init(there), NoProgress())
         return chains.positions / scales
 
     with jax.enable_x64(True):
@@ -340,11 +340,11 @@ def test_a_run_goes_on_from_any_snapshot_bit_by_bit(cls, monkeypatch):
     with Compiler() as compiler:
         made = engine(cls(), gaussian, 3, size, compiler)
         whole, _ = made.sample(
-            made.init(starts(gaussian, 3, size.num_chains)), Progress(), snapshots.append
+            made.init(starts(gaussian, 3, size.num_chains)), NoProgress(), snapshots.append
         )
         assert len(snapshots) >= 8
         for cut in (snapshots[1], snapshots[-2]):
-            again, complete = made.sample(cut, Progress())
+            again, complete = made.sample(cut, NoProgress())
             assert complete
             np.testing.assert_array_equal(again.positions, whole.positions)
             for name, x in whole.stats.items():
