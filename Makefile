@@ -21,7 +21,6 @@ help:
 	@echo "make docs       the documentation site, in site/"
 	@echo "make check      all of the above but the slow suites"
 
-# pip 25.1 is the first that installs dependency groups.
 $(VENV)/python.stamp:
 	@if [ -z "$(PYTHON)" ]; then \
 	echo "odecal needs Python 3.12 or newer, and none was found."; \
@@ -32,11 +31,12 @@ $(VENV)/python.stamp:
 	echo "$(PYTHON) cannot make virtual environments. Install its venv module"; \
 	echo "(for example: apt install python3.12-venv)."; exit 1; fi
 	"$(PYTHON)" -m venv $(VENV)
-	$(PIP) install --quiet 'pip>=25.1'
 	touch $@
 
 # One stamp a dependency group: a target installs what it needs and no more.
+# pip 25.1 is the first that installs dependency groups.
 $(VENV)/run.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	$(PIP) install --quiet 'pip>=25.1'
 	$(PIP) install --quiet -c constraints.txt -e .
 	touch $@
 
