@@ -8,10 +8,12 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from odecal._errors import SettingsError
 
-LogDensity = Callable[[jax.Array], jax.Array]
+LogDensity = Callable[[Float[Array, " dim"]], Float[Array, ""]]
+Covariance = Float[Array, "dim dim"] | Float[Array, " dim"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,33 +22,33 @@ class Target:
 
     Args:
         dim: the number of unconstrained dimensions.
-        logdensity_fn: log density of a position of shape (dim,), −inf where a solve fails.
-            Reverse-mode differentiable, once.
+        logdensity_fn: log density of a position, −inf where a solve fails. Reverse-mode
+            differentiable, once.
         logprior_fn: the part of it that is the prior, for methods that temper the rest.
-        sample_prior: gives a position drawn from the prior, of shape (dim,), from a key.
+        sample_prior: gives a position drawn from the prior, from a key.
     """
 
     dim: int
     logdensity_fn: LogDensity
     logprior_fn: LogDensity
-    sample_prior: Callable[[jax.Array], jax.Array]
+    sample_prior: Callable[[jax.Array], Float[Array, " dim"]]
 
 
 class Start(NamedTuple):
     """Where a chain starts, and what is known there.
 
     Args:
-        position: in unconstrained space, of shape (dim,).
+        position: in unconstrained space.
         logdensity: the log density there.
-        gradient: its gradient there, of shape (dim,).
-        covariance: a guess of the covariance of the density around there, of shape (dim, dim), or
-            its diagonal, of shape (dim,), where dimensions are many.
+        gradient: its gradient there.
+        covariance: a guess of the covariance of the density around there; its diagonal, where
+            dimensions are many.
     """
 
-    position: jax.Array
-    logdensity: jax.Array
-    gradient: jax.Array
-    covariance: jax.Array
+    position: Float[Array, " dim"]
+    logdensity: Float[Array, ""]
+    gradient: Float[Array, " dim"]
+    covariance: Covariance
 
 
 # With more dimensions than this, guesses of covariances are diagonal.
@@ -58,12 +60,12 @@ def covariance_shape(dim: int) -> tuple[int, ...]:
     return (dim, dim) if dim <= _MOST_DENSE else (dim,)
 
 
-def as_matrix(covariance: jax.Array) -> jax.Array:
+def as_matrix(covariance: Covariance) -> Float[Array, "dim dim"]:
     """A guess of the covariance as a matrix."""
     return jnp.diag(covariance) if covariance.ndim == 1 else covariance
 
 
-def as_diagonal(covariance: jax.Array) -> jax.Array:
+def as_diagonal(covariance: Covariance) -> Float[Array, " dim"]:
     """The variances of a guess of the covariance."""
     return covariance if covariance.ndim == 1 else jnp.diag(covariance)
 
@@ -72,11 +74,11 @@ class Draw(NamedTuple):
     """One draw of one chain.
 
     Args:
-        position: where the chain is, in unconstrained space, of shape (dim,).
+        position: where the chain is, in unconstrained space.
         stats: statistics of the transition, by ArviZ's names, each a scalar.
     """
 
-    position: jax.Array
+    position: Float[Array, " dim"]
     stats: dict[str, jax.Array]
 
 
@@ -113,11 +115,17 @@ class Kernel(NamedTuple):
 class AbstractSampler(eqx.Module):
     """A method that draws from a posterior.
 
-    A subclass gives [`kernel`][odecal.samplers.AbstractSampler.kernel] and little else: how chains
-    are spread over devices, how progress is shown and how draws are kept is not its business.
-    Every draw has at least the statistics `lp`, `diverging`, `acceptance_rate` and `n_steps`; and,
-    where it can tell, `failed_solves`, and `failed_gradients`, of transitions that ended at a
-    gradient that is no number.
+    How chains are spread over devices, how progress is shown and how draws are kept is not its
+    business. To write one of your own:
+
+    - Subclass it, with settings as fields, and give
+      [`kernel`][odecal.samplers.AbstractSampler.kernel]: pure functions that begin a chain, move it
+      by one transition, and say at the end what warm-up has found. The rest is optional.
+    - Let the state hold all that a transition needs to know, the adaptation too, in arrays: a run
+      is cut anywhere, written to the disk and gone on with, bit by bit.
+    - Give with every draw the statistics `lp`, `diverging`, `acceptance_rate` and `n_steps`; and,
+      where it can be told, `failed_solves`, and `failed_gradients`, of transitions that ended at a
+      gradient that is no number. None is kept whose log density is −inf.
 
     Attributes:
         ensemble: whether its kernel moves all chains together, and each depends on the others: what
@@ -177,8 +185,8 @@ class AbstractSampler(eqx.Module):
         return ""
 
 
-def no_gradient(logdensity: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Whether a log density is finite, and its gradient, of shape (dim,), is not."""
+def no_gradient(logdensity: Float[Array, ""], gradient: Float[Array, " dim"]) -> Bool[Array, ""]:
+    """Whether a log density is finite, and its gradient is not."""
     return jnp.isfinite(logdensity) & ~jnp.all(jnp.isfinite(gradient), axis=-1)
 
 
