@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt32
 
@@ -46,7 +47,7 @@ def key_data_of(key: jax.Array) -> KeyData:
 
 def key_of(key_data: KeyData | UInt32[jax.Array, "2"]) -> jax.Array:
     """A random key from its words, made inside a program, whatever generator JAX is set to."""
-    return jax.random.wrap_key_data(key_data, impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.asarray(key_data), impl="threefry2x32")
 
 
 def keys_by_name(key: jax.Array, names: Iterable[str]) -> dict[str, jax.Array]:

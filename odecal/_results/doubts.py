@@ -38,7 +38,7 @@ def still_coordinates(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[s
     """Unconstrained coordinates that are the same in every draw."""
     if "unconstrained_posterior" not in posterior.children or not _moved(posterior).any():
         return []
-    position = posterior["unconstrained_posterior"]["position"]
+    position = posterior["unconstrained_posterior"].to_dataset()["position"]
     values = np.asarray(position.transpose("chain", "draw", "unconstrained"))
     fixed = (values == values[:1, :1]).all(axis=(0, 1))
     if not fixed.any():
@@ -106,7 +106,7 @@ def in_several_modes(posterior: "xr.DataTree") -> bool:
         return bool((posterior["adaptation"]["inverse_temperature"] < 1.0).any())
     if "warm_start" not in posterior.children:
         return False
-    return len(np.unique(posterior["warm_start"]["chain_mode"].values)) > 1
+    return len(np.unique(posterior["warm_start"].to_dataset()["chain_mode"].values)) > 1
 
 
 def _moved(posterior: "xr.DataTree") -> np.ndarray:

@@ -181,7 +181,7 @@ def _evidence(posterior: "xr.DataTree") -> list[str]:
 
 def _failures(posterior: "xr.DataTree") -> str:
     """Divergences and failed solves."""
-    stats = posterior["sample_stats"]
+    stats = posterior["sample_stats"].to_dataset()
     diverging = np.asarray(stats["diverging"]).astype(bool)
     none = 0 * stats["diverging"]
     failed, without = (
@@ -189,10 +189,11 @@ def _failures(posterior: "xr.DataTree") -> str:
     )
     if not diverging.any() and failed.any():
         return f"No transition diverged, but solves failed in {failed.sum()} of {failed.size}."
+    known = "failed_solves" in stats
     if not diverging.any():
-        return "No transition diverged, and no solve failed."
-    at_failed, at_gradient = ((diverging & which).sum() for which in (failed, without))
-    solves = f", {at_failed} of them at a failed solve" if "failed_solves" in stats else ""
+        return f"No transition diverged{', and no solve failed' if known else ''}."
+    at_failed, at_gradient = (int((diverging & which).sum()) for which in (failed, without))
+    solves = f", {at_failed} of them at a failed solve" if known else ""
     gradients = f" and {at_gradient} at a gradient that is not a number" if at_gradient else ""
     return (
         f"{diverging.sum()} of {diverging.size} transitions diverged{solves}{gradients}: what lies "
