@@ -1,9 +1,11 @@
-"""Two systems that are not solved here, and a table of one: what tests of tables read."""
+"""Systems that are not solved here and a table of one, and how tests of tables read and refuse."""
 
 import numpyro.distributions as dist
 import pandas as pd
+import pytest
 
-from odecal import Observable, Parameter, State, System
+from odecal import Observable, ObservationError, Observations, Parameter, State, System
+from odecal._data.observations import read_experiment
 
 AGES = {"age": ["young", "old"]}
 
@@ -38,3 +40,20 @@ def table(**columns):
     """A table of `Two`, with some columns added or replaced."""
     base = {"time": [0.5, 1.0, 2.0], "level": [1.0, 2.0, 3.0], "count": [4, 5, 6]}
     return pd.DataFrame({**base, **columns})
+
+
+def read(data, system=Two, **more):
+    """The experiment of a table and a system, or a class of one; more is for `Observations`."""
+    system = system() if isinstance(system, type) else system
+    return read_experiment(Observations(data, **more) if more else data, system.declaration)
+
+
+def refuse(data, pattern, system=Two, **more):
+    """Expect that a table is refused with a message."""
+    with pytest.raises(ObservationError, match=pattern):
+        read(data, system, **more)
+
+
+def subclass(name, base, **attributes):
+    """A class of systems with some parts more than another."""
+    return type(name, (base,), attributes)

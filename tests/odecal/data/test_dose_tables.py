@@ -4,9 +4,10 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+from example_tables import read, refuse
+from numpy.testing import assert_array_equal
 
-from odecal import Dosing, Observable, ObservationError, Observations, Parameter, State, System
-from odecal._data.observations import read_experiment
+from odecal import Dosing, Observable, Parameter, State, System
 
 
 class Single(System):
@@ -38,17 +39,16 @@ def observed(system):
     return pd.concat([data.assign(subject=label) for label in (5, 2)], ignore_index=True)
 
 
-def read(system=Depot, **columns):
+def table(system=Depot, **columns):
     if system is Depot:
         columns = {"subject": 5, "time": 0.0, "amount": 100.0, "state": "depot", **columns}
     length = max(np.size(column) for column in columns.values())
-    doses = pd.DataFrame({k: np.resize(np.asarray(v, object), length) for k, v in columns.items()})
-    return read_experiment(Observations(observed(system), doses=doses), system().declaration)
+    return pd.DataFrame({k: np.resize(np.asarray(v, object), length) for k, v in columns.items()})
 
 
-def refuse(pattern, system=Depot, **columns):
-    with pytest.raises(ObservationError, match=pattern):
-        read(system, **columns)
+def dosed(system=Depot, **columns):
+    """The experiment of the observations and a table of doses with these columns."""
+    return read(observed(system), system, doses=table(system, **columns))
 
 
 def rows(doses):
@@ -60,7 +60,7 @@ def rows(doses):
 
 
 def test_single_experiment_and_single_state():
-    doses = read(Single, time=[0.0, 0.5], amount=[100.0, 50.0]).doses
+    doses = dosed(Single, time=[0.0, 0.5], amount=[100.0, 50.0]).doses
     assert rows(doses) == [
         (0, 0.0, 0, 100.0, 0.0, 0.0, 0.0, 0, False),
         (0, 0.5, 0, 50.0, 0.0, 0.0, 0.0, 0, False),
@@ -68,38 +68,38 @@ def test_single_experiment_and_single_state():
 
 
 def test_doses_begin_the_experiment():
-    np.testing.assert_array_equal(read(Single, time=[-1.0], amount=[1.0]).t0, [-1.0])
+    assert_array_equal(dosed(Single, time=[-1.0], amount=[1.0]).t0, [-1.0])
 
 
 def test_elements_of_the_packed_state():
-    doses = read(state=["depot", "organs[liver]", "organs[brain]", "amount"]).doses
+    doses = dosed(state=["depot", "organs[liver]", "organs[brain]", "amount"]).doses
     # Amount is declared first, in the base class.
-    np.testing.assert_array_equal(doses.element, [1, 2, 3, 0])
+    assert_array_equal(doses.element, [1, 2, 3, 0])
 
 
 def test_doses_are_sorted_by_individual_then_time():
-    doses = read(subject=[2, 5, 2, 5], time=[0.0, 0.0, 1.0, 2.0], amount=[1.0, 2.0, 3.0, 4.0])
-    np.testing.assert_array_equal(doses.doses.individual, [0, 0, 1, 1])
-    np.testing.assert_array_equal(doses.doses.amount, [2.0, 4.0, 1.0, 3.0])
+    doses = dosed(subject=[2, 5, 2, 5], time=[0.0, 0.0, 1.0, 2.0], amount=[1.0, 2.0, 3.0, 4.0])
+    assert_array_equal(doses.doses.individual, [0, 0, 1, 1])
+    assert_array_equal(doses.doses.amount, [2.0, 4.0, 1.0, 3.0])
 
 
 def test_doses_of_the_same_time_keep_their_order():
-    doses = read(time=0.0, amount=[3.0, 1.0, 2.0]).doses
-    np.testing.assert_array_equal(doses.amount, [3.0, 1.0, 2.0])
+    doses = dosed(time=0.0, amount=[3.0, 1.0, 2.0]).doses
+    assert_array_equal(doses.amount, [3.0, 1.0, 2.0])
 
 
 def test_infusions():
-    doses = read(
+    doses = dosed(
         state=["amount", "amount", "depot", "organs[liver]"],
         rate=[10.0, np.nan, -1, -2],
         duration=[np.nan, 2.0, 0.0, 0.0],
     ).doses
-    np.testing.assert_array_equal(doses.rate, [10.0, 0.0, -1.0, -2.0])
-    np.testing.assert_array_equal(doses.duration, [0.0, 2.0, 0.0, 0.0])
+    assert_array_equal(doses.rate, [10.0, 0.0, -1.0, -2.0])
+    assert_array_equal(doses.duration, [0.0, 2.0, 0.0, 0.0])
 
 
 def test_additional_doses_are_written_out_in_order_of_time():
-    doses = read(
+    doses = dosed(
         time=[0.0, 12.0],
         amount=[100.0, 7.0],
         interval=[8.0, 0.0],
@@ -107,60 +107,54 @@ def test_additional_doses_are_written_out_in_order_of_time():
         steady_state=[1, 0],
         reset=[1, 0],
     ).doses
-    np.testing.assert_array_equal(doses.time, [0.0, 8.0, 12.0, 16.0])
-    np.testing.assert_array_equal(doses.amount, [100.0, 100.0, 7.0, 100.0])
-    np.testing.assert_array_equal(doses.steady, [1, 0, 0, 0])
-    np.testing.assert_array_equal(doses.interval, [8.0, 0.0, 0.0, 0.0])
-    np.testing.assert_array_equal(doses.reset, [True, False, False, False])
+    assert_array_equal(doses.time, [0.0, 8.0, 12.0, 16.0])
+    assert_array_equal(doses.amount, [100.0, 100.0, 7.0, 100.0])
+    assert_array_equal(doses.steady, [1, 0, 0, 0])
+    assert_array_equal(doses.interval, [8.0, 0.0, 0.0, 0.0])
+    assert_array_equal(doses.reset, [True, False, False, False])
 
 
 def test_additional_dose_at_the_time_of_an_observation_does_not_come_just_before():
     assert 3 * 0.7 < 2.1
-    doses = read(interval=0.7, additional=3).doses
+    doses = dosed(interval=0.7, additional=3).doses
     assert doses.time[3] == 2.1
 
 
 def test_steady_states():
-    doses = read(steady_state=[1, 2], interval=[12.0, 24.0]).doses
-    np.testing.assert_array_equal(doses.steady, [1, 2])
-    np.testing.assert_array_equal(doses.interval, [12.0, 24.0])
+    doses = dosed(steady_state=[1, 2], interval=[12.0, 24.0]).doses
+    assert_array_equal(doses.steady, [1, 2])
+    assert_array_equal(doses.interval, [12.0, 24.0])
 
 
 def test_constant_infusion_in_steady_state():
-    doses = read(amount=0.0, rate=5.0, steady_state=1).doses
+    doses = dosed(amount=0.0, rate=5.0, steady_state=1).doses
     assert rows(doses) == [(0, 0.0, 1, 0.0, 5.0, 0.0, 0.0, 1, False)]
 
 
 @pytest.mark.parametrize("amount", [0.0, np.nan])
 def test_reset_alone(amount):
-    doses = read(time=[0.0, 1.0], amount=[1.0, amount], state=["depot", None], reset=[0, 1]).doses
-    np.testing.assert_array_equal(doses.element, [1, -1])
-    np.testing.assert_array_equal(doses.reset, [False, True])
+    doses = dosed(time=[0.0, 1.0], amount=[1.0, amount], state=["depot", None], reset=[0, 1]).doses
+    assert_array_equal(doses.element, [1, -1])
+    assert_array_equal(doses.reset, [False, True])
 
 
 def test_observations_at_the_time_of_a_dose_come_before_it():
-    assert read().series["level"].after_dose is None
+    assert dosed().series["level"].after_dose is None
 
 
 def test_csv_with_the_time_column_of_the_observations(tmp_path):
     path = tmp_path / "doses.csv"
     path.write_text("subject, hour, amount, state\n2, 1.5, 10, amount\n")
     data = observed(Depot).rename(columns={"time": "hour"})
-    doses = read_experiment(Observations(data, time="hour", doses=path), Depot().declaration).doses
+    doses = read(data, Depot, time="hour", doses=path).doses
     assert rows(doses) == [(1, 1.5, 0, 10.0, 0.0, 0.0, 0.0, 0, False)]
-    data = observed(Depot).rename(columns={"time": "hour"})
     again = pd.read_csv(path, skipinitialspace=True).rename(columns={"hour": "time"})
-    assert (
-        len(
-            read_experiment(Observations(data, time="hour", doses=again), Depot().declaration).doses
-        )
-        == 1
-    )
+    assert rows(read(data, Depot, time="hour", doses=again).doses) == rows(doses)
 
 
 def test_labels_of_text_and_of_numbers_are_the_same():
-    np.testing.assert_array_equal(read(subject=["2", "5.0"][:1]).doses.individual, [1])
-    np.testing.assert_array_equal(read(subject=[2.0]).doses.individual, [1])
+    assert_array_equal(dosed(subject=["2", "5.0"][:1]).doses.individual, [1])
+    assert_array_equal(dosed(subject=[2.0]).doses.individual, [1])
 
 
 def test_individuals_of_several_columns():
@@ -169,87 +163,56 @@ def test_individuals_of_several_columns():
 
     data = observed(Depot).assign(site="A")
     doses = pd.DataFrame({"subject": [2], "site": ["A"], "time": 1.0, "amount": 1.0})
-    found = read_experiment(
-        Observations(data, doses=doses.assign(state="depot")), Sites().declaration
-    ).doses
-    np.testing.assert_array_equal(found.individual, [1])
+    found = read(data, Sites, doses=doses.assign(state="depot")).doses
+    assert_array_equal(found.individual, [1])
 
 
 def test_table_without_rows():
     doses = pd.DataFrame({"time": [], "amount": []})
-    assert (
-        read_experiment(Observations(observed(Single), doses=doses), Single().declaration).doses
-        is None
-    )
+    assert read(observed(Single), Single, doses=doses).doses is None
 
 
 # Tables that do not fit.
 
 
-def test_missing_column():
-    refuse(
-        r"The table of doses has no column `amount`\. Got the columns: time, amont\. Did you mean "
-        r"`amont`",
-        Single,
-        time=0.0,
-        amont=1.0,
-    )
-
-
-def test_missing_column_of_individuals():
-    doses = pd.DataFrame({"time": [0.0], "amount": [1.0], "state": ["depot"]})
-    with pytest.raises(ObservationError, match=r"table of doses has no column `subject`"):
-        read_experiment(Observations(observed(Depot), doses=doses), Depot().declaration)
-
-
-def test_unknown_column():
-    refuse(r"column `intervall` of the table of doses is not.*mean `interval`", intervall=1.0)
-
-
-def test_doses_of_another_type():
-    with pytest.raises(ObservationError, match=r"Doses are expected as a pandas\.DataFrame or the"):
-        read_experiment(Observations(observed(Single), doses=[1.0]), Single().declaration)
-
-
-def test_text():
-    refuse(r"column `amount` holds text in row 2: 'much'.*This is in the t", amount=[1.0, "much"])
-
-
 @pytest.mark.parametrize(
-    ("column", "pattern"),
+    ("columns", "pattern"),
     [
+        ({"intervall": 1.0}, r"column `intervall` of the table of doses is not.*mean `interval`"),
+        ({"amount": [1.0, "much"]}, r"column `amount` holds text in row 2: 'much'.*This is"),
         ({"time": [0.0, np.nan]}, r"Row 2 of the table of doses has no time\. Expected when"),
         ({"amount": [1.0, np.nan]}, r"Row 2 of the table of doses has no amount\. Expected how"),
         ({"state": ["depot", None]}, r"Row 2 of the table of doses has no state\. Expected into"),
         ({"subject": [5, None]}, r"column `subject` of the table of doses is empty in row 2"),
+        (
+            {"subject": [5, 7]},
+            r"Row 2 of the table of doses is for subject 7, of whom.*Expected one of its "
+            r"individuals: 5, 2\..*add a row without a value",
+        ),
+        ({"state": ["depot", "depo"]}, r"Row 2 of .* state `depo`, which Depot does.*mean `depot`"),
+        ({"state": "organs"}, r"Row 1 .* `organs`, which is a vector.*organs\[liver\], organs"),
     ],
 )
-def test_missing_cells(column, pattern):
-    refuse(pattern, **column)
+def test_cells_that_do_not_fit(columns, pattern):
+    refuse(observed(Depot), pattern, Depot, doses=table(**columns))
 
 
-def test_unknown_individual():
-    refuse(
-        r"Row 2 of the table of doses is for subject 7, of whom.*Expected one of its individuals: "
-        r"5, 2\..*add a row without a value",
-        subject=[5, 7],
-    )
-
-
-def test_unknown_state():
-    refuse(r"Row 2 of .* state `depo`, which Depot does.*mean `depot`", state=["depot", "depo"])
-
-
-def test_vector_state_without_an_element():
-    refuse(
-        r"Row 1 .* `organs`, which is a vector.*organs\[liver\], organs\[brain\]", state="organs"
-    )
-
-
-def test_state_is_needed_where_there_are_several():
-    doses = pd.DataFrame({"subject": [5], "time": [0.0], "amount": [1.0]})
-    with pytest.raises(ObservationError, match=r"no column `state`, and Depot has several: amount"):
-        read_experiment(Observations(observed(Depot), doses=doses), Depot().declaration)
+@pytest.mark.parametrize(
+    ("system", "doses", "pattern"),
+    [
+        (
+            Single,
+            pd.DataFrame({"time": [0.0], "amont": 1.0}),
+            r"The table of doses has no column `amount`\. Got the columns: time, amont\. Did you "
+            r"mean `amont`",
+        ),
+        (Depot, table().drop(columns="subject"), r"table of doses has no column `subject`"),
+        (Depot, table().drop(columns="state"), r"no column `state`, and Depot has several: amount"),
+        (Single, [1.0], r"Doses are expected as a pandas\.DataFrame or the"),
+    ],
+)
+def test_tables_that_do_not_fit(system, doses, pattern):
+    refuse(observed(system), pattern, system, doses=doses)
 
 
 # Doses that cannot be.
@@ -287,7 +250,7 @@ def test_state_is_needed_where_there_are_several():
     ],
 )
 def test_doses_that_cannot_be(columns, pattern):
-    refuse(pattern, **columns)
+    refuse(observed(Depot), pattern, Depot, doses=table(**columns))
 
 
 def test_initial_value_that_varies_does_not_matter_to_doses():
@@ -297,5 +260,5 @@ def test_initial_value_that_varies_does_not_matter_to_doses():
         )
 
     doses = pd.DataFrame({"subject": [2], "time": [0.0], "amount": [1.0]})
-    found = read_experiment(Observations(observed(Depot), doses=doses), Start().declaration).doses
-    np.testing.assert_array_equal(found.individual, [1])
+    found = read(observed(Depot), Start, doses=doses).doses
+    assert_array_equal(found.individual, [1])
