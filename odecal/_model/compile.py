@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpyro.distributions import constraints
 
 from odecal._data.experiment import Series
 from odecal._data.observations import read_experiment
@@ -158,8 +159,6 @@ def _known(series: Series) -> np.ndarray:
 
 def _wording(support: Any) -> str:
     """A support in words."""
-    from numpyro.distributions import constraints
-
     words = [
         (constraints.positive, "a positive number"),
         (constraints.nonnegative_integer, "a whole number of at least 0"),

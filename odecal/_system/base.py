@@ -1,5 +1,6 @@
 """What every declared part has, and what may stand in one."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,6 @@ def is_number(x: Any) -> bool:
 
 def num_positional(function: Any) -> int | None:
     """How many positional arguments a function takes, None where that is not fixed."""
-    import inspect
-
     if not callable(function) or isinstance(function, type):
         return None
     try:

@@ -1,7 +1,15 @@
-"""Systems by the names that the command line uses."""
+"""Systems by the names that the command line uses.
 
+`System` is imported where it is needed: the command line's help and its messages need no JAX.
+"""
+
+import importlib
+import re
 from pathlib import Path
 from typing import Any
+
+from odecal._errors import DeclarationError, listed, suggestion
+from odecal._system.user_file import run_file
 
 
 def shipped_systems() -> dict[str, Any]:
@@ -11,15 +19,11 @@ def shipped_systems() -> dict[str, Any]:
 
 def _systems() -> Any:
     """The module of the shipped systems, which lies above this one: the tool looks up to it."""
-    import importlib
-
     return importlib.import_module("odecal.systems")
 
 
 def _shipped_names() -> dict[str, str]:
     """The names of the classes of the shipped systems, by their names in snake case."""
-    import re
-
     boundary = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
     names = {boundary.sub("_", name).lower(): name for name in _systems().__all__}
     return dict(sorted(names.items()))
@@ -37,9 +41,6 @@ def find_system(name: str) -> Any:
     Raises:
         DeclarationError: if there is none, or its file cannot be run.
     """
-    from odecal._errors import DeclarationError, listed, suggestion
-    from odecal._system.user_file import run_file
-
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
         return _system_of_file(Path(path), attribute)
@@ -59,9 +60,7 @@ def find_system(name: str) -> Any:
 
 def _system_of_file(path: Path, attribute: str) -> Any:
     """The system of one class of a user's file."""
-    from odecal._errors import DeclarationError, listed, suggestion
     from odecal._system.system import System
-    from odecal._system.user_file import run_file
 
     module = run_file(path)
     cls = getattr(module, attribute, None)
