@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Array, Float, Int
 
 from odecal._data.experiment import Experiment, SaveTimes
 from odecal._jax.keys import keys_by_name
@@ -24,10 +25,10 @@ from odecal._system.values import Values
 
 
 class SaveIndex(NamedTuple):
-    """Whose, and at which of the times that were kept, each of shape (n,)."""
+    """Where in the trajectories values are: whose, and at which of the times that were kept."""
 
-    individual: np.ndarray
-    time: np.ndarray
+    individual: Int[np.ndarray, " value"]
+    time: Int[np.ndarray, " value"]
 
 
 class Prediction(NamedTuple):
@@ -112,7 +113,7 @@ class Forward:
         return arrays_of(self.experiment, declaration, flags, settings.rtol, dtype)
 
     @cached_property
-    def order(self) -> np.ndarray:
+    def order(self) -> Int[np.ndarray, " individual"]:
         """The individuals by how much there is to do for each, which is shared out in this order.
 
         Those that step together wait for the last of them. At a dose a solve begins anew with short
@@ -180,13 +181,13 @@ class Forward:
         """
         observable = self.declaration.observables[name]
         noise = observable.law
-        t, y = self._kept(trajectory, index)
+        t, y = self._at(trajectory, index)
         p = parameters.rows(index.individual) if parameters.own else parameters.p
         arguments: tuple[Any, ...] = (t, y, p)
         in_axes: tuple[Any, ...] = (0, 0, parameters.axes if parameters.own else None)
         if observable.over_interval:
             assert start is not None
-            last_t, last_y = self._kept(trajectory, start)
+            last_t, last_y = self._at(trajectory, start)
             arguments = (*arguments, Values({"t": last_t, "y": last_y}, "interval value"))
             in_axes = (*in_axes, 0)
         if self.declaration.inputs:
@@ -208,7 +209,9 @@ class Forward:
             start = jax.tree.map(lambda x: x[None], start)
         return self.distribution(name, parameters, start, first, first).at_first()
 
-    def _kept(self, trajectory: Trajectory, index: SaveIndex) -> tuple[jax.Array, Values]:
+    def _at(
+        self, trajectory: Trajectory, index: SaveIndex
+    ) -> tuple[Float[Array, " value"], Values]:
         """Times and states of trajectories at some places."""
         if self._many:
             where = (index.individual, index.time)

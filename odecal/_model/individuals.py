@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from odecal._jax.dependence import depends_on
 from odecal._jax.programs import map_or_vmap
@@ -34,7 +35,7 @@ class IndividualParameters(NamedTuple):
         """The axis of individuals of each value: 0 for own ones, None for shared ones."""
         return Values({name: 0 if name in self.own else None for name in self.p}, "parameter")
 
-    def rows(self, who: np.ndarray) -> Values:
+    def rows(self, who: Int[np.ndarray, "*n"]) -> Values:
         """The values for some individuals, perhaps more than once."""
         return Values(
             {name: x[who] if name in self.own else x for name, x in self.p.items()}, "parameter"
@@ -75,9 +76,9 @@ def individual_parameters(
 def solve_each(
     declaration: Declaration,
     parameters: IndividualParameters,
-    when: tuple[np.ndarray, np.ndarray],
+    when: tuple[Float[np.ndarray, " individual"], Float[np.ndarray, "individual time"]],
     forcing_data: ForcingData,
-    order: np.ndarray,
+    order: Int[np.ndarray, " individual"],
     settings: Solve,
     forcing: Forcing,
 ) -> Trajectory:
@@ -90,8 +91,7 @@ def solve_each(
     Args:
         declaration: the system.
         parameters: the parameters of every individual.
-        when: the initial times, of shape (individual,), and the times to keep, of shape
-            (individual, time).
+        when: the initial times, and the times to keep.
         forcing_data: doses and inputs of every individual.
         order: the individuals, like ones beside one another.
         settings: of the solve.

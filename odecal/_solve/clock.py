@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 # What compares, and what bends where two things are equal.
 _COMPARED = {"gt", "lt", "ge", "le", "eq", "ne"}
@@ -54,8 +55,8 @@ Value = tuple[Clock, ...] | Fixed | None
 
 
 def switch_times(
-    program: Any, inputs: Sequence[Value], start: jax.Array, span: float
-) -> jax.Array | None:
+    program: Any, inputs: Sequence[Value], start: Float[Array, ""], span: float
+) -> Float[Array, " time"] | None:
     """The times at which the program of a vector field switches.
 
     Args:
@@ -65,7 +66,7 @@ def switch_times(
         span: for how long what recurs is told.
 
     Returns:
-        The times, rising, each once, of shape (n,), infinity for what never comes; None for none.
+        The times, rising, each once, infinity for what never comes; None for none.
     """
     found: list[Any] = []
     _followed(program.jaxpr, program.consts, inputs, _Found(found, start, span))
@@ -75,7 +76,7 @@ def switch_times(
     return merged(jax.lax.stop_gradient(times))
 
 
-def merged(times: jax.Array) -> jax.Array:
+def merged(times: Float[Array, " time"]) -> Float[Array, " time"]:
     """Times in order, and each only once."""
     times = jnp.sort(jnp.where(jnp.isnan(times), jnp.inf, times))
     again = times[1:] <= times[:-1]

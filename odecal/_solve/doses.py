@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import stop_gradient
+from jaxtyping import Array, Bool, Float, Int
 
 from odecal._solve.forcing_data import ForcingData, ForcingFlags
 from odecal._solve.steady_state import Cycle, SteadyStates
@@ -16,27 +17,27 @@ from odecal._system.values import Values
 
 
 class Entry(NamedTuple):
-    """Things that happen, each at a time of its own: fields have a leading axis of them.
+    """Entries of a schedule: what happens, each at a time of its own.
 
     Args:
         time: when.
         rank: in which order of those at the same time.
-        keep: what is kept of the state, of shape (n, element).
-        add: what is added, likewise.
-        rate: by how much the rate of infusion rises, likewise.
+        keep: what is kept of the state.
+        add: what is added.
+        rate: by how much the rate of infusion rises.
         clears: whether infusions that had begun end there.
     """
 
-    time: jax.Array
-    rank: jax.Array
-    keep: jax.Array
-    add: jax.Array
-    rate: jax.Array
-    clears: jax.Array
+    time: Float[Array, " entry"]
+    rank: Float[Array, " entry"]
+    keep: Float[Array, "entry element"]
+    add: Float[Array, "entry element"]
+    rate: Float[Array, "entry element"]
+    clears: Float[Array, " entry"]
 
 
 class Dose(NamedTuple):
-    """What arrives of every dose, of shape (dose,).
+    """What arrives of every dose.
 
     Args:
         bolus: at once.
@@ -45,16 +46,16 @@ class Dose(NamedTuple):
         lasts: how long it lasts.
     """
 
-    bolus: jax.Array
-    infused: jax.Array
-    rate: jax.Array
-    lasts: jax.Array
+    bolus: Float[Array, " dose"]
+    infused: Bool[Array, " dose"]
+    rate: Float[Array, " dose"]
+    lasts: Float[Array, " dose"]
 
 
 def dose_entries(
     declaration: Declaration,
     flags: ForcingFlags,
-    y0: jax.Array,
+    y0: Float[Array, " element"],
     p: Values,
     forcing_data: ForcingData,
     steady: SteadyStates,
@@ -65,7 +66,7 @@ def dose_entries(
     Args:
         declaration: the system.
         flags: what the doses are like.
-        y0: the initial state, packed, of shape (element,).
+        y0: the initial state, packed.
         p: parameters, constants and initial values.
         forcing_data: the doses and inputs.
         steady: finds the states that doses have brought about.
@@ -104,8 +105,11 @@ def dose_entries(
 
 
 def _arrival(
-    flags: ForcingFlags, start: jax.Array, delay: jax.Array, rank: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    flags: ForcingFlags,
+    start: Float[Array, " dose"],
+    delay: Float[Array, " dose"],
+    rank: Float[Array, " dose"],
+) -> tuple[Float[Array, " dose"], Float[Array, " dose"]]:
     """When doses arrive, and in which order of what happens at the same time.
 
     Where order counts, one that is late comes before all else at its time, as in PREDPP: earlier by
@@ -121,7 +125,9 @@ def _arrival(
     return time, jnp.where(delayed, -1.0, rank)
 
 
-def _ends(begin: Entry, ends: jax.Array, clearings: Sequence[tuple[jax.Array, ...]]) -> Entry:
+def _ends(
+    begin: Entry, ends: Float[Array, " entry"], clearings: Sequence[tuple[jax.Array, ...]]
+) -> Entry:
     """The ends of infusions; never for those that a clearing has ended before."""
     cleared = jnp.zeros(len(ends), bool)
     for time, rank, clears in clearings:
@@ -132,8 +138,10 @@ def _ends(begin: Entry, ends: jax.Array, clearings: Sequence[tuple[jax.Array, ..
     return Entry(time, none, begin.keep, begin.add * 0, -begin.rate, none)
 
 
-def _reaches(flags: ForcingFlags, cycles: list[Cycle], states: jax.Array) -> jax.Array:
-    """Whether all doses before each steady state are reckoned with, of the shape of the states."""
+def _reaches(
+    flags: ForcingFlags, cycles: list[Cycle], states: Float[Array, "steady element"]
+) -> Bool[Array, "steady element"]:
+    """Whether all doses before each steady state are reckoned with."""
     infused = jnp.stack([jnp.any(cycle.rate != 0) for cycle in cycles])
     every = jax.tree.map(lambda *x: jnp.stack(x), *cycles)
     reach = every.lag + jnp.where(infused, every.lasts, 0.0)
@@ -143,12 +151,12 @@ def _reaches(flags: ForcingFlags, cycles: list[Cycle], states: jax.Array) -> jax
 
 def _before(
     flags: ForcingFlags,
-    doses: Mapping[str, jax.Array],
-    lag: jax.Array,
+    doses: Mapping[str, Float[Array, " dose"]],
+    lag: Float[Array, " dose"],
     dose: Dose,
-    into: jax.Array,
-    first: jax.Array,
-) -> tuple[Entry, jax.Array]:
+    into: Float[Array, "dose element"],
+    first: Int[Array, " steady"],
+) -> tuple[Entry, Float[Array, " entry"]]:
     """Doses before a steady state that are still to come or run, and when their infusions end.
 
     Of the n-th before it, which was given n intervals II before the dose, a lag longer than n II is
@@ -185,7 +193,9 @@ def _before(
     return entry, jnp.where(runs, time + delay + lasts, jnp.inf)
 
 
-def _dose(doses: Mapping[str, jax.Array], own: Mapping[str, jax.Array]) -> Dose:
+def _dose(
+    doses: Mapping[str, Float[Array, " dose"]], own: Mapping[str, Float[Array, " dose"]]
+) -> Dose:
     """What arrives of every dose: of an infusion at a given rate, for less long if less arrives."""
     amount = doses["amount"] * own["bioavailability"]
     asked, given_duration = doses["rate"], doses["duration"]
@@ -208,9 +218,9 @@ def _of_each(
     declaration: Declaration,
     p: Values,
     p_at: Callable[[jax.Array], Values],
-    doses: Mapping[str, jax.Array],
+    doses: Mapping[str, Float[Array, " dose"]],
     dtype: Any,
-) -> dict[str, jax.Array]:
+) -> dict[str, Float[Array, " dose"]]:
     """Lag, bioavailability, rate and duration of every dose, by the inputs in its record."""
     element = doses["element"].astype(int)
     if not declaration.inputs:
@@ -221,7 +231,9 @@ def _of_each(
     return {name: x[jnp.arange(len(element)), element] for name, x in every.items()}
 
 
-def _dosing_of(declaration: Declaration, p: Values, dtype: Any) -> dict[str, jax.Array]:
+def _dosing_of(
+    declaration: Declaration, p: Values, dtype: Any
+) -> dict[str, Float[Array, " element"]]:
     """Lag, bioavailability, rate and duration of doses into every element of the state."""
 
     def value(dosing: Dosing, name: str) -> jax.Array:
@@ -241,7 +253,10 @@ def _dosing_of(declaration: Declaration, p: Values, dtype: Any) -> dict[str, jax
 
 
 def _steady_entry(
-    doses: Mapping[str, jax.Array], rank: jax.Array, first: jax.Array, states: jax.Array
+    doses: Mapping[str, Float[Array, " dose"]],
+    rank: Float[Array, " dose"],
+    first: Int[Array, " steady"],
+    states: Float[Array, "steady element"],
 ) -> Entry:
     """The steady states that doses had brought about before.
 
@@ -249,7 +264,7 @@ def _steady_entry(
         doses: the columns of the doses.
         rank: of each dose.
         first: the numbers of those that may be at a steady state.
-        states: the steady states of these, of shape (n, element).
+        states: the steady states of these.
     """
     kind = doses["steady"][first]
     time = jnp.where(kind > 0, doses["time"][first], jnp.inf)
@@ -260,11 +275,11 @@ def _steady_entry(
 
 
 def _cycles(
-    doses: Mapping[str, jax.Array],
-    lag: jax.Array,
+    doses: Mapping[str, Float[Array, " dose"]],
+    lag: Float[Array, " dose"],
     dose: Dose,
-    into: jax.Array,
-    first: jax.Array,
+    into: Float[Array, "dose element"],
+    first: Int[Array, " steady"],
 ) -> list[Cycle]:
     """The cycles of doses that may be at a steady state."""
     rate = jnp.where(doses["amount"] > 0, dose.rate, doses["rate"])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from odecal._solve.doses import Entry, dose_entries
 from odecal._solve.forcing_data import ForcingData, ForcingFlags
@@ -16,9 +17,9 @@ from odecal._system.inputs import Event
 from odecal._system.values import Values
 from odecal.adjoints import Crossing, Jumps, Schedule
 
-# Between a packed state, of shape (element,), and the states by name.
-Pack = Callable[[Mapping[str, Any]], jax.Array]
-Unpack = Callable[[jax.Array], Values]
+# Between a packed state and the states by name.
+Pack = Callable[[Mapping[str, Any]], Float[Array, " element"]]
+Unpack = Callable[[Float[Array, " element"]], Values]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,25 +99,27 @@ class Forcing:
 
 
 class Change(NamedTuple):
-    """y⁺ = keep y⁻ + add, element by element, of shape (element,)."""
+    """y⁺ = keep y⁻ + add, element by element."""
 
-    keep: jax.Array
-    add: jax.Array
+    keep: Float[Array, " element"]
+    add: Float[Array, " element"]
 
 
 class Between(NamedTuple):
     """What holds between changes.
 
     Args:
-        rate: of infusion into each element, of shape (element,); empty where there is none.
+        rate: of infusion into each element; empty where there is none.
         inputs: those that hold their value, by name.
     """
 
-    rate: jax.Array
-    inputs: dict[str, jax.Array]
+    rate: Float[Array, " element"]
+    inputs: dict[str, Float[Array, ""]]
 
 
-def _changed(t: Any, y: jax.Array, args: Any, change: Change) -> jax.Array:
+def _changed(
+    t: Any, y: Float[Array, " element"], args: Any, change: Change
+) -> Float[Array, " element"]:
     del t, args
     return change.keep * y + change.add
 
@@ -156,19 +159,19 @@ def _schedule(forcing: Forcing, pack: Pack, steady: SteadyStates, args: Any) -> 
     return Schedule(times, Change(every.keep, every.add), Between(rate, inputs), ranks)
 
 
-def _held(y0: jax.Array) -> Between:
+def _held(y0: Float[Array, " element"]) -> Between:
     """What holds throughout where nothing happens at known times."""
     return Between(jnp.zeros((1, 0), y0.dtype), {})
 
 
-def _nothing_at(times: jax.Array, y0: jax.Array) -> Entry:
+def _nothing_at(times: Float[Array, " entry"], y0: Float[Array, " element"]) -> Entry:
     """Stops at which the state does not change."""
     zero = jnp.zeros((len(times), len(y0)), y0.dtype)
     none = jnp.zeros(len(times), y0.dtype)
     return Entry(times.astype(y0.dtype), none, zero + 1, zero, zero, none)
 
 
-def _rates(every: Entry) -> jax.Array:
+def _rates(every: Entry) -> Float[Array, "interval element"]:
     """The rate of infusion before the first entry, between each and the next, and after the last.
 
     An end that comes after what had begun was cleared takes nothing away: so each entry's rise

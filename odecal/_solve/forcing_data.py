@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from odecal._data.experiment import MAX_PRIOR_DOSES, Doses, Experiment, Samples
 from odecal._system.declaration import Declaration
@@ -140,8 +141,10 @@ def _span(of: Dosing, amount: float, rate: float, duration: float) -> tuple[floa
     return known, sure and not any(callable(span) for span in spans)
 
 
-def _padded_doses(doses: Doses | None, count: int) -> dict[str, np.ndarray]:
-    """The columns of doses, of shape (individual, dose); what is not there comes never."""
+def _padded_doses(
+    doses: Doses | None, count: int
+) -> dict[str, Float[np.ndarray, "individual dose"]]:
+    """The columns of doses; what is not there comes never."""
     assert doses is not None
     place = _places(doses.individual)
     width = int(place.max()) + 1
@@ -157,8 +160,8 @@ def _padded_doses(doses: Doses | None, count: int) -> dict[str, np.ndarray]:
 
 def _padded_samples(
     experiment: Experiment, name: str, interpolation: AbstractInterpolation
-) -> tuple[np.ndarray, np.ndarray]:
-    """Times and coefficients of the samples of an input, of shape (individual, sample, ...).
+) -> tuple[Float[np.ndarray, "individual sample"], Float[np.ndarray, "individual sample ..."]]:
+    """Times and coefficients of the samples of an input.
 
     Where an individual has fewer, its last sample is repeated: at the same time, or, where a solve
     stops at samples, at infinity.
@@ -179,7 +182,7 @@ def _padded_samples(
     return np.stack(times), np.stack(coefficients)
 
 
-def _least_size(experiment: Experiment) -> np.ndarray:
+def _least_size(experiment: Experiment) -> Float[np.ndarray, " individual"]:
     """The least magnitude of an observable's data, or of an input, of each individual.
 
     It is infinity where nothing but zeros is known.
@@ -198,8 +201,8 @@ def _least_size(experiment: Experiment) -> np.ndarray:
 
 def limits_of(
     experiment: Experiment, declaration: Declaration, rtol: float, dtype: Any
-) -> np.ndarray | None:
-    """Times that no step may pass, of shape (individual, limit), rising; None where there are none.
+) -> Float[np.ndarray, "individual limit"] | None:
+    """Times that no step may pass, rising; None where there are none.
 
     An input is smooth between them: what it does is seen by the stages of a step that is as long.
     """
@@ -226,7 +229,7 @@ def _rows_of(samples: Samples, count: int) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(edges)]
 
 
-def _places(individual: np.ndarray) -> np.ndarray:
+def _places(individual: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
     """The number of each row among those of its individual; individuals do not decrease."""
     first = np.searchsorted(individual, individual)
     return np.arange(len(individual)) - first

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
+from jaxtyping import Array, Bool, Float
 
 from odecal._jax.dependence import depends_on
 from odecal._solve.tolerances import absolute_tolerance
@@ -31,17 +32,17 @@ class Cycle(NamedTuple):
         time: of the dose that stands in the table.
         interval: between doses; 0 for an infusion that never ends.
         lag: from a dose to its arrival.
-        bolus: what arrives of each at once, of shape (element,).
-        rate: of the infusion, of shape (element,).
+        bolus: what arrives of each at once.
+        rate: of the infusion.
         lasts: how long it lasts.
     """
 
-    time: jax.Array
-    interval: jax.Array
-    lag: jax.Array
-    bolus: jax.Array
-    rate: jax.Array
-    lasts: jax.Array
+    time: Float[Array, ""]
+    interval: Float[Array, ""]
+    lag: Float[Array, ""]
+    bolus: Float[Array, " element"]
+    rate: Float[Array, " element"]
+    lasts: Float[Array, ""]
 
 
 def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
@@ -64,14 +65,18 @@ def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
         period: the cycle of an infusion that never ends.
     """
 
-    def steady(cycle: Cycle, p: Values, forcing_data: Any, start: jax.Array) -> jax.Array:
+    def steady(
+        cycle: Cycle, p: Values, forcing_data: Any, start: Float[Array, " element"]
+    ) -> Float[Array, " element"]:
         allowed = settings.within(absolute_tolerance(settings, start, forcing_data))
         leaves, structure = jax.tree.flatten(p)
         read = depends_on(lambda p: field(cycle.time, start, p, forcing_data), p)
         moving = [leaf for leaf, used in zip(leaves, read, strict=True) if used]
         theta, unravel = ravel_pytree((cycle, moving))
 
-        def once(y: jax.Array, theta: jax.Array) -> jax.Array:
+        def once(
+            y: Float[Array, " element"], theta: Float[Array, " theta"]
+        ) -> Float[Array, "2 element"]:
             cycle, moving = unravel(theta)
             rest = iter(moving)
             every = [
@@ -95,12 +100,12 @@ def _round(
     field: Field,
     settings: Solve,
     period: float,
-    y: jax.Array,
+    y: Float[Array, " element"],
     cycle: Cycle,
     p: Values,
     forcing_data: Any,
-) -> jax.Array:
-    """The states where the next dose is given, and where it arrives, of shape (2, element)."""
+) -> Float[Array, "2 element"]:
+    """The states where the next dose is given, and where it arrives."""
     adjoint = ExplicitForward() if ExplicitForward.serves(settings.solver) else Forward()
     endless = cycle.interval <= 0
     length = jnp.where(endless, period, cycle.interval)
@@ -152,20 +157,22 @@ def _round(
     return jnp.where(good, jax.vmap(at)(ends, solution.ys), jnp.nan)
 
 
-def _left_over(span: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _left_over(
+    span: Float[Array, ""], length: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """What is left of a span over whole intervals of a length, and how many those are."""
     whole = stop_gradient(jnp.floor(span / length))
     return span - whole * length, whole
 
 
 def _fixed_point(
-    once: Callable[[jax.Array], jax.Array], start: jax.Array, settings: Solve
-) -> jax.Array:
+    once: Callable[[jax.Array], jax.Array], start: Float[Array, " element"], settings: Solve
+) -> Float[Array, " element"]:
     """Solve y = Φ(y) by some rounds, then Newton's method; not a number if that fails."""
     for _ in range(_CYCLES):
         start = once(start)
 
-    def unsettled(found: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    def unsettled(found: tuple[jax.Array, jax.Array, jax.Array]) -> Bool[Array, ""]:
         y, change, i = found
         scale = jnp.asarray(settings.atol) + settings.rtol * jnp.abs(y)
         return (i < _CORRECTIONS) & jnp.any(jnp.abs(change) > scale)

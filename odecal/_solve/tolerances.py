@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
+from jaxtyping import Array, Float
 
 from odecal._solve.forcing_data import ForcingData
 from odecal._system.solve import Solve
@@ -13,7 +13,9 @@ from odecal._system.solve import Solve
 _USUAL, _ORDINARY = 1e-8, 1e-2
 
 
-def absolute_tolerance(settings: Solve, y0: jax.Array, forcing_data: ForcingData | None) -> Any:
+def absolute_tolerance(
+    settings: Solve, y0: Float[Array, " element"], forcing_data: ForcingData | None
+) -> Any:
     """The absolute tolerance of a step: as asked for, or one for each element of the state.
 
     It is 1e-8 of the magnitude of an element, which counts as 1 from 0.01 on. The magnitude is that
@@ -22,7 +24,7 @@ def absolute_tolerance(settings: Solve, y0: jax.Array, forcing_data: ForcingData
 
     Args:
         settings: of the solve.
-        y0: the initial state, packed, of shape (element,).
+        y0: the initial state, packed.
         forcing_data: the doses and inputs.
     """
     if settings.atol is not None:
@@ -42,7 +44,7 @@ def absolute_tolerance(settings: Solve, y0: jax.Array, forcing_data: ForcingData
     return stop_gradient(_USUAL * settings.loosened * jnp.where(usual, 1.0, size))
 
 
-def _known(size: jax.Array) -> jax.Array:
+def _known(size: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Magnitudes, infinity where one says nothing: zero, what is no number, and rounding."""
     least = float(jnp.finfo(size.dtype).tiny) ** 0.6
     return jnp.where(size > least, size, jnp.inf)

@@ -7,6 +7,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from odecal._jax.dependence import depends_on, read_by
 from odecal._jax.safe_gradient import safe_gradient
@@ -23,20 +24,20 @@ from odecal.adjoints import Jumps, Problem
 
 
 class Trajectory(NamedTuple):
-    """A solution at the times asked for.
+    """A solution at the times asked for; of many individuals, with a leading axis of them.
 
     Args:
-        ts: the times, of shape (time,).
+        ts: the times.
         y: the states there, each of shape (time, *dims). Where the solve failed these are the
             initial values, a finite stand-in.
         num_steps: how many steps were taken, rejected ones included.
         failed: whether the solve failed, or gave a state that is not finite.
     """
 
-    ts: jax.Array
+    ts: Float[Array, "*individual time"]
     y: Values
-    num_steps: jax.Array
-    failed: jax.Array
+    num_steps: Int[Array, "*individual"]
+    failed: Bool[Array, "*individual"]
 
 
 def solve_system(system: System, p: Values, t0: Any, ts: Any, settings: Solve) -> Trajectory:
@@ -81,7 +82,9 @@ def solve(
     y0 = pack(declaration.initial_state(p))
     start, times = jnp.asarray(t0, dtype), jnp.asarray(ts, dtype)
 
-    def field(t: Any, y: jax.Array, p: Values, forcing_data: Any, between: Any = None) -> jax.Array:
+    def field(
+        t: Any, y: Float[Array, " element"], p: Values, forcing_data: Any, between: Any = None
+    ) -> Float[Array, " element"]:
         at_t = forcing.parameters_at(t, p, forcing_data, between)
         rate = pack(declaration.vector_field(t, unpack(y), at_t)).astype(dtype)
         infused = between is not None and between.rate.size
@@ -126,7 +129,7 @@ def solve(
 def _solved(
     settings: Solve,
     field: Callable[..., jax.Array],
-    span: tuple[jax.Array, jax.Array, jax.Array | None],
+    span: tuple[Float[Array, ""], Float[Array, " time"], Float[Array, " limit"] | None],
     y0__args: tuple[jax.Array, Any],
     jumps: Jumps | None,
 ) -> diffrax.Solution:
@@ -167,10 +170,10 @@ def _solved(
 def _looked_through(
     declaration: Declaration,
     packed: tuple[Callable[..., jax.Array], Callable[..., Values]],
-    begin: tuple[jax.Array, jax.Array],
+    begin: tuple[Float[Array, ""], Float[Array, " element"]],
     p: Values,
     span: float,
-) -> tuple[list[bool], jax.Array | None]:
+) -> tuple[list[bool], Float[Array, " switch"] | None]:
     """What the vector field depends on of p, and the times at which it switches."""
     pack, unpack = packed
     inputs = dict.fromkeys(declaration.inputs, begin[0])
@@ -203,7 +206,7 @@ def _still_where_unused(p: Values, moves: list[bool]) -> Values:
 def _all_that_moves(
     field: Callable[..., jax.Array],
     jumps: Jumps,
-    start: tuple[jax.Array, jax.Array],
+    start: tuple[Float[Array, ""], Float[Array, " element"]],
     p: Values,
     forcing_data: Any,
 ) -> Any:
@@ -227,12 +230,12 @@ def packing(
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
     ends = np.cumsum(sizes).tolist()
 
-    def pack(values: Mapping[str, Any]) -> jax.Array:
+    def pack(values: Mapping[str, Any]) -> Shaped[Array, " element"]:
         if all(shape == () for shape in shapes.values()):
             return jnp.stack([jnp.asarray(values[name]) for name in shapes])
         return jnp.concatenate([jnp.ravel(values[name]) for name in shapes])
 
-    def unpack(y: jax.Array) -> Values:
+    def unpack(y: Float[Array, " element"]) -> Values:
         parts = {
             name: y[end - size : end].reshape(shape) if shape else y[end - 1]
             for (name, shape), size, end in zip(shapes.items(), sizes, ends, strict=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Int, Shaped
 
 # The columns of a table that name a group together, such as ("subject",) or ("subject", "period").
 Columns = tuple[str, ...]
@@ -15,13 +16,13 @@ class Grouping:
 
     Args:
         dim: the name of the dimension of groups.
-        labels: of the groups, of shape (group,).
-        index: the group of each individual, of shape (individual,).
+        labels: of the groups.
+        index: the group of each individual.
     """
 
     dim: str
-    labels: np.ndarray
-    index: np.ndarray
+    labels: Shaped[np.ndarray, " group"]
+    index: Int[np.ndarray, " individual"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +31,15 @@ class Individuals:
 
     Args:
         dim: the name of the dimension of individuals; empty for one that needs no name.
-        labels: of the individuals, of shape (individual,).
+        labels: of the individuals.
         groups: every grouping that a parameter varies over, by its columns.
-        covariates: what is known of each, by name, of shape (individual,).
+        covariates: what is known of each, by name.
     """
 
     dim: str = ""
-    labels: np.ndarray = field(default_factory=lambda: np.zeros(1, int))
+    labels: Shaped[np.ndarray, " individual"] = field(default_factory=lambda: np.zeros(1, int))
     groups: Mapping[Columns, Grouping] = field(default_factory=dict)
-    covariates: Mapping[str, np.ndarray] = field(default_factory=dict)
+    covariates: Mapping[str, Shaped[np.ndarray, " individual"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax
+from jaxtyping import Array, Float
 
 from odecal._system.base import Component, is_prior
 from odecal._system.groups import Columns
@@ -64,15 +64,14 @@ class SiteValues:
 
     Args:
         sites: the sites, by name.
-        own: the values of varying parameters, each of shape (group, *dims).
+        own: the values of varying parameters.
         correlations: the matrices of correlations, by name.
-        standard: what varies by a scale, standardised: (linked value − location)/scale, of shape
-            (group, *dims).
-        scales: the scales of these, of shape (*dims).
+        standard: what varies by a scale, standardised: (linked value − location)/scale.
+        scales: the scales of these.
     """
 
-    sites: dict[str, jax.Array]
-    own: dict[str, jax.Array]
-    correlations: dict[str, jax.Array]
-    standard: dict[str, jax.Array]
-    scales: dict[str, jax.Array]
+    sites: dict[str, Array]
+    own: dict[str, Float[Array, " group *dims"]]
+    correlations: dict[str, Float[Array, "parameter parameter"]]
+    standard: dict[str, Float[Array, " group *dims"]]
+    scales: dict[str, Float[Array, "*dims"]]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Array, Float
 
 from odecal._errors import DeclarationError
 from odecal.centring import AbstractCentring
@@ -19,14 +20,14 @@ class Reparam:
     θ ~ N(μ, F Fᵀ), and M = (1 − b) F + b σ₀ (row by row, so that M is lower triangular as F is).
 
     Args:
-        of_location: a, that broadcasts to (group, *dims, K).
-        of_scale: b, likewise.
-        unit: σ₀, of shape (K,).
+        of_location: a.
+        of_scale: b.
+        unit: σ₀.
     """
 
-    of_location: np.ndarray
-    of_scale: np.ndarray
-    unit: np.ndarray
+    of_location: Float[np.ndarray, "group *dims K"]
+    of_scale: Float[np.ndarray, "group *dims K"]
+    unit: Float[np.ndarray, " K"]
 
     @staticmethod
     def of(centrings: dict[str, AbstractCentring], shape: tuple[int, ...]) -> "Reparam":
@@ -61,11 +62,13 @@ class Reparam:
         """Whether r is standard normal."""
         return not (self.of_location.any() or self.of_scale.any())
 
-    def distribution(self, location: jax.Array, factor: jax.Array) -> dist.Distribution:
+    def distribution(
+        self, location: Float[Array, "group *dims K"], factor: Float[Array, "..."]
+    ) -> dist.Distribution:
         """The distribution of r.
 
         Args:
-            location: μ, of shape (group, *dims, K).
+            location: μ.
             factor: F: of shape (*dims, 1) for one value, (K, K) for several.
 
         Returns:
@@ -87,12 +90,17 @@ class Reparam:
         )
         return dist.MultivariateNormal(middle, scale_tril=spread)
 
-    def linked(self, raw: jax.Array, location: jax.Array, factor: jax.Array) -> jax.Array:
+    def linked(
+        self,
+        raw: Float[Array, "group *dims K"],
+        location: Float[Array, "group *dims K"],
+        factor: Float[Array, "..."],
+    ) -> Float[Array, "group *dims K"]:
         """θ, of r.
 
         Args:
-            raw: r, of shape (group, *dims, K).
-            location: μ, likewise.
+            raw: r.
+            location: μ.
             factor: F, as for `distribution`.
         """
         shifted = (
@@ -104,7 +112,12 @@ class Reparam:
             return location + shifted @ factor.T
         return location + jnp.einsum("gij,gj->gi", self._mix_matrix(factor), shifted)
 
-    def raw(self, linked: jax.Array, location: jax.Array, factor: jax.Array) -> jax.Array:
+    def raw(
+        self,
+        linked: Float[Array, "group *dims K"],
+        location: Float[Array, "group *dims K"],
+        factor: Float[Array, "..."],
+    ) -> Float[Array, "group *dims K"]:
         """r, of θ: the inverse of `linked`."""
         middle = self.of_location * location / self.unit
         if location.shape[-1] == 1:
