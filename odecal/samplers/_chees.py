@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from odecal._errors import SettingsError
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
-from odecal.samplers._metrics import with_definite_types
+from odecal.samplers._estimators import with_definite_types
 from odecal.samplers._whitening import Whitening
 
 # Halton numbers have this many binary digits: more than there will be draws.
