@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 import diffrax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 from odecal.adjoints._continuous import (
     AbstractContinuous,
     accumulate_nothing,
@@ -13,9 +12,9 @@ from odecal.adjoints._continuous import (
     scaled_kicks,
     solve_backward,
 )
-from odecal.adjoints._problem import Problem, solve_by_diffrax
+from odecal.adjoints._problem import solve_by_diffrax
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._reverse import FlatProblem
+from odecal.adjoints._reverse import FlatProblem, Gradient, States
 
 
 class Backsolve(AbstractContinuous):
@@ -64,20 +63,13 @@ class Backsolve(AbstractContinuous):
         if not self.max_drift > 0:
             raise ValueError(f"Backsolve expects a positive max_drift. Got {self.max_drift}.")
 
-    def forward(
-        self, problem: Problem, flat: FlatProblem, args: Any
-    ) -> tuple[diffrax.Solution, None]:
+    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, None]:
         """Solve, keeping nothing but the saved states."""
-        return solve_by_diffrax(problem, flat.unravel(flat.y0), args), None
+        return solve_by_diffrax(flat.problem, flat.unravel(flat.y0), args), None
 
     def backward(
-        self,
-        problem: Problem,
-        flat: FlatProblem,
-        residuals: Any,
-        ys: Float[Array, "time d"],
-        cotangents: Float[Array, "time d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
+        self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States
+    ) -> Gradient:
         """Solve for y, λ and μ together."""
         del residuals
         kicks, scale = scaled_kicks(cotangents)
@@ -93,7 +85,7 @@ class Backsolve(AbstractContinuous):
             near = jnp.all(jnp.abs(y - states[i]) <= allowed)  # not so for NaN
             return (states[i], lam + kicks[i], mu), near
 
-        backward = self.backward_problem(problem, field, at_stop, accumulate_nothing)
+        backward = self.backward_problem(flat.problem, field, at_stop, accumulate_nothing)
         z0 = (states[0], jnp.zeros_like(flat.y0), jnp.zeros_like(flat.theta))
         (_, lam, mu), _ = solve_backward(backward, z0, None, scale)
         return lam, mu

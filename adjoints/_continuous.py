@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from odecal.adjoints._integrate import AtStop, BackwardProblem, OnStep, integrate_with_stops
 from odecal.adjoints._problem import Problem, solve_by_diffrax
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._reverse import AbstractReverse, FlatProblem
+from odecal.adjoints._reverse import AbstractReverse, FlatProblem, Gradient, States
 from odecal.adjoints._step_limits import with_reversed_limits, with_scalar_atol, without_limits
 
 # The backward solve may take this many times the steps of the forward one: every saved state is a
@@ -146,22 +146,22 @@ class Path(eqx.Module):
         return ravel_pytree(path.evaluate(jnp.clip(t, path.t0, path.t1)))[0]
 
 
-def solve_dense(problem: Problem, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Path]:
+def solve_dense(flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Path]:
     """Solve, keeping the solution at all times."""
-    solution = solve_by_diffrax(problem, flat.unravel(flat.y0), args, dense=True)
+    solution = solve_by_diffrax(flat.problem, flat.unravel(flat.y0), args, dense=True)
     return solution, Path(solution.interpolation)
 
 
 def field_vjp(
     flat: FlatProblem, t: Any, y: Float[Array, " d"], lam: Float[Array, " d"]
-) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
+) -> Gradient:
     """(∂f/∂y)ᵀ λ and (∂f/∂θ)ᵀ λ."""
     _, vjp = jax.vjp(lambda y, theta: flat.field(t, y, theta), y, flat.theta)
     return vjp(lam)
 
 
 def scaled_kicks(
-    cotangents: Float[Array, "time d"],
+    cotangents: States,
 ) -> tuple[Float[Array, "time+1 d"], Float[Array, ""]]:
     """Cotangents over the largest, last time first and none at t0; and the largest."""
     largest = jnp.max(jnp.abs(cotangents))

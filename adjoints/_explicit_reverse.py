@@ -11,7 +11,7 @@ from odecal.adjoints._erk.tableau import erk_stages, erk_stages_transposed
 from odecal.adjoints._erk.tape import Tape
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._reverse import AbstractReverse, FlatProblem
+from odecal.adjoints._reverse import AbstractReverse, FlatProblem, Gradient, States
 from odecal.adjoints._rows import row_at
 
 
@@ -65,29 +65,22 @@ class ExplicitReverse(AbstractReverse):
         """Solve, keeping nothing."""
         return solve_primal(problem, y0, args)
 
-    def forward(
-        self, problem: Problem, flat: FlatProblem, args: Any
-    ) -> tuple[diffrax.Solution, Any]:
+    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
         """Solve, keeping the accepted steps."""
-        end, tape = solve_taped(problem, (flat.unravel(flat.y0), args), flat.field, flat.theta)
-        solution = as_solution(problem, jax.vmap(flat.unravel)(end.saved[:, :, 0]), end)
+        end, tape = solve_taped(flat.problem, (flat.unravel(flat.y0), args), flat.field, flat.theta)
+        solution = as_solution(flat.problem, jax.vmap(flat.unravel)(end.saved[:, :, 0]), end)
         return solution, (tape, end.num_steps - end.num_rejected)
 
     def backward(
-        self,
-        problem: Problem,
-        flat: FlatProblem,
-        residuals: Any,
-        ys: Float[Array, "time d"],
-        cotangents: Float[Array, "time d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
+        self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States
+    ) -> Gradient:
         """Pull the cotangents back, step by step."""
         del ys
         tape, num_steps = residuals
-        ts = jnp.asarray(problem.saveat.subs.ts)
+        ts = jnp.asarray(flat.problem.saveat.subs.ts)
 
         def step(state: _BackwardState) -> _BackwardState:
-            return _step_back(problem.solver, flat, tape, (ts, cotangents), state)
+            return _step_back(flat.problem.solver, flat, tape, (ts, cotangents), state)
 
         begin = _BackwardState(
             num_steps,

@@ -6,7 +6,6 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from odecal.adjoints._continuous import (
     AbstractContinuous,
     field_vjp,
@@ -14,8 +13,7 @@ from odecal.adjoints._continuous import (
     solve_backward,
     solve_dense,
 )
-from odecal.adjoints._problem import Problem
-from odecal.adjoints._reverse import FlatProblem
+from odecal.adjoints._reverse import FlatProblem, Gradient, States
 
 
 class Gauss(AbstractContinuous):
@@ -50,20 +48,13 @@ class Gauss(AbstractContinuous):
         if self.points < 1:
             raise ValueError(f"Gauss expects points of at least 1. Got {self.points}.")
 
-    def forward(
-        self, problem: Problem, flat: FlatProblem, args: Any
-    ) -> tuple[diffrax.Solution, Any]:
+    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
         """Solve, keeping the solution at all times."""
-        return solve_dense(problem, flat, args)
+        return solve_dense(flat, args)
 
     def backward(
-        self,
-        problem: Problem,
-        flat: FlatProblem,
-        residuals: Any,
-        ys: Float[Array, "time d"],
-        cotangents: Float[Array, "time d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
+        self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States
+    ) -> Gradient:
         """Solve for λ, summing the integral up step by step."""
         del ys
         y_at = residuals
@@ -91,5 +82,5 @@ class Gauss(AbstractContinuous):
         def at_stop(i: jax.Array, lam: jax.Array) -> Any:
             return lam + kicks[i], jnp.array(True)
 
-        backward = self.backward_problem(problem, field, at_stop, on_step)
+        backward = self.backward_problem(flat.problem, field, at_stop, on_step)
         return solve_backward(backward, jnp.zeros_like(flat.y0), jnp.zeros_like(flat.theta), scale)

@@ -5,7 +5,6 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 from odecal.adjoints._continuous import (
     AbstractContinuous,
     accumulate_nothing,
@@ -14,8 +13,7 @@ from odecal.adjoints._continuous import (
     solve_backward,
     solve_dense,
 )
-from odecal.adjoints._problem import Problem
-from odecal.adjoints._reverse import FlatProblem
+from odecal.adjoints._reverse import FlatProblem, Gradient, States
 
 
 class Interpolating(AbstractContinuous):
@@ -47,20 +45,13 @@ class Interpolating(AbstractContinuous):
     atol: float | None = None
     solver: diffrax.AbstractSolver | None = None
 
-    def forward(
-        self, problem: Problem, flat: FlatProblem, args: Any
-    ) -> tuple[diffrax.Solution, Any]:
+    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
         """Solve, keeping the solution at all times."""
-        return solve_dense(problem, flat, args)
+        return solve_dense(flat, args)
 
     def backward(
-        self,
-        problem: Problem,
-        flat: FlatProblem,
-        residuals: Any,
-        ys: Float[Array, "time d"],
-        cotangents: Float[Array, "time d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
+        self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States
+    ) -> Gradient:
         """Solve for λ and μ together."""
         del ys
         y_at = residuals
@@ -72,6 +63,6 @@ class Interpolating(AbstractContinuous):
         def at_stop(i: jax.Array, z: Any) -> Any:
             return (z[0] + kicks[i], z[1]), jnp.array(True)
 
-        backward = self.backward_problem(problem, field, at_stop, accumulate_nothing)
+        backward = self.backward_problem(flat.problem, field, at_stop, accumulate_nothing)
         z0 = (jnp.zeros_like(flat.y0), jnp.zeros_like(flat.theta))
         return solve_backward(backward, z0, None, scale)[0]

@@ -16,8 +16,7 @@ from odecal.adjoints._continuous import (
 )
 from odecal.adjoints._erk.tape import write_if
 from odecal.adjoints._integrate import dense_info_shape, integrate_with_stops
-from odecal.adjoints._problem import Problem
-from odecal.adjoints._reverse import FlatProblem
+from odecal.adjoints._reverse import FlatProblem, Gradient, States
 from odecal.adjoints._rows import row_at
 
 # The pair of seven Gauss and fifteen Kronrod points on [-1, 1]: Piessens et al. (1983), QUADPACK,
@@ -79,20 +78,13 @@ class Quadrature(AbstractContinuous):
     atol: float | None = None
     solver: diffrax.AbstractSolver | None = None
 
-    def forward(
-        self, problem: Problem, flat: FlatProblem, args: Any
-    ) -> tuple[diffrax.Solution, Any]:
+    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
         """Solve, keeping the solution at all times."""
-        return solve_dense(problem, flat, args)
+        return solve_dense(flat, args)
 
     def backward(
-        self,
-        problem: Problem,
-        flat: FlatProblem,
-        residuals: Any,
-        ys: Float[Array, "time d"],
-        cotangents: Float[Array, "time d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
+        self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States
+    ) -> Gradient:
         """Solve for λ, then integrate."""
         del ys
         y_at = residuals
@@ -108,7 +100,7 @@ class Quadrature(AbstractContinuous):
             tape, i = carry
             return write_if(tape, (*span, dense), i, accepted), i + accepted
 
-        backward = self.backward_problem(problem, field, at_stop, on_step)
+        backward = self.backward_problem(flat.problem, field, at_stop, on_step)
         assert backward.max_steps is not None
         num_rows = backward.max_steps + 1  # one for what does not count
         lam = jnp.zeros_like(flat.y0)

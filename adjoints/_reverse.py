@@ -13,17 +13,23 @@ from jaxtyping import Array, Float
 from odecal.adjoints._base import AbstractAdjoint
 from odecal.adjoints._problem import Problem, join_states, require_saved_times, split_states
 
+# The saved states, or their cotangents; and the cotangents of the initial state and parameters.
+States = Float[Array, "time d"]
+Gradient = tuple[Float[Array, " d"], Float[Array, " k"]]
+
 
 class FlatProblem(NamedTuple):
     """dy/dt = f(t, y, θ) between vectors: of d elements of the state and k parameters.
 
     Args:
+        problem: the same as it was given.
         field: f.
         y0: the initial state.
         theta: the parameters that are being differentiated by.
         unravel: from a vector to the state as it was given.
     """
 
+    problem: Problem
     field: Callable[[Any, jax.Array, jax.Array], jax.Array]
     y0: Float[Array, " d"]
     theta: Float[Array, " k"]
@@ -41,25 +47,17 @@ class AbstractReverse(AbstractAdjoint):
         """Solve, without gradients."""
 
     @abc.abstractmethod
-    def forward(
-        self, problem: Problem, flat: FlatProblem, args: Any
-    ) -> tuple[diffrax.Solution, Any]:
+    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
         """Solve, and give beside the solution the residuals, a pytree of arrays."""
 
     @abc.abstractmethod
     def backward(
-        self,
-        problem: Problem,
-        flat: FlatProblem,
-        residuals: Any,
-        ys: Float[Array, "time d"],
-        cotangents: Float[Array, "time d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
+        self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States
+    ) -> Gradient:
         """Pull the cotangents of the saved states back.
 
         Args:
-            problem: the problem.
-            flat: the same between vectors.
+            flat: the problem between vectors.
             residuals: what `forward` has kept.
             ys: the saved states.
             cotangents: theirs.
@@ -95,10 +93,10 @@ def _flat(
         slope = problem.terms.vector_field(t, unravel(y), args)
         return ravel_pytree(slope)[0].astype(y.dtype)
 
-    return FlatProblem(field, flat, theta, unravel), unravel_theta
+    return FlatProblem(problem, field, flat, theta, unravel), unravel_theta
 
 
-def _rows(states: Any) -> Float[Array, "time d"]:
+def _rows(states: Any) -> States:
     """Saved states as vectors."""
     return jax.vmap(lambda y: ravel_pytree(y)[0])(states)
 
@@ -115,7 +113,7 @@ def _solve(
 def _solve_forward(perturbed: Any, y0__args: Any, strategy: Any) -> tuple[Any, Any]:
     adjoint, problem = strategy
     flat, _ = _flat(problem, perturbed, y0__args)
-    solution, residuals = adjoint.forward(problem, flat, y0__args[1])
+    solution, residuals = adjoint.forward(flat, y0__args[1])
     ys, rest = split_states(solution)
     return (ys, rest), (residuals, ys)
 
@@ -133,5 +131,5 @@ def _solve_backward(
         ys,
         is_leaf=lambda x: x is None,
     )
-    y0_bar, theta_bar = adjoint.backward(problem, flat, residuals, _rows(ys), _rows(cotangents))
+    y0_bar, theta_bar = adjoint.backward(flat, residuals, _rows(ys), _rows(cotangents))
     return eqx.filter(flat.unravel(y0_bar), perturbed[0]), unravel_theta(theta_bar)

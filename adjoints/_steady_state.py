@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 import diffrax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 from odecal.adjoints._problem import Problem, solve_by_diffrax
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._reverse import AbstractReverse, FlatProblem
+from odecal.adjoints._reverse import AbstractReverse, FlatProblem, Gradient, States
 
 
 class SteadyState(AbstractReverse):
@@ -51,27 +50,20 @@ class SteadyState(AbstractReverse):
         """Solve by `diffrax.diffeqsolve`."""
         return solve_by_diffrax(problem, y0, args)
 
-    def forward(
-        self, problem: Problem, flat: FlatProblem, args: Any
-    ) -> tuple[diffrax.Solution, None]:
+    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, None]:
         """Solve, keeping nothing but the saved states."""
-        return solve_by_diffrax(problem, flat.unravel(flat.y0), args), None
+        return solve_by_diffrax(flat.problem, flat.unravel(flat.y0), args), None
 
     def backward(
-        self,
-        problem: Problem,
-        flat: FlatProblem,
-        residuals: Any,
-        ys: Float[Array, "time d"],
-        cotangents: Float[Array, "time d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, " k"]]:
+        self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States
+    ) -> Gradient:
         """Solve one linear system for each saved state."""
         del residuals
-        ts = jnp.asarray(problem.saveat.subs.ts)
-        span = ts[-1] - problem.t0
+        ts = jnp.asarray(flat.problem.saveat.subs.ts)
+        span = ts[-1] - flat.problem.t0
         atol = self.atol
         if atol is None:
-            atol = 100 * getattr(problem.stepsize_controller, "atol", 1e-8)
+            atol = 100 * getattr(flat.problem.stepsize_controller, "atol", 1e-8)
 
         def at(t: jax.Array, y: jax.Array, g: jax.Array) -> jax.Array:
             slope, vjp = jax.vjp(lambda theta: flat.field(t, y, theta), flat.theta)
