@@ -1,6 +1,7 @@
 """Contract of every shipped system."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -81,18 +82,26 @@ SERVED = [
 ]
 
 
+@cache
+def tight_gradients(cls, strategy):
+    """At rtol 1e-11, at three positions."""
+    atol = 1e-4 * (cls.solve.atol or 1e-8)
+    model = compiled(cls, rtol=1e-11, atol=atol, adjoint=strategy(), max_steps=8192)
+    with model.precision():
+        gradient = jax.jit(value_and_grad(model))
+        return np.stack([gradient(x)[1] for x in positions(model, 3)])
+
+
 @pytest.mark.parametrize(("cls", "adjoint"), SERVED)
 def test_gradients_are_right_to_four_digits(cls, adjoint):
     """At rtol 1e-8 against rtol 1e-11 and another strategy; by itself and in a batch."""
     atol = cls.solve.atol or 1e-8
     loose = compiled(cls, rtol=1e-8, atol=1e-2 * atol, adjoint=adjoint, max_steps=1024)
-    other = adjoints.Direct() if isinstance(adjoint, adjoints.Forward) else adjoints.Forward()
-    tight = compiled(cls, rtol=1e-11, atol=1e-4 * atol, adjoint=other, max_steps=8192)
+    forward = isinstance(adjoint, adjoints.Forward)
+    expected = tight_gradients(cls, adjoints.RecursiveCheckpoint if forward else adjoints.Forward)
     with loose.precision():
         at = positions(loose, 3)
-        reference = jax.jit(value_and_grad(tight))
         gradient = jax.jit(value_and_grad(loose))
-        expected = jnp.stack([reference(x)[1] for x in at])
         alone = jnp.stack([gradient(x)[1] for x in at])
         batch = jax.jit(jax.vmap(value_and_grad(loose)))(at)[1]
     scale = np.linalg.norm(expected, axis=1)

@@ -140,9 +140,13 @@ def test_no_two_parts_of_a_search_share_a_random_number(uses):
     uses.check()
 
 
-_QUICK = (samplers.MEADS, samplers.TemperedSMC)  # which number what they are given
+# Which number what they are given.
+_QUICK = {
+    samplers.MEADS: samplers.MEADS(),
+    samplers.TemperedSMC: samplers.TemperedSMC(num_particles=20, max_moves=2),
+}
 _SAMPLERS = [
-    pytest.param(cls, id=name, marks=() if cls in _QUICK else pytest.mark.slow)
+    pytest.param(_QUICK.get(cls, cls()), id=name, marks=() if cls in _QUICK else pytest.mark.slow)
     for name in samplers.__all__
     if inspect.isclass(cls := getattr(samplers, name))
     and issubclass(cls, samplers.AbstractSampler)
@@ -154,15 +158,15 @@ def gaussian(x):
     return -0.5 * jnp.sum(x**2)
 
 
-@pytest.mark.parametrize("cls", _SAMPLERS)
-def test_no_two_transitions_of_a_sampler_share_a_random_number(uses, cls):
-    run = samplers.Run(16 if cls.ensemble else 2, 4, 6)
+@pytest.mark.parametrize("sampler", _SAMPLERS)
+def test_no_two_transitions_of_a_sampler_share_a_random_number(uses, sampler):
+    run = samplers.Run(16 if sampler.ensemble else 2, 4, 6)
     places = jnp.linspace(-1.0, 1.0, 3 * run.num_chains).reshape(-1, 3)
     values, gradients = jax.vmap(jax.value_and_grad(gaussian))(places)
     covariance = jnp.broadcast_to(jnp.eye(3), (run.num_chains, 3, 3))
     parts = (np.asarray(x) for x in (places, values, gradients, covariance))
     target = samplers.Target(3, gaussian, gaussian, lambda key: jax.random.normal(key, (3,)))
     with Compiler() as compiler:
-        engine = Engine(target, cls(), run, run_keys(0).chains, compiler)
+        engine = Engine(target, sampler, run, run_keys(0).chains, compiler)
         engine.sample(engine.init(samplers.Start(*parts)), NoProgress())
     uses.check()

@@ -85,7 +85,11 @@ def share(posterior):
 def test_tempering_weighs_modes_that_are_alike():
     """They are half and half; four populations have a standard error of 0.01: 3 in 1,000 fail."""
     posterior = odecal.calibrate(
-        TwoPools(), two_pools_data(), sampler=odecal.samplers.TemperedSMC(), progress=False
+        TwoPools(),
+        two_pools_data(),
+        sampler=odecal.samplers.TemperedSMC(),
+        solve=odecal.Solve(rtol=1e-4, atol=1e-5),
+        progress=False,
     )
     assert (posterior["adaptation"]["inverse_temperature"] == 1.0).all()
     assert share(posterior).mean() == pytest.approx(0.5, abs=0.03)
@@ -106,8 +110,9 @@ def test_tempering_that_has_not_arrived_is_no_posterior():
     posterior = odecal.calibrate(
         TwoPools(),
         two_pools_data(),
-        sampler=odecal.samplers.TemperedSMC(),
+        sampler=odecal.samplers.TemperedSMC(num_particles=100),
         num_warmup=2,
+        num_samples=100,
         progress=False,
     )
     text = " ".join(verdict(posterior, odecal.summary(posterior)))

@@ -16,16 +16,26 @@ from odecal._model.flat import flatten
 ADJOINTS = [adjoints.Direct(), adjoints.RecursiveCheckpoint(), diffrax.ForwardMode()]
 
 
-@pytest.mark.parametrize("adjoint", ADJOINTS, ids=lambda adjoint: type(adjoint).__name__)
-def test_value_and_gradient_are_those_of_the_model(adjoint):
-    # All of these take Diffrax's steps; the default chooses its own first one.
-    model = odecal.compile(
-        ExponentialDecay(), ExponentialDecay.data, solve=odecal.Solve(adjoint=adjoints.Direct())
-    )
-    other = replace(model, solve=replace(model.solve, adjoint=adjoint))
+@pytest.fixture(scope="module")
+def model():
+    # Direct, and those below, take Diffrax's steps; the default chooses its own first one.
+    solve = odecal.Solve(adjoint=adjoints.Direct(), max_steps=64)
+    return odecal.compile(ExponentialDecay(), ExponentialDecay.data, solve=solve)
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """A position, and the model's log density and gradient there."""
     with model.precision():
         position = model.init_position(jax.random.key(1))
-        value, gradient = jax.value_and_grad(model.logdensity_fn)(position)
+        return position, *jax.jit(jax.value_and_grad(model.logdensity_fn))(position)
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS, ids=lambda adjoint: type(adjoint).__name__)
+def test_value_and_gradient_are_those_of_the_model(adjoint, model, expected):
+    other = replace(model, solve=replace(model.solve, adjoint=adjoint))
+    position, value, gradient = expected
+    with model.precision():
         flat = flatten(other)
         got, slope = jax.jit(jax.value_and_grad(flat.logdensity_fn))(ravel_pytree(position)[0])
         expected = np.asarray(ravel_pytree(gradient)[0])

@@ -62,8 +62,8 @@ def infusion(t, p, rate, lasts):
 
 def ever_before(of, interval, count=400):
     """The sum over doses at an interval, the last at 0 and the others before."""
-    return lambda t, p: sum(
-        jax.vmap(lambda n: of(t + n * interval, p))(jnp.arange(count, dtype=float))
+    return lambda t, p: jnp.sum(
+        jax.vmap(lambda n: of(t + n * interval, p))(jnp.arange(count, dtype=float)), axis=0
     )
 
 
@@ -171,18 +171,28 @@ def parameters():
     return {name: jnp.asarray(x) for name, x in TRUTH.items()}
 
 
+def assert_like(model, reference, p, tolerance=2e-6):
+    """Values and derivatives, of one program."""
+
+    def twice(jacobian, of):
+        return jax.jit(jacobian(lambda p: (of(p),) * 2, has_aux=True))
+
+    with model.precision():
+        p = {name: jnp.asarray(x) for name, x in p.items()}
+        slopes, values = twice(jax.jacrev, seen(model))(p)
+        expected_slopes, expected = twice(jax.jacfwd, reference)(p)
+    np.testing.assert_allclose(values, expected, rtol=1e-7, atol=1e-7)
+    for name in p:
+        np.testing.assert_allclose(
+            slopes[name], expected_slopes[name], rtol=tolerance, atol=tolerance, err_msg=name
+        )
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients(case):
     records, reference = CASES[case]
     model = odecal.compile(Oral(), table_of(records), Solve(**TIGHT))
-    with model.precision():
-        p = parameters()
-        expected = reference(TIMES, p)
-        np.testing.assert_allclose(jax.jit(seen(model))(p), expected, rtol=1e-7, atol=1e-7)
-        got = jax.jit(jax.jacrev(seen(model)))(p)
-        want = jax.jacfwd(lambda p: reference(TIMES, p))(p)
-        for name in p:
-            np.testing.assert_allclose(got[name], want[name], rtol=2e-6, atol=2e-6, err_msg=name)
+    assert_like(model, lambda p: reference(TIMES, p), TRUTH)
 
 
 @pytest.mark.parametrize(
@@ -258,12 +268,7 @@ def test_two_compartments():
 
         return jax.vmap(at)(jnp.asarray(TIMES))
 
-    with model.precision():
-        p = {"out": jnp.asarray(0.4), "there": jnp.asarray(0.9), "back": jnp.asarray(0.3)}
-        np.testing.assert_allclose(jax.jit(seen(model))(p), reference(p), rtol=1e-7, atol=1e-7)
-        got, want = jax.jit(jax.jacrev(seen(model)))(p), jax.jacfwd(reference)(p)
-        for name in p:
-            np.testing.assert_allclose(got[name], want[name], rtol=1e-5, atol=1e-6)
+    assert_like(model, reference, {"out": 0.4, "there": 0.9, "back": 0.3}, 1e-6)
 
 
 def test_a_trough_is_before_the_dose_and_a_peak_behind_it():
@@ -446,12 +451,4 @@ def test_what_differs_between_doses_is_an_input():
         first = sum(10 * oral(t - 5.0 * n, p) for n in range(3))
         return first + 4 * oral(t - 7.0, other) + 3 * oral(t - 15.5, p)
 
-    with model.precision():
-        p = parameters()
-        np.testing.assert_allclose(
-            jax.jit(seen(model))(p), reference(TIMES, p), rtol=1e-7, atol=1e-7
-        )
-        got = jax.jit(jax.jacrev(seen(model)))(p)
-        want = jax.jacfwd(lambda p: reference(TIMES, p))(p)
-        for name in p:
-            np.testing.assert_allclose(got[name], want[name], rtol=2e-6, atol=2e-6, err_msg=name)
+    assert_like(model, lambda p: reference(TIMES, p), TRUTH)
