@@ -62,6 +62,9 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
         return jax.vmap(flat.unravel)(jnp.asarray(found.starts.position))
 
 
+Scalar = float | np.floating[Any]
+
+
 class _Mode(NamedTuple):
     """A mode: its position, log density and Gaussian, and whether it was reached."""
 
@@ -210,7 +213,7 @@ class MultiStart:
         return [modes[i] for i in order], np.append(np.argsort(order), -1)[of]
 
     def _same_mode(
-        self, position: Float[np.ndarray, " dim"], logdensity: float, modes: list[_Mode]
+        self, position: Float[np.ndarray, " dim"], logdensity: Scalar, modes: list[_Mode]
     ) -> int | None:
         """The mode that a position belongs to: near it, or no dip of the density between them."""
         level = [i for i, mode in enumerate(modes) if logdensity > mode.logdensity - _DIP]

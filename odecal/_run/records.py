@@ -152,7 +152,8 @@ class Evaluation:
     def split(self, number: int) -> tuple["Evaluation", "Evaluation"]:
         """The first so many draws of a single chain, and, of the parameters alone, the rest."""
         steps = {name: getattr(self, f"{part}_step") for name, part in THINNED.items()}
-        parts = {f.name: getattr(self, f.name) for f in fields(self) if "_step" not in f.name}
+        names = [f.name for f in fields(self) if f.name not in ("data_step", "grid_step")]
+        parts = {name: getattr(self, name) for name in names}
         heads = {name: -(-number // steps.get(name, 1)) for name in parts}
         first = {
             name: jax.tree.map(lambda x, n=heads[name]: x[:n], part) for name, part in parts.items()
