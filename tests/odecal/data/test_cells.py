@@ -8,22 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from example_tables import Two, Vector, table
+from example_tables import Vector, read, refuse, table
+from numpy.testing import assert_array_equal
 from test_csv import Plots
 
-from odecal import ObservationError, Observations
-from odecal._data.observations import read_experiment
+from odecal import Observations
 
 BIG = 2**53 + 1
 
 
 def people(labels):
     return pd.DataFrame({"ID": labels, "time": [0.0, 0.0, 0.0], "level": [1.0, 2.0, 3.0]})
-
-
-def refuse(data, pattern, system=Two):
-    with pytest.raises(ObservationError, match=pattern):
-        read_experiment(data, system().declaration)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +38,13 @@ def refuse(data, pattern, system=Two):
 )
 @pytest.mark.parametrize("name", ["time", "level"])
 def test_cells_of_many_kinds(cells, expected, name):
-    series = read_experiment(table(**{name: cells}), Two().declaration).series["level"]
+    series = read(table(**{name: cells})).series["level"]
     assert (series.times if name == "time" else series.values).tolist() == expected
 
 
 def test_truths_are_values_and_no_times():
     for cells in ([True, False, True], np.array([True, False, True]).astype(object)):
-        series = read_experiment(table(level=cells), Two().declaration).series["level"]
+        series = read(table(level=cells)).series["level"]
         assert series.values.tolist() == [1.0, 0.0, 1.0]
     refuse(table(time=[False, True, True]), r"`time` holds True and False")
 
@@ -87,14 +82,14 @@ def test_cells_that_are_no_numbers(cells, what, name):
 
 def test_times_of_single_precision():
     seconds = 1.7e9 + 30 * np.arange(3)
-    assert read_experiment(table(time=seconds), Two().declaration).t0 == 1.7e9
+    assert read(table(time=seconds)).t0 == 1.7e9
     refuse(table(time=seconds.astype(np.float32)), r"times of float32, which are rounded to steps")
     refuse(table(time=np.full(3, 1.7e9, np.float32)), r"times of float32, which are rounded")
     for fine in ([0, 1, 2000], [0.1, 0.2, 0.3]):
         for kind in (np.float16, np.float32):
             times = np.array(fine, kind)
-            found = read_experiment(table(time=times), Two().declaration).series["level"].times
-            np.testing.assert_array_equal(found, times.astype(float))
+            found = read(table(time=times)).series["level"].times
+            assert_array_equal(found, times.astype(float))
 
 
 def test_times_of_doses_are_times():
@@ -126,7 +121,7 @@ def test_times_of_doses_are_times():
     ],
 )
 def test_each_label_is_one_individual(labels):
-    individuals = read_experiment(people(labels), Plots().declaration).individuals
+    individuals = read(people(labels), Plots).individuals
     assert list(map(str, individuals.labels)) == [
         str(int(x)) if isinstance(x, float) and x.is_integer() else str(x) for x in labels
     ]
@@ -164,10 +159,10 @@ def test_labels_that_are_none_or_may_be_one(labels, what):
 
 def test_an_index_beside_its_column():
     data = table().set_index("time", drop=False)
-    assert read_experiment(data, Two().declaration).t0 == 0.5
+    assert read(data).t0 == 0.5
     data.index = pd.Index([5.0, 6.0, 7.0], name="time")
     refuse(data, r"`time` as a column and in its index, and they differ")
-    assert read_experiment(data.reset_index(drop=True), Two().declaration).t0 == 0.5
+    assert read(data.reset_index(drop=True)).t0 == 0.5
 
 
 # Datasets.
@@ -179,9 +174,7 @@ def individuals(labels, **more):
 
 
 def test_individuals_of_datasets():
-    assert read_experiment(
-        individuals([2, 1]), Plots().declaration
-    ).individuals.labels.tolist() == [2, 1]
+    assert read(individuals([2, 1]), Plots).individuals.labels.tolist() == [2, 1]
     refuse(individuals([1, 1]).isel(time=[0]), r"index `ID` has duplicates: 1", Plots)
     refuse(individuals([1.0, np.nan]), r"`ID` is empty in row", Plots)
     refuse(individuals(["a", "a "]), r"which could be the same", Plots)
@@ -193,8 +186,8 @@ def test_values_of_datasets():
     refuse(data, f"`count` holds {BIG} in row 1")
     coded = data.assign(count=("time", [1, -9], {"_FillValue": -9}))
     refuse(coded, r"`count` has the attribute _FillValue.*decode_cf")
-    found = read_experiment(xr.decode_cf(coded), Two().declaration).series["count"]
-    np.testing.assert_array_equal(found.values, [1.0])
+    found = read(xr.decode_cf(coded)).series["count"]
+    assert_array_equal(found.values, [1.0])
 
 
 def test_labels_of_dims_are_matched_as_text():
@@ -203,6 +196,4 @@ def test_labels_of_dims_are_matched_as_text():
 
     seen = (("time", "age"), [[1.0, 2.0]])
     data = xr.Dataset({"seen": seen}, {"time": [0.0], "age": ["2", "1"]})
-    assert read_experiment(data, Numbered().declaration).series["seen"].values.tolist() == [
-        [2.0, 1.0]
-    ]
+    assert read(data, Numbered).series["seen"].values.tolist() == [[2.0, 1.0]]

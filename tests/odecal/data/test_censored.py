@@ -4,9 +4,10 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+from example_tables import read as read_table
+from numpy.testing import assert_array_equal
 
 from odecal import Observable, ObservationError, State, System
-from odecal._data.observations import read_experiment
 
 INF = np.inf
 
@@ -34,7 +35,7 @@ def table(*cells):
 
 
 def read(*cells, system=Plain):
-    return read_experiment(table(*cells), system().declaration).series["level"]
+    return read_table(table(*cells), system).series["level"]
 
 
 def refuse(cell, pattern, system=Plain):
@@ -60,8 +61,8 @@ def refuse(cell, pattern, system=Plain):
 )
 def test_cells_that_say_what_is_known(cell, lower, upper):
     series = read(cell, "<9")
-    np.testing.assert_array_equal(series.values, [1.0, lower, -INF])
-    np.testing.assert_array_equal(series.upper, [1.0, upper, 9.0])
+    assert_array_equal(series.values, [1.0, lower, -INF])
+    assert_array_equal(series.upper, [1.0, upper, 9.0])
     assert series.complete
 
 
@@ -72,46 +73,46 @@ def test_where_nothing_is_censored_there_are_no_upper_bounds():
 def test_cells_of_a_csv(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("time,level\n1,0.7\n2,<0.5\n3,\n4, > 100\n5,NA\n")
-    series = read_experiment(path, Plain().declaration).series["level"]
-    np.testing.assert_array_equal(series.times, [1.0, 2.0, 4.0])
-    np.testing.assert_array_equal(series.values, [0.7, -INF, 100.0])
-    np.testing.assert_array_equal(series.upper, [0.7, 0.5, INF])
+    series = read_table(path, Plain).series["level"]
+    assert_array_equal(series.times, [1.0, 2.0, 4.0])
+    assert_array_equal(series.values, [0.7, -INF, 100.0])
+    assert_array_equal(series.upper, [0.7, 0.5, INF])
 
 
 def test_numbers_beyond_the_limits_of_quantification():
     series = read(0.5, 0.4, 10.0, 11.0, system=Limited)
-    np.testing.assert_array_equal(series.values, [1.0, 0.5, -INF, 10.0, 10.0])
-    np.testing.assert_array_equal(series.upper, [1.0, 0.5, 0.5, 10.0, INF])
+    assert_array_equal(series.values, [1.0, 0.5, -INF, 10.0, 10.0])
+    assert_array_equal(series.upper, [1.0, 0.5, 0.5, 10.0, INF])
 
 
 def test_bounds_that_a_cell_says_stay_beyond_the_limits():
     series = read("<0.2", "0.1..0.3", system=Limited)
-    np.testing.assert_array_equal(series.values, [1.0, -INF, 0.1])
-    np.testing.assert_array_equal(series.upper, [1.0, 0.2, 0.3])
+    assert_array_equal(series.values, [1.0, -INF, 0.1])
+    assert_array_equal(series.upper, [1.0, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("cell", ["BLQ", "bloq", " Lloq "])
 def test_below_the_limit_in_words(cell):
     series = read(cell, system=Limited)
-    np.testing.assert_array_equal(series.values, [1.0, -INF])
-    np.testing.assert_array_equal(series.upper, [1.0, 0.5])
+    assert_array_equal(series.values, [1.0, -INF])
+    assert_array_equal(series.upper, [1.0, 0.5])
 
 
 def test_elements_of_a_vector():
     data = pd.DataFrame(
         {"time": [1.0, 2.0], "level[young]": ["<0.3", None], "level[old]": [0.4, 3.0]}
     )
-    series = read_experiment(data, Vector().declaration).series["level"]
-    np.testing.assert_array_equal(series.present, [[True, True], [False, True]])
-    np.testing.assert_array_equal(series.values, [[-INF, -INF], [3.0, 3.0]])
-    np.testing.assert_array_equal(series.upper, [[0.3, 0.5], [3.0, 3.0]])
+    series = read_table(data, Vector).series["level"]
+    assert_array_equal(series.present, [[True, True], [False, True]])
+    assert_array_equal(series.values, [[-INF, -INF], [3.0, 3.0]])
+    assert_array_equal(series.upper, [[0.3, 0.5], [3.0, 3.0]])
 
 
 def test_missing_element_where_all_are_censored():
     data = pd.DataFrame(
         {"time": [1.0, 2.0], "level[young]": ["<0.3", None], "level[old]": [0.4, 0.4]}
     )
-    series = read_experiment(data, Vector().declaration).series["level"]
+    series = read_table(data, Vector).series["level"]
     assert series.values[1, 0] == -INF
     assert series.upper[1, 0] == 0.3
 
@@ -137,4 +138,4 @@ def test_times_cannot_be_censored():
     data = table(2.0).astype(object)
     data.loc[1, "time"] = "<1"
     with pytest.raises(ObservationError, match=r"`time` holds text in row 2.*NA or NaN\.$"):
-        read_experiment(data, Plain().declaration)
+        read_table(data, Plain)
