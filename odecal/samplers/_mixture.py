@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 # Steps of expectation and maximisation in a fit.
 _STEPS = 12
@@ -13,22 +14,21 @@ class Mixture(NamedTuple):
     """A mixture of multivariate t distributions.
 
     Args:
-        log_weights: of the components, of shape (component,).
-        means: of shape (component, dim).
-        factors: lower triangular, of shape (component, dim, dim): a factor times its transpose is
-            the scale matrix of a component.
+        log_weights: of the components.
+        means: of the components.
+        factors: lower triangular: a factor times its transpose is the scale matrix of a component.
         inverses: the inverses of the factors.
         freedom: the degrees of freedom of all components.
     """
 
-    log_weights: jax.Array
-    means: jax.Array
-    factors: jax.Array
-    inverses: jax.Array
-    freedom: jax.Array
+    log_weights: Float[Array, " component"]
+    means: Float[Array, "component dim"]
+    factors: Float[Array, "component dim dim"]
+    inverses: Float[Array, "component dim dim"]
+    freedom: Float[Array, ""]
 
-    def parts(self, positions: jax.Array) -> jax.Array:
-        """Log densities of components, with their weights: of shape (position, component)."""
+    def parts(self, positions: Float[Array, "n dim"]) -> Float[Array, "n component"]:
+        """Log densities of components, with their weights."""
         dim = positions.shape[-1]
         apart = positions[:, None] - self.means
         square = jnp.sum(jnp.einsum("cij,ncj->nci", self.inverses, apart) ** 2, axis=-1)
@@ -39,8 +39,8 @@ class Mixture(NamedTuple):
         tail = -0.5 * (nu + dim) * jnp.log1p(square / nu)
         return self.log_weights + log_det + constant + tail
 
-    def sample(self, key: jax.Array, number: int) -> jax.Array:
-        """Positions, of shape (number, dim)."""
+    def sample(self, key: jax.Array, number: int) -> Float[Array, "{number} dim"]:
+        """Positions."""
         key_which, key_normal, key_chi = jax.random.split(key, 3)
         which = jax.random.categorical(key_which, self.log_weights, shape=(number,))
         dim, dtype = self.means.shape[1], self.means.dtype
@@ -50,7 +50,12 @@ class Mixture(NamedTuple):
         return self.means[which] + step * jnp.sqrt(self.freedom / chi)
 
 
-def fitted(key: jax.Array, positions: jax.Array, weights: jax.Array, components: int) -> Mixture:
+def fitted(
+    key: jax.Array,
+    positions: Float[Array, "particle dim"],
+    weights: Float[Array, " particle"],
+    components: int,
+) -> Mixture:
     """A mixture that follows weighted particles, by expectation maximisation.
 
     Its components are of Gaussians; tails of t distributions are given to them after the fit. The
@@ -60,8 +65,8 @@ def fitted(key: jax.Array, positions: jax.Array, weights: jax.Array, components:
 
     Args:
         key: chooses the first centres.
-        positions: of shape (particle, dim).
-        weights: of the particles, which sum to one, of shape (particle,).
+        positions: of the particles.
+        weights: of the particles, which sum to one.
         components: the number of components.
     """
     dim = positions.shape[1]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from odecal._jax.backend import on_cpu
 from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
 from odecal.samplers._mixture import Mixture, fitted
+from odecal.samplers._particles import Particles, resampled, rise_of_temperature
 
 # Particles that are moved in one vectorised batch on a GPU. On a CPU they are moved one after
 # another, since in a batch all wait for the slowest solve.
@@ -91,26 +92,10 @@ class TemperedSMC(AbstractSampler):
         return Kernel(tempering.init, tempering.step, tempering.adaptation)
 
 
-class _Particles(NamedTuple):
-    """Particles, and their log densities: positions of shape (particle, dim)."""
-
-    position: jax.Array
-    prior: jax.Array
-    posterior: jax.Array
-
-    def likelihood(self) -> jax.Array:
-        """The log likelihood, −inf where a solve failed."""
-        return jnp.where(jnp.isneginf(self.posterior), -jnp.inf, self.posterior - self.prior)
-
-    def tempered(self, beta: jax.Array) -> jax.Array:
-        """The log density at an inverse temperature above zero."""
-        return self.prior + beta * self.likelihood()
-
-
 class _State(NamedTuple):
     """Between two stages."""
 
-    particles: _Particles
+    particles: Particles
     beta: jax.Array
     log_evidence: jax.Array
     scale: jax.Array  # of local moves, in units of the covariance of a component
@@ -124,7 +109,7 @@ class _State(NamedTuple):
 class _Sweeps(NamedTuple):
     """Between two sweeps of moves of all particles."""
 
-    particles: _Particles
+    particles: Particles
     parts: jax.Array  # the mixture's log densities at the particles
     gone: jax.Array  # how far each particle has moved
     scale: jax.Array
@@ -187,14 +172,14 @@ class _Tempering:
         key_fit, key_resample, key_moves = jax.random.split(key, 3)
         likelihood = jnp.split(state.particles.likelihood(), [self.pilots])
         wanted, left = self.settings.target_ess, 1.0 - state.beta
-        rise = jnp.minimum(*(_rise(x, wanted, left) for x in likelihood))
+        rise = jnp.minimum(*(rise_of_temperature(x, wanted, left) for x in likelihood))
         beta = jnp.where(state.beta + rise > 1 - 1e-6, 1.0, state.beta + rise)
         log_weights = [jnp.where(jnp.isneginf(x), -jnp.inf, rise * x) for x in likelihood]
         pilots, draws = (jax.nn.softmax(x) for x in log_weights)
         mixture = self._mixture(key_fit, state.particles.position[: self.pilots], pilots)
         keys = jax.random.split(key_resample)
         chosen = jnp.concatenate(
-            [_resampled(keys[0], pilots), self.pilots + _resampled(keys[1], draws)]
+            [resampled(keys[0], pilots), self.pilots + resampled(keys[1], draws)]
         )
         particles = jax.tree.map(lambda x: x[chosen], state.particles)
         moved = self._moved(key_moves, mixture, particles, beta, state)
@@ -224,7 +209,7 @@ class _Tempering:
         self,
         key: jax.Array,
         mixture: Mixture,
-        particles: _Particles,
+        particles: Particles,
         beta: jax.Array,
         state: _State,
     ) -> _Sweeps:
@@ -301,46 +286,16 @@ class _Tempering:
         step = jnp.einsum("nij,nj->ni", mixture.factors[component], normal)
         return now.particles.position + step, component, 0.5 * jnp.mean(normal**2, axis=1)
 
-    def _weighed(self, position: jax.Array) -> _Particles:
+    def _weighed(self, position: jax.Array) -> Particles:
         """Particles with their densities."""
         densities = jax.lax.map(self._densities, position, batch_size=self.batch)
-        return _Particles(position, *densities)
+        return Particles(position, *densities)
 
     def _densities(self, position: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The log prior, and the log posterior, −inf where it is not a number."""
         prior, posterior = self.target.logprior_fn(position), self.target.logdensity_fn(position)
         good = jnp.isfinite(prior) & jnp.isfinite(posterior)
         return jnp.where(jnp.isfinite(prior), prior, -jnp.inf), jnp.where(good, posterior, -jnp.inf)
-
-
-def _rise(likelihood: jax.Array, target_ess: float, left: jax.Array) -> jax.Array:
-    """How far the inverse temperature rises, so that weights keep an effective sample size.
-
-    By bisection of its logarithm: from the prior it may have to rise by very little.
-    """
-    wanted = target_ess * likelihood.shape[0]
-
-    def effective(rise: jax.Array) -> jax.Array:
-        weights = jax.nn.softmax(jnp.where(jnp.isneginf(likelihood), -jnp.inf, rise * likelihood))
-        return 1 / jnp.sum(weights**2)
-
-    def halved(_: jax.Array, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = ends
-        middle = (low + high) / 2
-        fits = effective(jnp.exp(middle)) > wanted
-        return jnp.where(fits, middle, low), jnp.where(fits, high, middle)
-
-    high = jnp.log(left)
-    low, _ = jax.lax.fori_loop(0, 40, halved, (high - 70.0, high))
-    return jnp.where(effective(left) > wanted, left, jnp.exp(low))
-
-
-def _resampled(key: jax.Array, weights: jax.Array) -> jax.Array:
-    """Systematic resampling: which particles go on, in their order."""
-    number = weights.shape[0]
-    marks = (jnp.arange(number) + jax.random.uniform(key, (), weights.dtype)) / number
-    heaped = jnp.cumsum(weights)
-    return jnp.searchsorted(heaped / heaped[-1], marks, side="right").clip(0, number - 1)
 
 
 def _belonging(parts: jax.Array, component: jax.Array) -> jax.Array:

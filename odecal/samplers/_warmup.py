@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
-from odecal.samplers._base import Start
+from odecal.samplers._base import Covariance, Start
 from odecal.samplers._metrics import AbstractMetric
 
 # Transitions after the last window, for the step size: as in Stan, in a short warm-up fewer.
@@ -80,11 +81,11 @@ class WindowedWarmup:
         self.window_ends = np.flatnonzero(self.ends_window)
         self.estimator = metric.estimator(dim, _longest(self.in_slow_window, self.window_ends))
 
-    def init(self, covariance: jax.Array) -> Tuned:
+    def init(self, covariance: Covariance) -> Tuned:
         """Begin.
 
         Args:
-            covariance: a guess of the covariance, of shape (dim, dim).
+            covariance: a guess of the covariance.
 
         Returns:
             The step size and metric to begin with.
@@ -112,17 +113,17 @@ class WindowedWarmup:
     def update(
         self,
         tuned: Tuned,
-        position: jax.Array,
-        gradient: jax.Array,
-        acceptance_rate: jax.Array,
-        index: jax.Array,
+        position: Float[Array, " dim"],
+        gradient: Float[Array, " dim"],
+        acceptance_rate: Float[Array, ""],
+        index: Int[Array, ""],
     ) -> Tuned:
-        """Learn from a transition, if it is one of warm-up.
+        """Adapt to a transition, if it is one of warm-up.
 
         Args:
             tuned: what has been adapted so far.
-            position: the position after the transition, of shape (dim,).
-            gradient: the gradient there, of shape (dim,).
+            position: the position after the transition.
+            gradient: the gradient there.
             acceptance_rate: the acceptance rate of the transition.
             index: the number of the transition, from 0.
 
@@ -148,10 +149,10 @@ class WindowedWarmup:
     def _adapt(
         self,
         tuned: Tuned,
-        position: jax.Array,
-        gradient: jax.Array,
-        acceptance_rate: jax.Array,
-        index: jax.Array,
+        position: Float[Array, " dim"],
+        gradient: Float[Array, " dim"],
+        acceptance_rate: Float[Array, ""],
+        index: Int[Array, ""],
     ) -> Tuned:
         _, averaging_update, averaging_final = self.averaging
         averaging = averaging_update(tuned.averaging, acceptance_rate)
@@ -186,7 +187,9 @@ class WindowedWarmup:
         )
 
 
-def _longest(in_slow_window: np.ndarray, window_ends: np.ndarray) -> int:
+def _longest(
+    in_slow_window: Bool[np.ndarray, " transition"], window_ends: Int[np.ndarray, " window"]
+) -> int:
     """Transitions of the longest window; 0 if there is none."""
     if not len(window_ends):
         return 0
