@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from odecal.adjoints._continuous import (
     AbstractContinuous,
-    accumulate_nothing,
     field_vjp,
     scaled_kicks,
     solve_backward,
@@ -85,7 +84,7 @@ class Backsolve(AbstractContinuous):
             near = jnp.all(jnp.abs(y - states[i]) <= allowed)  # not so for NaN
             return (states[i], lam + kicks[i], mu), near
 
-        backward = self.backward_problem(flat.problem, field, at_stop, accumulate_nothing)
+        backward = self.backward_problem(flat.problem, field, at_stop)
         z0 = (states[0], jnp.zeros_like(flat.y0), jnp.zeros_like(flat.theta))
         (_, lam, mu), _ = solve_backward(backward, z0, None, scale)
         return lam, mu

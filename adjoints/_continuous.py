@@ -90,7 +90,7 @@ class AbstractContinuous(AbstractReverse):
         problem: Problem,
         field: Callable[..., Any],
         at_stop: AtStop,
-        on_step: OnStep,
+        on_step: OnStep | None = None,
     ) -> BackwardProblem:
         """The backward solve in s = −t, from the last saved time past the others to t0.
 
@@ -98,7 +98,7 @@ class AbstractContinuous(AbstractReverse):
             problem: the problem.
             field: the derivative by s, of s and the state.
             at_stop: what happens at each saved time, the last one first, and at t0.
-            on_step: what is made of each step.
+            on_step: what is made of each step; None for nothing.
         """
         controller = with_scalar_atol(without_limits(problem.stepsize_controller))
         if self.rtol is not None:
@@ -177,9 +177,3 @@ def solve_backward(
     z, accumulated, failed = integrate_with_stops(problem, z0, accumulated)
     factor = jnp.where(failed, jnp.nan, scale)
     return jax.tree.map(lambda a: a * factor.astype(a.dtype), (z, accumulated))
-
-
-def accumulate_nothing(accumulated: Any, accepted: jax.Array, span: Any, dense: Any) -> Any:
-    """Make nothing of a step."""
-    del accepted, span, dense
-    return accumulated

@@ -28,7 +28,7 @@ class BackwardProblem(NamedTuple):
         controller: how steps are chosen.
         stops: the values of s to stop at, rising, none before the start. The last is the end.
         at_stop: what happens at each.
-        on_step: what is made of each step.
+        on_step: what is made of each step; None for nothing.
         max_steps: the largest number of steps, or None.
     """
 
@@ -37,7 +37,7 @@ class BackwardProblem(NamedTuple):
     controller: diffrax.AbstractStepSizeController
     stops: Float[Array, " stop"]
     at_stop: AtStop
-    on_step: OnStep
+    on_step: OnStep | None
     max_steps: int | None
 
 
@@ -90,7 +90,8 @@ def integrate_with_stops(
         state, accumulated = carry
         alive = running(state)
         new, accepted, span, dense = _step(problem, state)
-        accumulated = problem.on_step(accumulated, alive & accepted, span, dense)
+        if problem.on_step is not None:
+            accumulated = problem.on_step(accumulated, alive & accepted, span, dense)
         return jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, state), accumulated
 
     state, accumulated = jax.lax.while_loop(

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from odecal.adjoints._continuous import (
     AbstractContinuous,
-    accumulate_nothing,
     field_vjp,
     scaled_kicks,
     solve_backward,
@@ -63,6 +62,6 @@ class Interpolating(AbstractContinuous):
         def at_stop(i: jax.Array, z: Any) -> Any:
             return (z[0] + kicks[i], z[1]), jnp.array(True)
 
-        backward = self.backward_problem(flat.problem, field, at_stop, accumulate_nothing)
+        backward = self.backward_problem(flat.problem, field, at_stop)
         z0 = (jnp.zeros_like(flat.y0), jnp.zeros_like(flat.theta))
         return solve_backward(backward, z0, None, scale)[0]

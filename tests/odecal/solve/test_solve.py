@@ -268,11 +268,11 @@ def test_density_can_be_differentiated_in_forward_mode_where_the_adjoint_is():
 
 def test_what_the_vector_field_does_not_read_costs_no_tangent():
     """The sensitivities carried are those to the two initial values and the one rate read."""
-    lanes = []
+    sizes = []
 
     class Watched(adjoints.ExplicitForward):
         def jacobian(self, problem, diff, nondiff):
-            lanes.append(sum(leaf.size for leaf in jax.tree.leaves(diff)))
+            sizes.append(sum(leaf.size for leaf in jax.tree.leaves(diff)))
             return super().jacobian(problem, diff, nondiff)
 
     class Noisy(System):
@@ -293,7 +293,7 @@ def test_what_the_vector_field_does_not_read_costs_no_tangent():
     with both[0].precision():
         position = both[0].init_position(jax.random.key(0))
         ours, theirs = (jax.grad(model.logdensity_fn)(position) for model in both)
-    assert lanes == [3]
+    assert sizes == [3]
     assert all(float(ours[name]) != 0 for name in ours)
     for name in theirs:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5)
