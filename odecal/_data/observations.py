@@ -55,7 +55,7 @@ class Observations:
 
     data: Any
     time: str | None = None
-    ignore: Any = ()
+    ignore: Sequence[str] = ()
     doses: Any = None
 
     def __post_init__(self) -> None:
