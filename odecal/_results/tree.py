@@ -8,7 +8,6 @@ import xarray as xr
 
 from odecal._results.variables import DrawDims, VariableBuilder, Variables
 from odecal._run.checkpoint import checkpoint_arrays
-from odecal._run.plan import plan_to_bytes
 from odecal._run.provenance import (
     environment_attrs,
     merge,
@@ -161,9 +160,6 @@ def _adaptation(result: Result) -> Variables:
 
 
 def _checkpoint(result: Result) -> Variables:
-    """What a run needs to go on, as numbers of a byte."""
-    chains = result.chains
-    arrays = checkpoint_arrays(
-        plan_to_bytes(result.plan), result.warm_start, chains.done, chains.state, chains.seconds
-    )
+    """What a run needs to go on, as bytes."""
+    arrays = checkpoint_arrays(result)
     return {name: xr.DataArray(x, dims=[f"{name}_byte"]) for name, x in arrays.items()}

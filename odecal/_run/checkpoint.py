@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from odecal._errors import OutputError
 from odecal._run.journal_rows import (
@@ -13,21 +14,21 @@ from odecal._run.journal_rows import (
     warm_start_to_bytes,
 )
 from odecal._run.netcdf import read_tree
-from odecal._run.records import Checkpoint, Snapshot, WarmStart
+from odecal._run.plan import plan_to_bytes
+from odecal._run.records import Checkpoint, Result, Snapshot
 from odecal.samplers import Draw
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-def checkpoint_arrays(
-    plan: bytes, warm_start: WarmStart, done: int, state: list[np.ndarray], seconds: float
-) -> dict[str, np.ndarray]:
+def checkpoint_arrays(result: Result) -> dict[str, UInt8[np.ndarray, " byte"]]:
     """What a file must hold, beside draws, so that its run can go on; as arrays of bytes."""
+    chains = result.chains
     parts = {
-        "plan": plan,
-        "starts": warm_start_to_bytes(warm_start),
-        "state": snapshot_to_bytes(Snapshot(done, state, (), seconds)),
+        "plan": plan_to_bytes(result.plan),
+        "starts": warm_start_to_bytes(result.warm_start),
+        "state": snapshot_to_bytes(Snapshot(chains.done, chains.state, (), chains.seconds)),
     }
     return {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
 
@@ -87,22 +88,15 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
 
 def _draws(tree: "xr.DataTree") -> Draw:
     """All transitions of a saved run in one block; positions of warm-up, which are not saved, 0."""
-    warmup: dict[str, Any] = {
-        str(k): v.values for k, v in tree["warmup_sample_stats"].data_vars.items()
-    }
-    if "sample_stats" not in tree.children:
-        return Draw(_no_positions(tree, warmup), warmup)
-    stats = tree["sample_stats"].to_dataset()
-    both: dict[str, Any] = {
-        name: np.concatenate([x, stats[name].values.astype(x.dtype)], axis=1)
-        for name, x in warmup.items()
-    }
-    positions: Any = tree["unconstrained_posterior"]["position"].values
-    positions = np.concatenate([_no_positions(tree, warmup), positions], axis=1)
-    return Draw(positions, both)
-
-
-def _no_positions(tree: "xr.DataTree", warmup: dict[str, Any]) -> Any:
-    num_chains, num_warmup = warmup["lp"].shape
-    dim = tree["warm_start"].sizes["unconstrained"]
-    return np.zeros((num_chains, num_warmup, dim), warmup["lp"].dtype)
+    stats: Any = {str(k): v.values for k, v in tree["warmup_sample_stats"].data_vars.items()}
+    shape = (*stats["lp"].shape, tree["warm_start"].sizes["unconstrained"])
+    positions: Any = np.zeros(shape, stats["lp"].dtype)
+    if "sample_stats" in tree.children:
+        sampling = tree["sample_stats"].to_dataset()
+        stats = {
+            name: np.concatenate([x, sampling[name].values.astype(x.dtype)], axis=1)
+            for name, x in stats.items()
+        }
+        sampled = tree["unconstrained_posterior"]["position"].values
+        positions = np.concatenate([positions, sampled], axis=1)
+    return Draw(positions, stats)

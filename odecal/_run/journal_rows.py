@@ -25,15 +25,18 @@ class JournalRows:
         parts: by name.
         states: by how many transitions each chain had made.
         blocks: likewise, each of the transitions until then.
-        whole: whether nothing else was in the journal.
-        last: the most transitions that anything in it was of.
+        intact: whether nothing else was in the journal.
     """
 
     parts: dict[str, bytes]
     states: dict[int, bytes]
     blocks: dict[int, bytes]
-    whole: bool
-    last: int
+    intact: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was lost."""
+        return self.intact and self.done == max([*self.states, *self.blocks, 0])
 
     @cached_property
     def done(self) -> int:
@@ -75,13 +78,11 @@ def read_rows(database: sqlite3.Connection) -> JournalRows:
     Args:
         database: the journal.
     """
-    parts, whole = _intact(database, "part", str)
-    states, whole_states = _intact(database, "state", int)
-    blocks, whole_blocks = _intact(database, "block", int)
-    whole = whole and whole_states and whole_blocks and _is_consistent(database)
-    last = max([*states, *blocks, 0])
-    rows = JournalRows(parts, states, blocks, whole, last)
-    return JournalRows(parts, states, blocks, whole and rows.done == last, last)
+    parts, all_parts = _intact(database, "part", str)
+    states, all_states = _intact(database, "state", int)
+    blocks, all_blocks = _intact(database, "block", int)
+    intact = all_parts and all_states and all_blocks and _is_consistent(database)
+    return JournalRows(parts, states, blocks, intact)
 
 
 def write_rows(database: sqlite3.Connection, rows: Iterable[Row]) -> None:
