@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 
 from odecal._data.experiment import SaveTimes, save_times_of
 from odecal._jax.backend import usable_devices
 from odecal._jax.keys import KeyData, example_key_data, key_of, keys_by_name
 from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded
 from odecal._model.flat import FlatModel
-from odecal._model.forward import SaveIndex
+from odecal._model.forward import Prediction, SaveIndex
 from odecal._model.model import Model
 from odecal._run.records import THINNED, Evaluation
 
@@ -28,23 +29,29 @@ class Evaluator:
     Args:
         model: the model.
         flat: the same, flat.
-        grid: the fine grid of times, of shape (grid,).
+        grid: the fine grid of times.
         compiler: compiles the program.
     """
 
-    def __init__(self, model: Model, flat: FlatModel, grid: np.ndarray, compiler: Compiler) -> None:
+    def __init__(
+        self,
+        model: Model,
+        flat: FlatModel,
+        grid: Float[np.ndarray, " grid"],
+        compiler: Compiler,
+    ) -> None:
         save_times = save_times_of(model.experiment, grid)
 
-        def one(position: jax.Array, which: jax.Array, key_data: jax.Array) -> dict[str, Any]:
-            chain, draw = which
+        def one(position: jax.Array, number: jax.Array, key_data: jax.Array) -> dict[str, Any]:
+            chain, draw = number
             key = jax.random.fold_in(jax.random.fold_in(key_of(key_data), chain), draw)
             return _evaluate_one(model, flat, save_times, position, key)
 
-        def chunk(positions: jax.Array, which: jax.Array, key_data: jax.Array) -> dict[str, Any]:
-            return map_or_vmap(lambda x, i: one(x, i, key_data))(positions, which)
+        def chunk(positions: jax.Array, numbers: jax.Array, key_data: jax.Array) -> dict[str, Any]:
+            return map_or_vmap(lambda x, i: one(x, i, key_data))(positions, numbers)
 
-        self._on_data, self._on_grid = _sizes(model, save_times)
-        most = _CHUNK_SIZE // (3 * self._on_data + self._on_grid + flat.dim)
+        self._data_size, self._grid_size = _sizes(model, save_times)
+        most = _CHUNK_SIZE // (3 * self._data_size + self._grid_size + flat.dim)
         devices = usable_devices(_CHUNK)
         self._chunk = padded(int(np.clip(most, 8, _CHUNK)), len(devices))
         self._program = compiler(
@@ -60,11 +67,13 @@ class Evaluator:
             **jax.tree.map(lambda x: np.zeros((1, *x.shape[1:]), x.dtype), self._program.shape)
         )
 
-    def __call__(self, positions: np.ndarray, key_data: KeyData) -> Evaluation:
+    def __call__(
+        self, positions: Float[np.ndarray, "chain draw dim"], key_data: KeyData
+    ) -> Evaluation:
         """Evaluate draws.
 
         Args:
-            positions: in unconstrained space, of shape (chain, draw, dim).
+            positions: in unconstrained space.
             key_data: the random key of the replicated data. That of a draw depends on its
                 chain and number alone.
 
@@ -76,33 +85,40 @@ class Evaluator:
         total, size = num_chains * num_draws, self._chunk
         index = np.resize(np.arange(total), padded(total, size))
         flat = positions.reshape(total, dim)[index]
-        which = np.stack(np.divmod(index, num_draws), axis=1).astype(np.uint32)
+        numbers = np.stack(np.divmod(index, num_draws), axis=1).astype(np.uint32)
         steps = {
-            "data": _step(total, _MAX_SIZE // self._on_data),
-            "grid": _step(total, min(_MAX_TRAJECTORIES, _MAX_SIZE // self._on_grid)),
+            "data": _step(total, _MAX_SIZE // self._data_size),
+            "grid": _step(total, min(_MAX_TRAJECTORIES, _MAX_SIZE // self._grid_size)),
         }
         chunks = []
-        for i in range(0, len(index), size):
-            rows = slice(i, i + size)
-            found = jax.tree.map(np.asarray, self._program(flat[rows], which[rows], key_data))
-            new = np.arange(i, min(i + size, total)) - i
-            chunks.append(_thinned(found, new, which[rows][new, 1], steps))
-        found = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
-        return Evaluation(**found, data_step=steps["data"], grid_step=steps["grid"])
+        for start in range(0, len(index), size):
+            rows = slice(start, start + size)
+            evaluated = self._program(flat[rows], numbers[rows], key_data)
+            draws = numbers[rows, 1][: total - start]  # the rest fills up the last chunk
+            chunks.append(_thinned(jax.tree.map(np.asarray, evaluated), draws, steps))
+        evaluation = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+        return Evaluation(**evaluation, data_step=steps["data"], grid_step=steps["grid"])
 
 
 def _thinned(
-    found: dict[str, Any], new: np.ndarray, draw: np.ndarray, steps: Mapping[str, int]
+    evaluated: dict[str, Any], draws: np.ndarray, steps: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Those draws of a chunk that are new, and of what takes much room every few of them."""
-    kept = {}
-    for name, part in found.items():
-        rows = new[draw % steps[THINNED[name]] == 0] if name in THINNED else new
-        kept[name] = jax.tree.map(lambda x, rows=rows: x[rows], part)
+    """The first draws of a chunk, and of what takes much room every few of them.
+
+    Args:
+        evaluated: the chunk.
+        draws: the number in its chain of each draw to keep.
+        steps: of every how many draws the data and the grid are kept.
+    """
+    thinned = {}
+    for name, part in evaluated.items():
+        step = steps[THINNED[name]] if name in THINNED else 1
+        rows = np.flatnonzero(draws % step == 0)
+        thinned[name] = jax.tree.map(lambda x, rows=rows: x[rows], part)
         if name in THINNED and name != "log_likelihood":
-            failed = found["failed"][rows]
-            kept[name] = {n: _missing(x, failed) for n, x in kept[name].items()}
-    return kept
+            failed = evaluated["failed"][rows]
+            thinned[name] = {n: _nan_where(failed, x) for n, x in thinned[name].items()}
+    return thinned
 
 
 def _step(total: int, most: int) -> int:
@@ -119,8 +135,8 @@ def _sizes(model: Model, save_times: SaveTimes) -> tuple[int, int]:
     return data, save_times.extra.size * elements
 
 
-def _missing(draws: np.ndarray, failed: np.ndarray) -> np.ndarray:
-    """Draws, not a number where the solve failed."""
+def _nan_where(failed: Bool[np.ndarray, " draw"], draws: np.ndarray) -> np.ndarray:
+    """Draws, NaN where the solve failed."""
     if not failed.any():
         return draws
     draws = draws.astype(np.promote_types(draws.dtype, np.float32))
@@ -133,29 +149,11 @@ def _evaluate_one(
 ) -> dict[str, Any]:
     """Everything about one draw, from a single solve."""
     prediction = model.predict_at(model.constrain(flat.unravel(position)), save_times)
-    trajectory = prediction.trajectory
-    many = bool(model.experiment.individuals.dim)
-    count, size = save_times.extra.shape
-    who = np.repeat(np.arange(count), size)
-    replicated, predicted = {}, {}
+    trajectory, grid = prediction.trajectory, save_times.extra
     key_data, key_others = jax.random.split(key)
-    keys = keys_by_name(key_data, prediction.laws)
-    for name, law in prediction.laws.items():
-        series = model.experiment.series[name]
-        if model.system.declaration.observables[name].over_interval:
-            replicated[name] = law.sample(keys[name])
-            continue
-        # One law for both, since random numbers take long to compile.
-        index = SaveIndex(
-            np.concatenate([series.individual, who]),
-            np.concatenate([save_times.index[name], save_times.extra.ravel()]),
-        )
-        both = model.forward.distribution(name, prediction.parameters, trajectory, index)
-        draws = both.sample(keys[name])
-        replicated[name] = draws[: len(series.times)]
-        rest = draws[len(series.times) :]
-        predicted[name] = rest.reshape(count, size, *rest.shape[1:]) if many else rest
-    on_grid = (np.arange(count)[:, None], save_times.extra) if many else save_times.extra[0]
+    replicated, predicted = _replicates(model, prediction, save_times, key_data)
+    many = bool(model.experiment.individuals.dim)
+    on_grid = (np.arange(len(grid))[:, None], grid) if many else grid[0]
     return {
         "quantities": model.hierarchy.reported(prediction.site_values),
         "derived": prediction.derived,
@@ -167,6 +165,33 @@ def _evaluate_one(
         "solver_steps": jnp.sum(trajectory.num_steps),
         "failed": jnp.any(trajectory.failed),
     }
+
+
+def _replicates(
+    model: Model, prediction: Prediction, save_times: SaveTimes, key: jax.Array
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """A replicate of every observable at the times of the data, and of most on the grid."""
+    count, size = save_times.extra.shape
+    individual = np.repeat(np.arange(count), size)
+    shape = (count, size) if model.experiment.individuals.dim else (size,)
+    replicated, predicted = {}, {}
+    keys = keys_by_name(key, prediction.laws)
+    for name, distribution in prediction.laws.items():
+        series = model.experiment.series[name]
+        if model.system.declaration.observables[name].over_interval:
+            replicated[name] = distribution.sample(keys[name])
+            continue
+        # One distribution for both, since random numbers take long to compile.
+        index = SaveIndex(
+            np.concatenate([series.individual, individual]),
+            np.concatenate([save_times.index[name], save_times.extra.ravel()]),
+        )
+        both = model.forward.distribution(
+            name, prediction.parameters, prediction.trajectory, index
+        ).sample(keys[name])
+        replicated[name], on_grid = jnp.split(both, [len(series.times)])
+        predicted[name] = on_grid.reshape(*shape, *on_grid.shape[1:])
+    return replicated, predicted
 
 
 def _renewed(model: Model, sites: Mapping[str, jax.Array], key: jax.Array) -> dict[str, Any]:
