@@ -103,10 +103,10 @@ def as_system(system: Any) -> System:
 
 def _check_values(model: Model, name: str, series: Series) -> None:
     """Refuse values outside the support of the noise model, and gaps that it cannot mask."""
-    inside, law_name, support, joint = _support(model, name, series)
+    inside, noise, support, joint = _support(model, name, series)
     if joint and not series.complete:
         raise ObservationError(
-            f"The observable `{name}` has a joint distribution ({law_name}) and rows in which only "
+            f"The observable `{name}` has a joint distribution ({noise}) and rows in which only "
             "some elements are missing. Expected rows that are complete or missing altogether. "
             "Drop those rows."
         )
@@ -117,37 +117,35 @@ def _check_values(model: Model, name: str, series: Series) -> None:
         value = series.values[row]
         raise ObservationError(
             f"The column `{name}` holds {value!s} at time {series.times[row]:g}. Expected "
-            f"{_wording(support)}, since its noise model is {law_name}. "
+            f"{_wording(support)}, since its noise model is {noise}. "
             f"{rows.size} of {len(outside)} rows are like that. Correct them, make them missing "
             "(NaN), or take another noise model."
         )
 
 
 def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, Any, bool]:
-    """Which values lie in the support, and the law's name, support and whether it is joint."""
+    """Which values lie in the support; the noise model's name, support, and whether it is joint."""
     found: dict[str, Any] = {}
 
-    def distribution_at_start(values: Any) -> Any:
+    def at_start(values: Any) -> Any:
         one = model.distribution_at_start(name, values)
-        found["law"] = type(one).__name__
+        found["noise"] = type(one).__name__
         found["joint"] = bool(one.event_shape)
         return one.support
 
-    jax.eval_shape(
-        lambda values: found.update(support=distribution_at_start(values)), model.site_shapes
-    )
+    jax.eval_shape(lambda values: found.update(support=at_start(values)), model.site_shapes)
     support, values = found["support"], _known(series)
     dependent = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support))
     if not dependent:
-        return np.asarray(support(values)), found["law"], support, found["joint"]
+        return np.asarray(support(values)), found["noise"], support, found["joint"]
 
     @jax.jit
     @jax.vmap
     def inside(key: jax.Array) -> jax.Array:
-        return distribution_at_start(model.sample_prior(key))(jnp.asarray(values, model.dtype))
+        return at_start(model.sample_prior(key))(jnp.asarray(values, model.dtype))
 
     tried = np.asarray(inside(jax.random.split(jax.random.key(0), _NUM_DRAWS)))
-    return tried.any(axis=0), found["law"], type(support).__name__, found["joint"]
+    return tried.any(axis=0), found["noise"], type(support).__name__, found["joint"]
 
 
 def _known(series: Series) -> np.ndarray:

@@ -1,14 +1,13 @@
-"""Times at which a vector field switches, as far as its program tells: where it looks at the clock.
+"""The times at which a vector field switches, found in its jaxpr.
 
-What a vector field compares the time with is looked for in its traced program: `t > 5`,
-`jnp.interp(t, hours, values)`, `t % 24 < 2`. Between its stages a step sees nothing of a pulse, so
-none may pass such a time.
+They are where it compares the time with something: `t > 5`, `jnp.interp(t, hours, values)`,
+`t % 24 < 2`. Between its stages a step sees nothing of a pulse, so none may pass such a time.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -21,19 +20,19 @@ _COMPARED = {"gt", "lt", "ge", "le", "eq", "ne"}
 _SHAPED = {"broadcast_in_dim", "squeeze", "reshape", "convert_element_type", "copy", "slice"}
 # What only calls another program.
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat"}
-# The most times of one thing that recurs, and the most forms that one value is followed in.
-_MOST, _FORMS = 4096, 8
+# At most so many times of one recurring switch, and so many forms of one value.
+_MAX_TIMES, _MAX_FORMS = 4096, 8
 
 
 class Clock(NamedTuple):
-    """What moves with the time: s·t + o, or, if it recurs, (s·t + o) mod period + shift.
+    """A value that depends on the time: s·t + o, or, if it recurs, (s·t + o) mod period + shift.
 
     Args:
         slope: s.
         offset: o.
         period: None where it does not recur.
         shift: what is added to what recurs.
-        steps: whether it is instead what s·t + o is rounded down to, in multiples of the period.
+        steps: whether it is instead s·t + o rounded down to a multiple of the period.
     """
 
     slope: Any
@@ -45,7 +44,7 @@ class Clock(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Fixed:
-    """What does not depend on the time or the state; computed where it is needed."""
+    """A value that depends on neither the time nor the state; computed where it is needed."""
 
     value: Callable[[], Any]
 
@@ -60,10 +59,10 @@ def switch_times(
     """The times at which the program of a vector field switches.
 
     Args:
-        program: the closed program.
-        inputs: what each of its inputs is: `TIME`, `Fixed`, or None for what is not known.
-        start: the initial time; nothing that recurs is told before.
-        span: for how long what recurs is told.
+        program: its closed jaxpr.
+        inputs: what each of its inputs is: `TIME`, `Fixed`, or None for any other.
+        start: the initial time, from which on recurring switches are found.
+        span: for how long they are found.
 
     Returns:
         The times, rising, each once, infinity for what never comes; None for none.
@@ -115,7 +114,7 @@ class _Found(NamedTuple):
             return
         every = float(abs(period.item() / slope.item()))
         count = int(self.span / every) + 2
-        if count > _MOST:
+        if count > _MAX_TIMES:
             return
         phases = [0.0 * offset] if steps else [level - shift, 0.0 * (level - shift)]
         for phase in phases:  # when it is at the level, and when it begins anew
@@ -125,7 +124,7 @@ class _Found(NamedTuple):
 
 
 def _followed(jaxpr: Any, consts: Any, inputs: Sequence[Value], found: _Found) -> list[Value]:
-    """What the results of a program are, noting on the way when clocks are compared."""
+    """What the results of a jaxpr are; the times at which clocks are compared are noted."""
     known: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
     known |= {var: fixed(x) for var, x in zip(jaxpr.constvars, consts, strict=True)}
 
@@ -145,28 +144,22 @@ def _followed(jaxpr: Any, consts: Any, inputs: Sequence[Value], found: _Found) -
 
 
 def fixed(x: Any) -> Fixed:
-    """A value that is there."""
+    """A value that is known already."""
     return Fixed(lambda: x)
 
 
 def _of_fixed(eqn: Any, values: list[Any]) -> list[Value]:
-    """What follows from fixed values alone, computed at most once."""
-    kept: list[Any] = []
+    """The results of an equation of fixed values alone, computed at most once."""
 
-    def all_of_them() -> list[Any]:
-        if not kept:
-            kept.extend(_computed(eqn, [x.value() for x in values]))
-        return kept
+    @cache
+    def results() -> list[Any]:
+        return _computed(eqn, [x.value() for x in values])
 
-    return [Fixed(partial(_one_of, all_of_them, i)) for i in range(len(eqn.outvars))]
-
-
-def _one_of(results: Callable[[], list[Any]], i: int) -> Any:
-    return results()[i]
+    return [Fixed(lambda i=i: results()[i]) for i in range(len(eqn.outvars))]
 
 
 def _computed(eqn: Any, inputs: list[Any]) -> list[Any]:
-    """The results of one operation; numbers that are known while tracing stay so."""
+    """The results of one equation; numbers that are concrete while tracing stay so."""
     traced = any(isinstance(x, jax.core.Tracer) for x in inputs)
     if not traced and eqn.primitive.name == "convert_element_type":
         return [np.asarray(inputs[0]).astype(eqn.params["new_dtype"])]
@@ -178,7 +171,7 @@ def _computed(eqn: Any, inputs: list[Any]) -> list[Any]:
 
 
 def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
-    """What follows from clocks, and perhaps from what is fixed or not known."""
+    """The results of an equation of clocks, and perhaps of fixed or unknown values."""
     name, params = eqn.primitive.name, eqn.params
     nothing: list[Value] = [None] * len(eqn.outvars)
     if name == "SearchSorted" or params.get("name") == "searchsorted":
@@ -207,12 +200,12 @@ def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
 
 
 def _column(eqn: Any, among: Fixed) -> Fixed:
-    """What is searched in, against everything that is searched for."""
+    """The sorted values of a search, with trailing axes for the queries."""
     return Fixed(lambda: jnp.reshape(among.value(), (-1, *(1,) * eqn.invars[1].aval.ndim)))
 
 
 def _compared(one: Value, other: Value, found: _Found, sharp: bool) -> None:
-    """Note when two values are the same."""
+    """Note the times at which two values are the same."""
     if isinstance(one, Fixed):
         one, other = other, one
     if one is None or other is None or isinstance(one, Fixed):
@@ -228,7 +221,7 @@ def _compared(one: Value, other: Value, found: _Found, sharp: bool) -> None:
 
 
 def _moved(eqn: Any, values: list[Any], found: _Found) -> Value:
-    """What becomes of a clock."""
+    """The result of an equation of a clock, as a clock; None where it is none."""
     name = eqn.primitive.name
     if name == "convert_element_type" and not _floats(eqn.params):
         stepped = all(c.steps for c in values[0])
@@ -238,11 +231,11 @@ def _moved(eqn: Any, values: list[Any], found: _Found) -> Value:
     if name in ("select_n", "max", "min", "clamp"):
         several = values[1:] if name == "select_n" else values
         forms = [c for x in several if x is not None and not isinstance(x, Fixed) for c in x]
-        return tuple(forms[:_FORMS]) or None
+        return tuple(forms[:_MAX_FORMS]) or None
     if name == "neg":
         return _scaled(values[0], -1.0)
     if name == "abs":
-        return (*values[0], *_scaled(values[0], -1.0))[:_FORMS]
+        return (*values[0], *_scaled(values[0], -1.0))[:_MAX_FORMS]
     if name in ("floor", "ceil", "round", "rem"):
         period = values[1] if name == "rem" else fixed(1.0)
         return _recurring(values[0], period, name != "rem", found)
@@ -256,7 +249,7 @@ def _floats(params: Any) -> bool:
 
 
 def _shaped(eqn: Any, clock: Clock) -> Clock:
-    """A clock in another shape: what is an array in it is brought into that shape too."""
+    """A clock whose arrays are brought into another shape."""
 
     def shaped(x: Any) -> Any:
         if not np.ndim(x):
@@ -283,7 +276,7 @@ def _scaled(clocks: Any, by: Any) -> Any:
 
 
 def _recurring(clocks: Value, period: Value, steps: bool, found: _Found) -> Value:
-    """A clock that begins anew, or steps, whenever a period is over."""
+    """A clock that starts again from zero, or steps, after each period."""
     if clocks is None or isinstance(clocks, Fixed) or not isinstance(period, Fixed):
         return None
     length = _concrete(period.value())

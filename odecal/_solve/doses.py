@@ -79,7 +79,7 @@ def dose_entries(
     one, none = jnp.ones_like(into), jnp.zeros(len(element), y0.dtype)
     dose = _dose(doses, own)
     recorded = doses["rank"] if flags.ordered else none
-    stretches = []
+    arrivals = []
     parts = []
     if flags.resets:
         again = jnp.where(doses["reset"] > 0, doses["time"], jnp.inf)
@@ -89,18 +89,18 @@ def dose_entries(
         cycles = _cycles(doses, own["lag"], dose, into, first)
         states = jnp.stack([steady(cycle, p, forcing_data, y0) for cycle in cycles])
         if flags.before:
-            stretches.append(_before(flags, doses, own["lag"], dose, into, first))
+            arrivals.append(_before(flags, doses, own["lag"], dose, into, first))
         states = jnp.where(_reaches(flags, cycles, states), states, jnp.nan)
         parts.append(_steady_entry(doses, recorded, first, states))
     begins = jnp.where(element >= 0, doses["time"], jnp.inf)
     time, rank = _arrival(flags, begins, own["lag"], recorded)
     rise = into * dose.rate[:, None]
     ends = jnp.where(dose.infused, time + dose.lasts, jnp.inf)
-    stretches.append((Entry(time, rank, one, into * dose.bolus[:, None], rise, none), ends))
+    arrivals.append((Entry(time, rank, one, into * dose.bolus[:, None], rise, none), ends))
     clearings = [(part.time, part.rank, part.clears) for part in parts]
-    parts += [begin for begin, _ in stretches]
+    parts += [begin for begin, _ in arrivals]
     if flags.infusions:
-        parts += [_ends(begin, ends, clearings) for begin, ends in stretches]
+        parts += [_ends(begin, ends, clearings) for begin, ends in arrivals]
     return parts
 
 
