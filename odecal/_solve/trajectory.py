@@ -93,24 +93,25 @@ def solve(
     jumps = None
     if forcing.has_jumps:
         steady = steady_states(field, settings, forcing.flags.period)
-        jumps = forcing.jumps(
-            pack, unpack, steady, None if forcing_data is None else forcing_data.after_dose
-        )
+        after_dose = None if forcing_data is None else forcing_data.after_dose
+        jumps = forcing.jumps(pack, unpack, steady, after_dose)
 
     def solved(inputs: Any) -> tuple[jax.Array, jax.Array]:
         """The states packed, of shape (time, element), NaN of a failed solve; and the steps."""
         y0__args, span, jumps = inputs
-        solution = _solved(settings, field, span, y0__args, jumps)
+        solution = _diffeqsolve(settings, field, span, y0__args, jumps)
         failed = solution.result != diffrax.RESULTS.successful
         return jnp.where(failed, jnp.nan, solution.ys), solution.stats["num_steps"]
 
     own = forcing_data
     if forcing_data is not None and not forcing.flags.steady:  # nothing else looks at the limits
         own = forcing_data._replace(limits=None)
-    moves, switches = _looked_through(declaration, (pack, unpack), (start, y0), p, forcing.span)
+    used, switches = _dependence_and_switches(
+        declaration, (pack, unpack), (start, y0), p, forcing.span
+    )
     if jumps is not None:
-        moves = depends_on(lambda p: _all_that_moves(field, jumps, (start, y0), p, own), p)
-    args = (_still_where_unused(p, moves), own)
+        used = depends_on(lambda p: _outputs_with_jumps(field, jumps, (start, y0), p, own), p)
+    args = (_stop_unused_gradients(p, used), own)
     # Every array comes through the inputs: what a rule of its own closes over, loops cannot map.
     limits = None if forcing_data is None else forcing_data.limits
     if switches is not None:
@@ -126,7 +127,7 @@ def solve(
     return Trajectory(times, jax.vmap(unpack)(ys), num_steps, failed)
 
 
-def _solved(
+def _diffeqsolve(
     settings: Solve,
     field: Callable[..., jax.Array],
     span: tuple[Float[Array, ""], Float[Array, " time"], Float[Array, " limit"] | None],
@@ -135,46 +136,35 @@ def _solved(
 ) -> diffrax.Solution:
     """Solve by the strategy of the settings."""
     (start, times, limits), (y0, args) = span, y0__args
-    saveat = diffrax.SaveAt(ts=times)
     settings = settings.within(absolute_tolerance(settings, y0, args[1]))
-    controller, max_steps = settings.controller(limits), settings.max_steps_past(limits)
-    if jumps is not None:
+    if jumps is None:
+        term = diffrax.ODETerm(lambda t, y, args: field(t, y, *args))
+        solve_fn = settings.strategy.solve
+    else:
         term = diffrax.ODETerm(lambda t, y, args: field(t, y, *args[0], args[1]))
-        problem = Problem(
-            term,
-            settings.solver,
-            start,
-            times[-1],
-            None,
-            saveat,
-            controller,
-            max_steps,
-            jumps,
-        )
-        return settings.strategy.solve_with_jumps(problem, y0, args)
-    return settings.strategy.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, args: field(t, y, *args)),
+        solve_fn = settings.strategy.solve_with_jumps
+    problem = Problem(
+        term,
         settings.solver,
         start,
         times[-1],
         None,
-        y0,
-        args,
-        saveat=saveat,
-        stepsize_controller=controller,
-        max_steps=max_steps,
-        throw=False,
+        diffrax.SaveAt(ts=times),
+        settings.controller(limits),
+        settings.max_steps_past(limits),
+        jumps,
     )
+    return solve_fn(problem, y0, args)
 
 
-def _looked_through(
+def _dependence_and_switches(
     declaration: Declaration,
     packed: tuple[Callable[..., jax.Array], Callable[..., Values]],
     begin: tuple[Float[Array, ""], Float[Array, " element"]],
     p: Values,
     span: float,
 ) -> tuple[list[bool], Float[Array, " switch"] | None]:
-    """What the vector field depends on of p, and the times at which it switches."""
+    """Which leaves of p the vector field depends on, and the times at which it switches."""
     pack, unpack = packed
     inputs = dict.fromkeys(declaration.inputs, begin[0])
 
@@ -189,28 +179,28 @@ def _looked_through(
     return read[len(read) - len(leaves) :], switch_times(program, values, begin[0], span)
 
 
-def _still_where_unused(p: Values, moves: list[bool]) -> Values:
-    """p, in which only what moves the solve is differentiated.
+def _stop_unused_gradients(p: Values, used: list[bool]) -> Values:
+    """p, differentiated only with respect to what the solve depends on.
 
     The scale of a noise or an initial value has no part in the vector field: no strategy is to
     spend a tangent, or a cotangent, on it.
     """
     leaves, structure = jax.tree.flatten(p)
-    kept = [
-        leaf if used else jax.lax.stop_gradient(leaf)
-        for leaf, used in zip(leaves, moves, strict=True)
+    leaves = [
+        leaf if is_used else jax.lax.stop_gradient(leaf)
+        for leaf, is_used in zip(leaves, used, strict=True)
     ]
-    return jax.tree.unflatten(structure, kept)
+    return jax.tree.unflatten(structure, leaves)
 
 
-def _all_that_moves(
+def _outputs_with_jumps(
     field: Callable[..., jax.Array],
     jumps: Jumps,
     start: tuple[Float[Array, ""], Float[Array, " element"]],
     p: Values,
     forcing_data: Any,
 ) -> Any:
-    """Everything of a solve with jumps that depends on p."""
+    """All that a solve with jumps computes from p."""
     t, y = start
     schedule = jumps.schedule((p, forcing_data))
     between = jax.tree.map(lambda x: x[0], schedule.between)
