@@ -15,47 +15,54 @@ Source: Papaspiliopoulos, Roberts and Sköld (2007), https://doi.org/10.1214/088
 Gorinova, Moore and Hoffman (2020), https://arxiv.org/abs/1906.03028.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+import abc
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = ["AbstractCentring", "Centred", "Informed", "NonCentred", "Partial"]
 
 
+class Weights(NamedTuple):
+    """How far the values of groups are centred.
+
+    Args:
+        location: a, one number or one for each group.
+        scale: b, likewise.
+        unit: σ₀.
+    """
+
+    location: Any
+    scale: Any
+    unit: float = 1.0
+
+
 @dataclass(frozen=True)
-class AbstractCentring:
+class AbstractCentring(abc.ABC):
     """How the values of groups are centred."""
 
-    @property
-    def of_location(self) -> Any:
-        """a: one number, or one for each group."""
-        return 0.0
-
-    @property
-    def of_scale(self) -> Any:
-        """b, likewise."""
-        return self.of_location
-
-    @property
-    def unit(self) -> float:
-        """σ₀."""
-        return 1.0
+    @abc.abstractmethod
+    def weights(self) -> Weights:
+        """The weights a and b, and the unit σ₀."""
 
 
 @dataclass(frozen=True)
 class NonCentred(AbstractCentring):
     """Standard normals, shifted and scaled: r = (θ − μ)/σ."""
 
+    def weights(self) -> Weights:
+        """None."""
+        return Weights(0.0, 0.0)
+
 
 @dataclass(frozen=True)
 class Centred(AbstractCentring):
     """The linked values themselves: r = θ."""
 
-    @property
-    def of_location(self) -> Any:
-        """One."""
-        return 1.0
+    def weights(self) -> Weights:
+        """One and one."""
+        return Weights(1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +80,10 @@ class Partial(AbstractCentring):
 
     location: Any
     scale: Any = None
-    about: float = field(default=1.0)
+    about: float = 1.0
 
     def __post_init__(self) -> None:
-        for weight in (self.of_location, self.of_scale):
+        for weight in self.weights()[:2]:
             if not np.all((np.asarray(weight) >= 0) & (np.asarray(weight) <= 1)):
                 raise ValueError(
                     f"Partial expects weights from 0 (non-centred) to 1 (centred). Got {weight!r}."
@@ -84,20 +91,10 @@ class Partial(AbstractCentring):
         if not 0 < self.about < np.inf:
             raise ValueError(f"Partial(about=...) expects a positive number. Got {self.about!r}.")
 
-    @property
-    def of_location(self) -> Any:
+    def weights(self) -> Weights:
         """As given."""
-        return self.location
-
-    @property
-    def of_scale(self) -> Any:
-        """As given, or that of the location."""
-        return self.location if self.scale is None else self.scale
-
-    @property
-    def unit(self) -> float:
-        """As given."""
-        return self.about
+        scale = self.location if self.scale is None else self.scale
+        return Weights(self.location, scale, self.about)
 
 
 @dataclass(frozen=True)
@@ -108,3 +105,7 @@ class Informed(AbstractCentring):
     for normal data these make r independent of μ, and its spread of σ, to first order. Elsewhere
     than in `calibrate` it is non-centred.
     """
+
+    def weights(self) -> Weights:
+        """None."""
+        return Weights(0.0, 0.0)

@@ -6,10 +6,10 @@ On the scale of its link a varying parameter is normal around its location. `Log
 
 import abc
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Num
 
 __all__ = ["AbstractLink", "Identity", "Log", "Logit"]
 
@@ -18,11 +18,11 @@ class AbstractLink(abc.ABC):
     """A monotone map from the values of a parameter to the whole line."""
 
     @abc.abstractmethod
-    def __call__(self, value: Any) -> jax.Array:
+    def __call__(self, value: ArrayLike) -> Num[Array, "..."]:
         """The linked value."""
 
     @abc.abstractmethod
-    def inverse(self, linked: Any) -> jax.Array:
+    def inverse(self, linked: ArrayLike) -> Num[Array, "..."]:
         """The value of a linked one."""
 
 
@@ -30,11 +30,11 @@ class AbstractLink(abc.ABC):
 class Identity(AbstractLink):
     """The value itself: a parameter that may be negative."""
 
-    def __call__(self, value: Any) -> jax.Array:
+    def __call__(self, value: ArrayLike) -> Num[Array, "..."]:
         """The value itself."""
         return jnp.asarray(value)
 
-    def inverse(self, linked: Any) -> jax.Array:
+    def inverse(self, linked: ArrayLike) -> Num[Array, "..."]:
         """The value itself."""
         return jnp.asarray(linked)
 
@@ -43,11 +43,11 @@ class Identity(AbstractLink):
 class Log(AbstractLink):
     """log(x): a positive parameter. Its location is the logarithm of its median."""
 
-    def __call__(self, value: Any) -> jax.Array:
+    def __call__(self, value: ArrayLike) -> Float[Array, "..."]:
         """The logarithm."""
         return jnp.log(value)
 
-    def inverse(self, linked: Any) -> jax.Array:
+    def inverse(self, linked: ArrayLike) -> Float[Array, "..."]:
         """The exponential."""
         return jnp.exp(linked)
 
@@ -73,11 +73,11 @@ class Logit(AbstractLink):
                 f"Logit expects its lower bound below its upper one. Got {self.low}, {self.high}."
             )
 
-    def __call__(self, value: Any) -> jax.Array:
+    def __call__(self, value: ArrayLike) -> Float[Array, "..."]:
         """The log odds of where the value lies between the bounds."""
         part = (jnp.asarray(value) - self.low) / (self.high - self.low)
         return jnp.log(part) - jnp.log1p(-part)
 
-    def inverse(self, linked: Any) -> jax.Array:
+    def inverse(self, linked: ArrayLike) -> Float[Array, "..."]:
         """The value between the bounds."""
         return self.low + (self.high - self.low) * jax.nn.sigmoid(linked)

@@ -41,7 +41,7 @@ class Reparam:
             DeclarationError: if the weights of a centring are not one, or one for each group.
         """
 
-        def weights(name: str, weight: Any) -> np.ndarray:
+        def of_groups(name: str, weight: Any) -> np.ndarray:
             array = np.asarray(weight, float)
             if array.shape not in ((), shape[:1], shape):
                 raise DeclarationError(
@@ -51,10 +51,11 @@ class Reparam:
             axes = array.shape + (1,) * (len(shape) - array.ndim if array.ndim else 0)
             return np.broadcast_to(array.reshape(axes), shape)
 
+        weights = {name: centring.weights() for name, centring in centrings.items()}
         return Reparam(
-            np.stack([weights(name, c.of_location) for name, c in centrings.items()], -1),
-            np.stack([weights(name, c.of_scale) for name, c in centrings.items()], -1),
-            np.asarray([c.unit for c in centrings.values()]),
+            np.stack([of_groups(name, w.location) for name, w in weights.items()], -1),
+            np.stack([of_groups(name, w.scale) for name, w in weights.items()], -1),
+            np.asarray([w.unit for w in weights.values()]),
         )
 
     @property

@@ -78,7 +78,7 @@ def test_the_density_is_the_same_in_all_coordinates(centring):
     """Of the natural values, with the Jacobian of the coordinates: checked against SciPy."""
     model = odecal.compile(still(level=varying(centring=centring))(), PLAIN)
     location, scale, sigma, level = 0.3, 0.8, 0.4, np.array([1.1, 0.2, 2.0])
-    a, b, unit = (np.asarray(x) for x in (centring.of_location, centring.of_scale, centring.unit))
+    a, b, unit = (np.asarray(x) for x in centring.weights())
     mixed = (1 - b) * scale + b * unit
     with model.precision():
         position = model.unconstrain(
@@ -125,7 +125,7 @@ def test_correlated_effects_have_their_joint_density(centring):
         location = np.array([values["level_location"], values["slope_location"]])
         effects = np.stack([site_values.own["level"], site_values.own["slope"]], axis=-1)
         factor = np.diag(scales) @ np.asarray(values["both_cholesky"])
-        b, unit = np.asarray(centring.of_scale), centring.unit
+        b, unit = np.asarray(centring.weights().scale), centring.weights().unit
         mixed = (1 - b) * factor + b * unit * np.eye(2)
         expected = scipy.stats.multivariate_normal(location, factor @ factor.T).logpdf(effects)
         expected = expected.sum() + 3 * np.linalg.slogdet(mixed)[1]
