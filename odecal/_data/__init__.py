@@ -3,7 +3,8 @@
 Owes: that every number is the one that stands in the table, or is refused with its row and column.
 In: tidy tables, NONMEM's, xarray datasets, tables of doses. Out: an `Experiment` of plain arrays.
 
-`observations.read_experiment` is the door. From there a table goes down this list:
+`observations.read_experiment` is the door. From there a table, whose index numbers its
+rows from 0, goes down this list:
 
     as it comes            frame (a data frame or a path: csv, compressed), datasets (xarray)
     what its columns are   columns

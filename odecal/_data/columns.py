@@ -77,10 +77,6 @@ class ColumnRoles:
 def as_columns(names: Any, where: str) -> tuple[str, ...]:
     """Names of columns; a single one may stand by itself.
 
-    Args:
-        names: them.
-        where: they were given, for messages.
-
     Raises:
         ObservationError: if they are none.
     """
@@ -145,10 +141,6 @@ def column_names(declaration: Declaration, name: str) -> list[str]:
 
 def time_column(roles: ColumnRoles, names: Sequence[str]) -> str:
     """The time column of a tidy table, whose other columns must all be known.
-
-    Args:
-        roles: what the system reads.
-        names: of the columns of the table.
 
     Raises:
         ObservationError: if it cannot be told, or a column is missing or unknown.

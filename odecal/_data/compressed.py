@@ -33,9 +33,6 @@ _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, Ru
 def read_bytes(path: Path) -> bytes:
     """What a file holds, or, of a compressed one, what it unpacks to.
 
-    Args:
-        path: the file.
-
     Raises:
         ObservationError: if it is broken, or is not what its name says, or holds no single table
             of less than 1 GiB.

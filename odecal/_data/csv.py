@@ -33,13 +33,10 @@ Record = tuple[int, list[str]]  # the line it begins in, and its cells
 
 
 def read_csv(path: Path) -> "pd.DataFrame":
-    """A CSV table.
+    """A CSV table, which may be compressed (.gz, .bz2, .xz, .zip).
 
     Columns of plain numbers, each of which is written in one way, are numbers; other cells are the
     text that they are, and NaN where they are empty or NA.
-
-    Args:
-        path: of the file, which may be compressed (.gz, .bz2, .xz, .zip).
 
     Raises:
         ObservationError: if it cannot be read, or a row does not fit the header, with the line.

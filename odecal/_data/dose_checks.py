@@ -122,14 +122,7 @@ def _refuse_silent(records: DoseRecords, declaration: Declaration, where: str) -
 def check_dose_times(
     records: DoseRecords, t0: float | None, subjects: IndividualsTable, where: str
 ) -> None:
-    """Refuse doses that go back in time, or lie before the initial time of the system.
-
-    Args:
-        records: of any order of individuals.
-        t0: the initial time of the system; None for the first of the tables.
-        subjects: the individuals.
-        where: which table the doses are of, for messages.
-    """
+    """Refuse doses that go back in time, or lie before the initial time of the system."""
     if t0 is not None and (at := first_true(records.time < t0)) is not None:
         raise ObservationError(
             f"Row {records.row[at] + 1} of {where} gives a dose at {records.time[at]:g}, before "

@@ -80,12 +80,6 @@ def state_elements(declaration: Declaration) -> dict[str, int]:
 def element_of(name: str, elements: Mapping[str, int], declaration: Declaration, where: str) -> int:
     """The element of the packed state that a table names.
 
-    Args:
-        name: a state, or `name[label]` for an element of one.
-        elements: of the packed state, by their names.
-        declaration: the system.
-        where: which row names it, for messages.
-
     Raises:
         ObservationError: if it is none.
     """

@@ -54,10 +54,6 @@ class IndividualsTable:
 def read_individuals(table: "pd.DataFrame", roles: ColumnRoles) -> IndividualsTable:
     """The individuals of a table.
 
-    Args:
-        table: whose index numbers the rows from 0; not empty.
-        roles: which of its columns tell individuals, groups and covariates.
-
     Raises:
         ObservationError: if a label is missing, or a group or a covariate is not constant within
             an individual or, for a covariate, nowhere given.

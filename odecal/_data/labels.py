@@ -26,12 +26,7 @@ _NUMBER = re.compile(NUMBER)
 
 
 def row_keys(table: "pd.DataFrame", columns: Columns, where: str = "") -> list[Key]:
-    """The labels of each row.
-
-    Args:
-        table: with these columns.
-        columns: whose labels make one together; none for a single experiment.
-        where: which table that is, for messages: ` of ...`.
+    """The labels of each row by some columns; none are those of a single experiment.
 
     Raises:
         ObservationError: if one is missing, or is written in two ways.
@@ -182,11 +177,6 @@ def labels_of(
     table: "pd.DataFrame", columns: Columns, first: Int[np.ndarray, " label"]
 ) -> Shaped[np.ndarray, " label"]:
     """The labels of individuals or groups, from the first row of each.
-
-    Args:
-        table: with these columns.
-        columns: whose labels make one together.
-        first: the first row of each.
 
     Raises:
         ObservationError: if two have the same label where several columns are joined.

@@ -39,10 +39,6 @@ def is_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> bool:
 def read_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> ParsedTable:
     """Read a NONMEM table.
 
-    Args:
-        table: whose index numbers the rows from 0.
-        roles: what the system reads beside the columns that such tables have.
-
     Raises:
         ObservationError: if the table does not fit the system, with the row.
     """

@@ -105,14 +105,7 @@ def check_clock(
     subjects: IndividualsTable,
     restarts: bool,
 ) -> None:
-    """Refuse times that go back within an individual without a reset.
-
-    Args:
-        times: of each row, none missing.
-        names: the columns by their usual names.
-        subjects: the individuals, whose rows are together.
-        restarts: whether resets set clocks back elsewhere in the table.
-    """
+    """Refuse times that go back within an individual without a reset."""
     fall = first_fall(times, subjects.index)
     if fall is None:
         return

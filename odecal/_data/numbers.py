@@ -22,11 +22,6 @@ _INFINITE = frozenset({"inf", "infinity"})
 def numbers(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray, " row"]:
     """A column as floats; NaN where a cell is empty.
 
-    Args:
-        column: whose index numbers the rows from 0.
-        name: of the column, for messages.
-        hint: what else to do about text.
-
     Raises:
         ObservationError: at the first cell that is no finite number, with its row.
     """

@@ -17,11 +17,7 @@ _NAMES_IN_FILES = {"after_dose": "late"}
 def experiment_to_arrays(experiment: Experiment) -> dict[str, Any]:
     """An experiment as arrays.
 
-    Args:
-        experiment: it.
-
-    Returns:
-        Arrays of numbers or text, by name, from which it can be made again.
+    They are of numbers or text, and by their names the experiment can be made again.
     """
     who = experiment.individuals
     arrays: dict[str, Any] = {

@@ -27,13 +27,6 @@ def series_of(
 ) -> Series:
     """The measured rows of one observable, ordered by individual.
 
-    Args:
-        name: of the observable.
-        rows: those of the table.
-        t0: the initial time of each individual.
-        observable: its declaration.
-        subjects: the individuals.
-
     Raises:
         ObservationError: if there is none, or one is before the initial time.
     """
@@ -180,12 +173,6 @@ def read_samples(
     times: Float[np.ndarray, " row"],
 ) -> dict[str, Samples]:
     """The samples of every input.
-
-    Args:
-        table: whose index numbers the rows from 0.
-        roles: which columns are inputs.
-        subjects: the individuals.
-        times: of each row.
 
     Raises:
         ObservationError: if an individual has none, or two that differ at the same time.

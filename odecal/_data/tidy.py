@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 def read_tidy(table: "pd.DataFrame", roles: ColumnRoles, time: str | None = None) -> ParsedTable:
     """Read a tidy table.
 
-    Args:
-        table: whose index numbers the rows from 0.
-        roles: what the system reads from it.
-        time: the name of its time column; None finds it.
-
     Raises:
         ObservationError: if the table does not fit the system, with the column and row.
     """

@@ -22,11 +22,6 @@ _MAX_CHANGE, _MIN_STEPS = 0.01, 1000
 def read_times(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray, " row"]:
     """A column of times as floats; NaN where a cell is empty.
 
-    Args:
-        column: whose index numbers the rows from 0.
-        name: of the column, for messages.
-        hint: what else to do about text.
-
     Raises:
         ObservationError: as `numbers` does, or if different times would become equal.
     """
@@ -107,13 +102,7 @@ def first_fall(
 
 
 def check_sorted(times: Float[np.ndarray, " row"], name: str, subjects: IndividualsTable) -> None:
-    """Refuse times that are missing or go back within an individual.
-
-    Args:
-        times: of each row of a table.
-        name: of the time column.
-        subjects: the individuals.
-    """
+    """Refuse times that are missing or go back within an individual."""
     check_given(times)
     fall = first_fall(times, subjects.index)
     if fall is None:
@@ -132,10 +121,6 @@ def check_sorted(times: Float[np.ndarray, " row"], name: str, subjects: Individu
 
 def check_precision(experiment: Experiment, dtype: Any) -> None:
     """Refuse times that are nearer to one another than they are rounded.
-
-    Args:
-        experiment: the observations, doses and inputs.
-        dtype: the floating type that a solve computes in.
 
     Raises:
         SettingsError: for the first two such times.
