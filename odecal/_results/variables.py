@@ -168,7 +168,7 @@ class VariableBuilder:
         for name, centring in self.model.centrings.items():
             dims = list(self.model.hierarchy.quantities[name].dims)
             for part in ("location", "scale"):
-                weights = np.asarray(getattr(centring, f"of_{part}"))
+                weights = np.asarray(getattr(centring.weights(), part))
                 array = xr.DataArray(weights, self.labels(dims), dims)
                 text = f"0 is non-centred, 1 is centred, for the {part} of {name}"
                 variables[f"{name}_{part}"] = with_attrs(array, "", text)
