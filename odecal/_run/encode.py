@@ -103,6 +103,9 @@ def _decoded_settings(cls: type[Any], plain: dict[str, Any], depth: int) -> Any:
         if name in declared and not accepts(declared[name], value):
             raise ImportError(f"{cls.__name__} cannot have {value!r} as its {name}")
     made = cls(**_arguments(cls, fields))
+    for name, value in fields.items():  # what a constructor derives from arguments of other names
+        if dataclasses.is_dataclass(value) and type(getattr(made, name)) is type(value):
+            object.__setattr__(made, name, value)
     if any(
         json.dumps(to_plain(getattr(made, k))) != json.dumps(to_plain(x)) for k, x in fields.items()
     ):

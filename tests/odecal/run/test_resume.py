@@ -254,6 +254,8 @@ SETTINGS = [
     odecal.Solve(solver=diffrax.Kvaerno5()),  # with Diffrax's stand-ins for tolerances
     odecal.Solve(adjoint=odecal.adjoints.Gauss(1e-7, 1e-9, diffrax.Kvaerno5(), points=4)),
     odecal.Solve(adjoint=odecal.adjoints.Backsolve(max_drift=0.1)),
+    odecal.Solve(adjoint=odecal.adjoints.RecursiveCheckpoint(checkpoints=7)),
+    odecal.Solve(adjoint=odecal.adjoints.Direct(), max_steps=100),
 ]
 
 
