@@ -29,7 +29,7 @@ class Schedule(NamedTuple):
     ranks: Float[Array, " n"] | None = None
 
     @property
-    def order(self) -> Float[Array, " n"]:
+    def order(self) -> Float[Array, "*batch n"]:
         """The ranks, also where there are none."""
         return jnp.zeros_like(self.times) if self.ranks is None else self.ranks
 
