@@ -124,6 +124,7 @@ def assert_frame(table):
             assert same_number(level, np.nan)
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 @FEW
 @given(frames())
 def test_frames(table):

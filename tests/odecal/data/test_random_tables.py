@@ -415,6 +415,7 @@ def test_many_tidy_tables(table):
     assert_tidy(table)
 
 
+@pytest.mark.filterwarnings("ignore:.*have no observations")
 @FEW
 @given(dose_tables())
 def test_dose_tables(table):

@@ -363,6 +363,7 @@ def test_overrides_that_tables_do_not_tell_apart_are_other_systems(honest):
 COMMANDS = "\x1b[2J\r\x07"
 
 
+@pytest.mark.filterwarnings("ignore:The file .* was changed")
 def test_a_terminal_is_not_commanded_by_a_file(saved, tmp_path, monkeypatch, capsys):
     from odecal._cli import app
 

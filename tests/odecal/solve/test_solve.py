@@ -213,6 +213,7 @@ def test_density_of_a_failed_solve_is_minus_infinity_with_a_zero_gradient(
         assert_failed(*three_steps_and_gradient({"x0": 0.0, "k": 0.0}))
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
 def test_position_that_is_no_number_has_no_density(three_steps, three_steps_and_gradient, value):
     with three_steps.precision():
