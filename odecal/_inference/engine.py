@@ -4,6 +4,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -106,7 +107,7 @@ class Engine:
             the draws are those of all whole blocks.
         """
         total = self.run.num_warmup + self.run.num_samples
-        self._check(snapshot)
+        snapshot = self._checked(snapshot)
         states = self._states(snapshot.state)
         self._advance.wait()  # the clock is of sampling alone
         progress.start(self.run, snapshot.done, self._sampler.headline(self.run))
@@ -132,8 +133,12 @@ class Engine:
             return self.chains(snapshot), snapshot.done >= total
         return self.chains(snapshot), True
 
-    def _check(self, snapshot: Snapshot) -> None:
-        """Refuse a recorded run that is not one of this sampler on this density."""
+    def _checked(self, snapshot: Snapshot) -> Snapshot:
+        """A recorded run, without statistics that the sampler has no more.
+
+        Raises:
+            OutputError: if it is not one of this sampler on this density.
+        """
 
         def signatures(leaves: Sequence[Any]) -> list[Any]:
             whole = self._ensemble or any(x.ndim == 0 for x in leaves)
@@ -143,17 +148,22 @@ class Engine:
         fits = signatures(snapshot.state) == signatures(examples)
         fits &= self._ensemble or {len(x) for x in snapshot.state} <= {self.run.num_chains}
         one = self._advance.shape[1]
-        for block in snapshot.blocks:
+        blocks = tuple(
+            Draw(x.position, {name: x.stats[name] for name in one.stats if name in x.stats})
+            for x in snapshot.blocks
+        )
+        for block in blocks:
             fits &= block.stats.keys() == one.stats.keys()
             fits &= {x.shape[:2] for x in block.stats.values()} == {block.position.shape[:2]}
             fits &= block.position.shape[::2] == (self.run.num_chains, one.position.shape[-1])
-        fits = fits and sum(block.position.shape[1] for block in snapshot.blocks) == snapshot.done
+        fits = fits and sum(block.position.shape[1] for block in blocks) == snapshot.done
         if not fits or snapshot.done > self.run.num_warmup + self.run.num_samples:
             raise OutputError(
                 "The recorded state does not fit this run: its arrays are of other shapes or types "
                 "than the sampler's. Expected the same system, sampler, number of chains and "
                 "floating type. Start a new run."
             )
+        return replace(snapshot, blocks=blocks)
 
     def chains(self, snapshot: Snapshot) -> Chains:
         """The draws of a snapshot, with warm-up apart."""
