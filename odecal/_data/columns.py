@@ -1,4 +1,4 @@
-"""What the columns of a table are to a system, and the refusal of those that are nothing to it."""
+"""The role of each column of a table, and the refusal of missing and unknown columns."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from odecal._system.varying import Covariate, Varying, as_group
 
 @dataclass(frozen=True, eq=False)
 class ColumnRoles:
-    """What the columns of a table are to a system.
+    """The role of each column of a table to a system.
 
     Args:
         declaration: the system.

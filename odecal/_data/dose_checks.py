@@ -1,4 +1,4 @@
-"""The refusal of doses that cannot be."""
+"""Checks of dose records: amounts, rates, intervals, and times."""
 
 import numpy as np
 from jaxtyping import Bool, Float

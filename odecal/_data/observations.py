@@ -104,7 +104,7 @@ def read_experiment(data: Any, declaration: Declaration) -> Experiment:
 
 
 def _parsed(data: Any, roles: ColumnRoles) -> ParsedTable:
-    """What a table of any kind holds."""
+    """A table of any kind, parsed."""
     if is_dataset(data):
         frame, time = table_of(data, roles)
         return read_tidy(frame, roles, time)

@@ -1,4 +1,4 @@
-"""What a table holds, row by row, before it is aligned: where tidy and other tables meet."""
+"""A table of any kind, parsed row by row: what is aligned next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class ParsedTable:
-    """What a table holds.
+    """A parsed table.
 
     Args:
         table: the table, whose index numbers the rows from 0.

@@ -1,7 +1,7 @@
 """Tidy tables: a row a time, a column an observable."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -12,6 +12,7 @@ from odecal._data.individuals import read_individuals
 from odecal._data.parsed import ParsedTable, Rows
 from odecal._data.times import check_sorted, read_times
 from odecal._errors import ObservationError
+from odecal._system.components import Observable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,20 +30,17 @@ def read_tidy(table: "pd.DataFrame", roles: ColumnRoles, time: str | None = None
     times = read_times(table[name], name)
     subjects = read_individuals(table, roles)
     check_sorted(times, name, subjects)
+    every, observed = np.arange(len(table)), _observed_rows(table, roles)
     rows = {}
-    about = _of_observables(table, roles)
     for observable, columns in roles.observables.items():
-        part = roles.declaration.observables[observable]
-        bounds = _element_bounds(table, columns, part)
+        bounds = _element_bounds(table, columns, roles.declaration.observables[observable])
         shape = (len(table), *roles.declaration.shape(observable))
         lower, upper = bounds.lower.reshape(shape), bounds.upper.reshape(shape)
-        rows[observable] = Rows(
-            subjects.index[about], times[about], lower[about], upper[about], row=about
-        )
+        rows[observable] = Rows(subjects.index, times, lower, upper, row=every).take(observed)
     return ParsedTable(table, subjects, name, times, rows)
 
 
-def _of_observables(table: "pd.DataFrame", roles: ColumnRoles) -> Int[np.ndarray, " _observed"]:
+def _observed_rows(table: "pd.DataFrame", roles: ColumnRoles) -> Int[np.ndarray, " _observed"]:
     """The rows that are of observables, if only of missing values, and not of inputs alone."""
     if not roles.inputs:
         return np.arange(len(table))
@@ -51,8 +49,8 @@ def _of_observables(table: "pd.DataFrame", roles: ColumnRoles) -> Int[np.ndarray
     return np.flatnonzero(observed.any(axis=1) | ~sampled.any(axis=1))
 
 
-def _element_bounds(table: "pd.DataFrame", columns: Sequence[str], part: Any) -> Bounds:
-    """Between what each element of an observable lies, of shape (row, element)."""
+def _element_bounds(table: "pd.DataFrame", columns: Sequence[str], part: Observable) -> Bounds:
+    """Between what the elements of an observable lie: a column each."""
     lloq, uloq = limit_or_nan(part.lloq), limit_or_nan(part.uloq)
     limits = np.full(len(table), lloq)
     cells = [read_bounds(table[column], column, limits) for column in columns]
