@@ -162,7 +162,7 @@ def field_vjp(
 
 def scaled_kicks(
     cotangents: States,
-) -> tuple[Float[Array, "time+1 d"], Float[Array, ""]]:
+) -> tuple[Float[Array, "row d"], Float[Array, ""]]:
     """Cotangents over the largest, last time first and none at t0; and the largest."""
     largest = jnp.max(jnp.abs(cotangents))
     scale = jnp.where(largest > 0, largest, 1)

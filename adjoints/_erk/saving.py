@@ -14,7 +14,7 @@ def save_while(
     state: LoopState,
     within_reach: Callable[[jax.Array], jax.Array],
     columns_at: Callable[[jax.Array], PrimalAndTangents],
-) -> tuple[Float[Array, "member time+1 element column"], Int[Array, " member"]]:
+) -> tuple[Float[Array, "member row element column"], Int[Array, " member"]]:
     """Save at the next times as long as they are within reach.
 
     Args:

@@ -95,7 +95,7 @@ class LoopState(NamedTuple):
     end: Float[Array, " member"]
     z: PrimalAndTangents
     slope: PrimalAndTangents
-    saved: Float[Array, "member time+1 element column"]
+    saved: Float[Array, "member row element column"]
     num_saved: Int[Array, " member"]
     num_steps: Int[Array, " member"]
     num_rejected: Int[Array, " member"]
