@@ -11,7 +11,18 @@ import pkgutil
 
 import pytest
 
-ROOMS = ["odecal.adjoints"]
+ROOMS = [
+    "odecal.adjoints",
+    "odecal.noise",
+    "odecal._jax",
+    "odecal._data",
+    "odecal._solve",
+    "odecal._run",
+    "odecal._simulate",
+    "odecal._results",
+    "odecal._inference",
+    "odecal._cli",
+]
 
 
 def classes(room):
