@@ -21,6 +21,7 @@ from odecal import (
     System,
 )
 from odecal._data.observations import read_experiment
+from odecal._data.serialise import experiment_from_arrays, experiment_to_arrays
 
 INF = np.inf
 
@@ -100,6 +101,17 @@ def test_usual_table():
     assert_array_equal(doses.steady, [1, 0, 0, 0, 0, 0])
     assert_array_equal(doses.interval, [12, 0, 0, 0, 0, 0])
     assert_array_equal(doses.reset, [0, 0, 0, 0, 1, 1])
+
+
+def test_an_experiment_in_a_file_is_the_same():
+    """Its arrays have the names of earlier versions."""
+    experiment = read(USUAL.replace("-2", "."))
+    arrays = experiment_to_arrays(experiment)
+    assert {"series.cp.late", "doses.rank", "t0"} < set(arrays)
+    again = experiment_to_arrays(experiment_from_arrays(arrays))
+    assert set(again) == set(arrays)
+    for name, array in arrays.items():
+        assert_array_equal(again[name], array)
 
 
 def test_csv_with_dots(tmp_path):
