@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from odecal._inference.engine import Engine
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
@@ -22,6 +23,8 @@ from odecal.samplers import NUTS, LowRankMetric, Run
 # The pilot run: chains, warm-up, draws, and how deep trees may grow; and what is added to its seed.
 _PILOT = Run(4, 100, 100)
 _DEPTH, _OTHER_SEED = 7, 2**32
+
+Draws = Float[np.ndarray, "draw dim"]
 
 
 def choose_centring(model: Model, seed: int, progress: AbstractProgress) -> Model:
@@ -56,15 +59,15 @@ def choose_centring(model: Model, seed: int, progress: AbstractProgress) -> Mode
     return replace(model, centrings={**model.centrings, **chosen})
 
 
-def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> np.ndarray:
-    """Draws of a short run, of shape (draw, dim)."""
+def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> Draws:
+    """Draws of a short run."""
     run_key = run_keys(seed + _OTHER_SEED)
     sampler = NUTS(max_tree_depth=_DEPTH, metric=LowRankMetric())
     engine = Engine(flat, sampler, _PILOT, run_key.chains, compiler)
-    finder = MultiStart(flat, compiler, flat.hierarchical)
+    find_starts = MultiStart(flat, compiler, flat.hierarchical)
     keys = jax.random.split(key_of(run_key.prior), NUM_CANDIDATES)
     candidates = np.asarray(jax.jit(jax.vmap(flat.sample_prior))(keys))
-    starts = finder(candidates, run_key.starts, _PILOT.num_chains).starts
+    starts = find_starts(candidates, run_key.starts, _PILOT.num_chains).starts
     chains, complete = engine.sample(engine.init(starts), NoProgress())
     if not complete:
         raise KeyboardInterrupt  # nothing that is kept has been drawn yet
@@ -72,19 +75,20 @@ def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> np.n
 
 
 def _standardised(
-    model: Model, flat: FlatModel, draws: np.ndarray
+    model: Model, flat: FlatModel, draws: Draws
 ) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
     """(θ − μ)/σ of every group and the scale σ of each parameter, with a leading axis of draws."""
 
     def one(position: jax.Array) -> Any:
-        found = model.site_values(model.constrain(flat.unravel(position)))
-        return found.standard, found.scales
+        values = model.site_values(model.constrain(flat.unravel(position)))
+        return values.standard, values.scales
 
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jnp.asarray(draws)))
 
 
-def _weights(standard: np.ndarray, scale: np.ndarray) -> Partial:
+def _weights(
+    standard: Float[np.ndarray, "draw ..."], scale: Float[np.ndarray, "draw ..."]
+) -> Partial:
     """The centring of one parameter."""
     w = np.clip(1.0 - standard.var(axis=0), 0.0, 1.0)
-    about = float(np.median(scale))
-    return Partial(w, np.clip(2.0 * w - 1.0, 0.0, 1.0), about)
+    return Partial(w, np.clip(2.0 * w - 1.0, 0.0, 1.0), float(np.median(scale)))
