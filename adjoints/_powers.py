@@ -1,4 +1,4 @@
-"""Derivatives of powers and roots where they are infinite, along what does not move."""
+"""Derivatives of powers and roots where they are infinite and the tangent is zero."""
 
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,7 @@ def _steep(jaxpr: Any) -> bool:
 
 
 def _evaluated(jaxpr: Any, consts: Any, args: Any) -> list[Any]:
-    """Evaluate a program, with rules of our own for what is steep."""
+    """Evaluate a program, with rules of our own for powers and roots."""
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
     def read(atom: Any) -> Any:
@@ -70,7 +70,7 @@ def _evaluated(jaxpr: Any, consts: Any, args: Any) -> list[Any]:
 
 
 def _safe(eqn: Any, inputs: list[Any]) -> Any:
-    """A power or a root, whose first argument's tangent counts for nothing where it is zero."""
+    """A power or a root, where a zero tangent of its first argument gives a zero tangent."""
 
     @jax.custom_jvp
     def steep(x: Any, *rest: Any) -> Any:
@@ -79,7 +79,7 @@ def _safe(eqn: Any, inputs: list[Any]) -> Any:
     @steep.defjvp
     def _(primals: Any, tangents: Any) -> Any:
         x, *rest = primals
-        moving, *other = tangents
+        x_tangent, *rest_tangents = tangents
 
         def of_first(x: Any) -> Any:
             return eqn.primitive.bind(x, *rest, **eqn.params)
@@ -88,10 +88,10 @@ def _safe(eqn: Any, inputs: list[Any]) -> Any:
             return eqn.primitive.bind(x, *rest, **eqn.params)
 
         value, slope = jax.jvp(of_first, (x,), (jnp.ones_like(x),))
-        change = jnp.where(jnp.isinf(slope) & (moving == 0), 0.0, slope * moving)
+        change = jnp.where(jnp.isinf(slope) & (x_tangent == 0), 0.0, slope * x_tangent)
         floating = rest and jnp.issubdtype(jnp.asarray(rest[0]).dtype, jnp.inexact)
         if floating:
-            change = change + jax.jvp(of_rest, tuple(rest), tuple(other))[1]
+            change = change + jax.jvp(of_rest, tuple(rest), tuple(rest_tangents))[1]
         return value, change.astype(value.dtype)
 
     return steep(*inputs)
