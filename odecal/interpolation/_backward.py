@@ -1,11 +1,11 @@
 """Steps that hold backward."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from odecal.interpolation._base import AbstractInterpolation
 
@@ -19,16 +19,26 @@ class Backward(AbstractInterpolation):
 
     jumps: ClassVar[bool] = True
 
-    def needed(self, values: np.ndarray) -> np.ndarray:
+    def needed(self, values: Float[np.ndarray, " sample"]) -> Bool[np.ndarray, " sample"]:
         """Those that differ from the one after."""
         return np.append(np.diff(values) != 0, True)
 
-    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        t: ArrayLike,
+        times: Float[Array, " sample"],
+        coefficients: Float[Array, "sample coefficient"],
+    ) -> Float[Array, "..."]:
         """The value at a time; at that of a sample, this one."""
         i = jnp.clip(jnp.searchsorted(times, t, side="left"), 0, len(times) - 1)
         return coefficients[i, 0]
 
-    def after(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+    def after(
+        self,
+        t: ArrayLike,
+        times: Float[Array, " sample"],
+        coefficients: Float[Array, "sample coefficient"],
+    ) -> Float[Array, "..."]:
         """The value just after a time; after that of a sample, the next one."""
         i = jnp.clip(jnp.searchsorted(times, t, side="right"), 0, len(times) - 1)
         return coefficients[i, 0]

@@ -2,10 +2,10 @@
 
 import abc
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import jax
 import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 
 @dataclass(frozen=True)
@@ -18,44 +18,60 @@ class AbstractInterpolation(abc.ABC):
 
     jumps: ClassVar[bool] = False
 
-    def coefficients(self, times: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """What is computed once of the samples, of shape (sample, coefficient).
+    def coefficients(
+        self, times: Float[np.ndarray, " sample"], values: Float[np.ndarray, " sample"]
+    ) -> Float[np.ndarray, "sample coefficient"]:
+        """What is computed once of the samples.
 
         Args:
-            times: rising, of shape (sample,).
-            values: of shape (sample,).
+            times: of the samples, rising.
+            values: of the samples.
         """
         del times
         return values[:, None]
 
     def turns(
-        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
-    ) -> np.ndarray:
+        self,
+        individual: Int[np.ndarray, " n"],
+        times: Float[np.ndarray, " n"],
+        values: Float[np.ndarray, " n"],
+        rtol: float,
+    ) -> Int[np.ndarray, " turn"]:
         """The samples that no step of a solve may pass, by number: all of them unless told better.
 
         None where it jumps: there a solve begins anew.
 
         Args:
-            individual: whose each sample is, of shape (n,); not decreasing.
-            times: of shape (n,); rising within an individual.
-            values: of shape (n,).
+            individual: whose each sample is; not decreasing.
+            times: of the samples; rising within an individual.
+            values: of the samples.
             rtol: the relative tolerance of the solve.
         """
         del individual, values, rtol
         return np.arange(0 if self.jumps else len(times))
 
     @abc.abstractmethod
-    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        t: ArrayLike,
+        times: Float[Array, " sample"],
+        coefficients: Float[Array, "sample coefficient"],
+    ) -> Float[Array, "..."]:
         """The value at a time."""
 
-    def after(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+    def after(
+        self,
+        t: ArrayLike,
+        times: Float[Array, " sample"],
+        coefficients: Float[Array, "sample coefficient"],
+    ) -> Float[Array, "..."]:
         """The value just after a time, which differs from that at it where it jumps there."""
         return self(t, times, coefficients)
 
-    def needed(self, values: np.ndarray) -> np.ndarray:
+    def needed(self, values: Float[np.ndarray, " sample"]) -> Bool[np.ndarray, " sample"]:
         """Which samples tell it, where it jumps: by default those that differ from the one before.
 
         Args:
-            values: of one individual, of shape (sample,).
+            values: of the samples of one individual.
         """
         return np.append(True, np.diff(values) != 0)

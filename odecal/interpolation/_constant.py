@@ -1,10 +1,10 @@
 """Steps that hold forward."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
 
 from odecal.interpolation._base import AbstractInterpolation
 
@@ -15,7 +15,12 @@ class Constant(AbstractInterpolation):
 
     jumps: ClassVar[bool] = True
 
-    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        t: ArrayLike,
+        times: Float[Array, " sample"],
+        coefficients: Float[Array, "sample coefficient"],
+    ) -> Float[Array, "..."]:
         """The value at a time; at that of a sample, the new one."""
         i = jnp.clip(jnp.searchsorted(times, t, side="right") - 1, 0, len(times) - 1)
         return coefficients[i, 0]

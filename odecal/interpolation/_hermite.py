@@ -1,11 +1,10 @@
 """Cubics."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from odecal.interpolation._base import AbstractInterpolation
 from odecal.interpolation._turns import pieces_of, turns
@@ -18,7 +17,9 @@ class Hermite(AbstractInterpolation):
     Source: Fritsch and Carlson (1980), https://doi.org/10.1137/0717021.
     """
 
-    def coefficients(self, times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def coefficients(
+        self, times: Float[np.ndarray, " sample"], values: Float[np.ndarray, " sample"]
+    ) -> Float[np.ndarray, "sample coefficient"]:
         """Values and slopes."""
         from scipy.interpolate import PchipInterpolator
 
@@ -28,15 +29,24 @@ class Hermite(AbstractInterpolation):
         return np.stack([values, slopes], axis=1)
 
     def turns(
-        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
-    ) -> np.ndarray:
+        self,
+        individual: Int[np.ndarray, " n"],
+        times: Float[np.ndarray, " n"],
+        values: Float[np.ndarray, " n"],
+        rtol: float,
+    ) -> Int[np.ndarray, " turn"]:
         """Those between which it is smooth."""
         edges = np.flatnonzero(np.diff(individual)) + 1
         parts = zip(np.split(times, edges), np.split(values, edges), strict=True)
         slopes = np.concatenate([self.coefficients(*part)[:, 1] for part in parts])
         return turns(pieces_of(individual, times, values, slopes), rtol)
 
-    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        t: ArrayLike,
+        times: Float[Array, " sample"],
+        coefficients: Float[Array, "sample coefficient"],
+    ) -> Float[Array, "..."]:
         """The value at a time."""
         if len(times) < 2:
             return coefficients[0, 0]

@@ -1,11 +1,10 @@
 """Straight lines."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from odecal.interpolation._base import AbstractInterpolation
 from odecal.interpolation._turns import pieces_of, turns
@@ -16,11 +15,20 @@ class Linear(AbstractInterpolation):
     """A straight line from each sample to the next."""
 
     def turns(
-        self, individual: np.ndarray, times: np.ndarray, values: np.ndarray, rtol: float
-    ) -> np.ndarray:
+        self,
+        individual: Int[np.ndarray, " n"],
+        times: Float[np.ndarray, " n"],
+        values: Float[np.ndarray, " n"],
+        rtol: float,
+    ) -> Int[np.ndarray, " turn"]:
         """Those between which it is smooth."""
         return turns(pieces_of(individual, times, values, None), rtol)
 
-    def __call__(self, t: Any, times: jax.Array, coefficients: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        t: ArrayLike,
+        times: Float[Array, " sample"],
+        coefficients: Float[Array, "sample coefficient"],
+    ) -> Float[Array, "..."]:
         """The value at a time."""
         return jnp.interp(t, times, coefficients[:, 0])
