@@ -43,13 +43,7 @@ def dims_of(
 def coords_of(
     hierarchy: Hierarchy, experiment: Experiment, time_dims: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
-    """The labels of every dimension.
-
-    Args:
-        hierarchy: the varying parameters.
-        experiment: the observations.
-        time_dims: the dimension of the values of every observable.
-    """
+    """The labels of every dimension."""
     individuals = experiment.individuals
     coords = {dim: np.asarray(labels) for dim, labels in hierarchy.declaration.coords.items()}
     coords |= hierarchy.coords

@@ -60,12 +60,7 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class _WithInputs:
-    """The noise of an observable that sees the inputs at its time.
-
-    Args:
-        noise: gives the distribution of one value.
-        forcing: how inputs act.
-    """
+    """The noise of an observable that sees the inputs at its time."""
 
     noise: Callable[..., dist.Distribution]
     forcing: Forcing

@@ -123,7 +123,7 @@ def own_derived(
 
     Args:
         declaration: the system.
-        parameters_from: gives the parameters of every individual, from one value of every site.
+        parameters_from: gives the parameters of every individual, from values of the sites.
         shapes: of the values of the sites.
     """
     found = []
@@ -147,13 +147,7 @@ def own_derived(
 def derived_values(
     declaration: Declaration, parameters: IndividualParameters, own: frozenset[str]
 ) -> dict[str, jax.Array]:
-    """The derived quantities, by name.
-
-    Args:
-        declaration: the system.
-        parameters: the parameters of every individual.
-        own: which of the quantities differ between individuals, and so get a leading axis of them.
-    """
+    """The derived quantities, by name; those of individuals' own with a leading axis of them."""
     return {
         name: _derived_value(d.function, parameters, name in own)
         for name, d in declaration.derived.items()

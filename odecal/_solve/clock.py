@@ -83,13 +83,7 @@ def merged(times: Float[Array, " time"]) -> Float[Array, " time"]:
 
 
 class _Found(NamedTuple):
-    """Where times are collected.
-
-    Args:
-        times: arrays of them.
-        start: as for `switch_times`.
-        span: likewise.
-    """
+    """Where times are collected; `start` and `span` are those of `switch_times`."""
 
     times: list[Any]
     start: jax.Array

@@ -258,14 +258,7 @@ def _steady_entry(
     first: Int[Array, " steady"],
     states: Float[Array, "steady element"],
 ) -> Entry:
-    """The steady states that doses had brought about before.
-
-    Args:
-        doses: the columns of the doses.
-        rank: of each dose.
-        first: the numbers of those that may be at a steady state.
-        states: the steady states of these.
-    """
+    """The steady states that doses had brought about before: of those numbered `first`."""
     kind = doses["steady"][first]
     time = jnp.where(kind > 0, doses["time"][first], jnp.inf)
     add = jnp.where((kind > 0)[:, None], states, 0.0)

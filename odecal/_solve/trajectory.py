@@ -66,17 +66,7 @@ def solve(
     forcing: Forcing,
     forcing_data: ForcingData | None = None,
 ) -> Trajectory:
-    """The same with doses and inputs.
-
-    Args:
-        declaration: the system.
-        p: as for `solve_system`.
-        t0: likewise.
-        ts: likewise.
-        settings: likewise.
-        forcing: how doses and inputs act.
-        forcing_data: the doses and inputs; None where the system has events at most.
-    """
+    """The same with doses and inputs: how they act, and which there are, None for none."""
     dtype = jax.dtypes.canonicalize_dtype(settings.dtype)
     pack, unpack = packing(declaration)
     y0 = pack(declaration.initial_state(p))
