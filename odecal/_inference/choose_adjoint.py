@@ -104,7 +104,7 @@ def choose_adjoint(model: Model, seed: int, progress: AbstractProgress) -> Choic
     if solve.adjoint is not None:
         return Choice(solve.strategy, "as asked for", {})
     explicit = ExplicitForward.serves(solve.solver)
-    if model.system.declaration.events:
+    if model.declaration.events:
         return Choice(solve.strategy, "it follows events", {})
     # What can be at most first, which needs no trace.
     for size in (_largest_size, _size):
@@ -159,7 +159,7 @@ class _Probe(AbstractSensitivities):
 
 def _largest_size(model: Model) -> tuple[int, int]:
     """The elements of the state, and the numbers that a solve may be differentiated by at most."""
-    declaration = model.system.declaration
+    declaration = model.declaration
     states = sum(int(np.prod(declaration.shape(name))) for name in declaration.states)
     return states, states + sum(int(np.prod(s.shape)) for s in model.site_shapes.values())
 

@@ -128,7 +128,7 @@ def _step(total: int, most: int) -> int:
 
 def _sizes(model: Model, save_times: SaveTimes) -> tuple[int, int]:
     """How many numbers one draw gives for the data, and on the grid."""
-    declaration = model.system.declaration
+    declaration = model.declaration
     data = sum(series.values.size for series in model.experiment.series.values())
     smooth = [name for name, o in declaration.observables.items() if not o.over_interval]
     elements = sum(int(np.prod(declaration.shape(n))) for n in [*declaration.states, *smooth])
@@ -178,7 +178,7 @@ def _replicates(
     keys = keys_by_name(key, prediction.laws)
     for name, distribution in prediction.laws.items():
         series = model.experiment.series[name]
-        if model.system.declaration.observables[name].over_interval:
+        if model.declaration.observables[name].over_interval:
             replicated[name] = distribution.sample(keys[name])
             continue
         # One distribution for both, since random numbers take long to compile.

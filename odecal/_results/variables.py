@@ -50,7 +50,7 @@ class VariableBuilder:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.declaration = model.system.declaration
+        self.declaration = model.declaration
         self.individuals = model.experiment.individuals
         self.time = {"units": model.system.time_unit} if model.system.time_unit else {}
 

@@ -30,7 +30,7 @@ def check_dims(model: "Model") -> None:
     Raises:
         OutputError: at the first.
     """
-    declaration, individuals = model.system.declaration, model.experiment.individuals
+    declaration, individuals = model.declaration, model.experiment.individuals
     labels = {**declaration.coords, **model.hierarchy.coords}
     if individuals.dim:
         labels[individuals.dim] = individuals.labels

@@ -72,7 +72,7 @@ def check_solved(model: Model, failed: Any, values: Mapping[str, Any]) -> None:
     if failed.any():
         more = f" and {failed.sum() - 1} more" if failed.sum() > 1 else ""
         raise SamplingError(
-            f"The solve of {model.system.declaration.name}{_of_individual(model, failed.argmax())}"
+            f"The solve of {model.declaration.name}{_of_individual(model, failed.argmax())}"
             f"{more} failed with the values {_shown(values)}. Check them, raise max_steps, or take "
             "a solver for stiff systems (diffrax.Kvaerno5())."
         )

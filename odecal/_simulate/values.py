@@ -59,7 +59,7 @@ def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> Sit
 
 def _check_names(model: Model, values: Mapping[str, Any]) -> None:
     """Refuse names that nothing has, or that have no value of their own."""
-    declaration, hierarchy = model.system.declaration, model.hierarchy
+    declaration, hierarchy = model.declaration, model.hierarchy
     pooled = [
         name
         for effects in hierarchy.random_effects
@@ -110,7 +110,7 @@ def _as_array(
     """A given value, refused where it is no number or array of the right shape."""
     if not is_number(value) or np.shape(value) not in ((), shape):
         raise DeclarationError(
-            f"simulate(values=...) gives {value!r} for `{name}` of {model.system.declaration.name}."
+            f"simulate(values=...) gives {value!r} for `{name}` of {model.declaration.name}."
             f" Expected a number, or an array of the shape {shape}{groups}."
         )
     return np.broadcast_to(np.asarray(value, float), shape)
@@ -119,7 +119,7 @@ def _as_array(
 def _choleskys(model: Model, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The sites of the correlations whose matrices are given."""
     found = {}
-    for name, c in model.system.declaration.of(Correlation).items():
+    for name, c in model.declaration.of(Correlation).items():
         if name not in values:
             continue
         matrix = _as_array(model, name, values[name], (len(c.parameters),) * 2)
@@ -144,7 +144,7 @@ def _linked(model: Model, effects: RandomEffects, values: Mapping[str, Any]) -> 
     for name, parameter in effects.members.items():
         if name not in values:
             continue
-        shape = (len(grouping.labels), *model.system.declaration.shape(name))
+        shape = (len(grouping.labels), *model.declaration.shape(name))
         shown = f"{listed(grouping.labels[:5])}{', …' if len(grouping.labels) > 5 else ''}"
         words = f", a value for each {grouping.dim} in this order: {shown}"
         array = _as_array(model, name, values[name], shape, words)
