@@ -149,7 +149,10 @@ def _of_fixed(eqn: Any, values: list[Any]) -> list[Value]:
     def results() -> list[Any]:
         return _computed(eqn, [x.value() for x in values])
 
-    return [Fixed(lambda i=i: results()[i]) for i in range(len(eqn.outvars))]
+    def result(i: int) -> Fixed:
+        return Fixed(lambda: results()[i])
+
+    return [result(i) for i in range(len(eqn.outvars))]
 
 
 def _computed(eqn: Any, inputs: list[Any]) -> list[Any]:
