@@ -41,13 +41,7 @@ class Bounds:
 def read_bounds(column: "pd.Series", name: str, lloq: Float[np.ndarray, " row"]) -> Bounds:
     """What the cells of a column say, before limits of quantification count.
 
-    Args:
-        column: numbers, text, or empty cells.
-        name: of the column, for messages.
-        lloq: the lower limit that BLQ means in each row; NaN for none.
-
-    Raises:
-        ObservationError: at the first cell that says nothing of a value, with its row.
+    BLQ means to lie below the `lloq` of its row, NaN where it has none.
     """
     values = loose_numbers(column, name)
     lower, upper = values, values.copy()
@@ -60,13 +54,7 @@ def read_bounds(column: "pd.Series", name: str, lloq: Float[np.ndarray, " row"])
 
 
 def apply_limits(bounds: Bounds, lloq: _Limit, uloq: _Limit) -> Bounds:
-    """Numbers beyond the limits of quantification into what is known of them.
-
-    Args:
-        bounds: of values.
-        lloq: the lower limit of each, or of all; NaN for none.
-        uloq: the upper limit, likewise.
-    """
+    """Numbers beyond the limits of quantification into what is known of them; NaN is no limit."""
     below = bounds.known & (bounds.lower < lloq)
     above = bounds.known & (bounds.upper > uloq)
     lower = np.where(below, -np.inf, np.where(above, uloq, bounds.lower))

@@ -75,11 +75,7 @@ class ColumnRoles:
 
 
 def as_columns(names: Any, where: str) -> tuple[str, ...]:
-    """Names of columns; a single one may stand by itself.
-
-    Raises:
-        ObservationError: if they are none.
-    """
+    """Names of columns; a single one may stand by itself."""
     try:
         columns = (names,) if isinstance(names, str) else tuple(names)
     except TypeError:
@@ -95,13 +91,7 @@ def as_columns(names: Any, where: str) -> tuple[str, ...]:
 def column_roles(
     declaration: Declaration, time: str | None = None, ignore: Sequence[str] = ()
 ) -> ColumnRoles:
-    """What a system reads from its tables.
-
-    Args:
-        declaration: the system.
-        time: the name of the time column, if the user gave it with the table.
-        ignore: columns to leave out that the user gave with the table.
-    """
+    """What a system reads from its tables; `time` and `ignore` were given with this one."""
     ignored = as_columns(declaration.ignored_columns, f"ignored_columns of {declaration.name}")
     groups = _groups(declaration)
     individual = declaration.individual
@@ -140,11 +130,7 @@ def column_names(declaration: Declaration, name: str) -> list[str]:
 
 
 def time_column(roles: ColumnRoles, names: Sequence[str]) -> str:
-    """The time column of a tidy table, whose other columns must all be known.
-
-    Raises:
-        ObservationError: if it cannot be told, or a column is missing or unknown.
-    """
+    """The time column of a tidy table, whose other columns must all be known."""
     time = roles.time
     check_ignored(names, roles)
     unclaimed = [name for name in names if name not in roles.columns and name not in roles.ignore]
@@ -187,13 +173,9 @@ def no_time_column(time: str, names: Iterable[str], similar: Iterable[str]) -> O
 def check_columns(
     roles: ColumnRoles, names: Iterable[str], unknown: Sequence[str], *, observables: bool = True
 ) -> None:
-    """Refuse a table that lacks a column.
+    """Refuse a table that lacks a column, of which one of the `unknown` may be a slip of the pen.
 
-    Args:
-        roles: what the system reads.
-        names: of the columns of the table.
-        unknown: those of them that nothing claims, one of which may be a slip of the pen.
-        observables: whether those have columns of their own.
+    `observables`: whether those have columns of their own.
     """
     system, names = roles.declaration.name, list(names)
 

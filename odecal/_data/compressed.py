@@ -31,12 +31,7 @@ _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, Ru
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a file holds, or, of a compressed one, what it unpacks to.
-
-    Raises:
-        ObservationError: if it is broken, or is not what its name says, or holds no single table
-            of less than 1 GiB.
-    """
+    """What a file holds, or, of a compressed one, what it unpacks to."""
     suffix = path.suffix.lower()
     if suffix in _OTHERS or Path(path.stem).suffix.lower() == ".tar":
         raise ObservationError(

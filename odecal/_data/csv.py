@@ -37,9 +37,6 @@ def read_csv(path: Path) -> "pd.DataFrame":
 
     Columns of plain numbers, each of which is written in one way, are numbers; other cells are the
     text that they are, and NaN where they are empty or NA.
-
-    Raises:
-        ObservationError: if it cannot be read, or a row does not fit the header, with the line.
     """
     import pandas as pd
 

@@ -28,13 +28,8 @@ def is_dataset(data: Any) -> bool:
 def table_of(data: Any, roles: ColumnRoles) -> "tuple[pd.DataFrame, str]":
     """A dataset as a tidy table, and the name of its time column.
 
-    Args:
-        data: with a variable an observable, over time and perhaps individuals and replicates;
-            individuals and time may also be coordinates along another dimension.
-        roles: what the system reads.
-
-    Raises:
-        ObservationError: if it does not fit the system.
+    It has a variable an observable, over time and perhaps individuals and replicates; individuals
+    and time may also be coordinates along another dimension.
     """
     import pandas as pd
     import xarray as xr

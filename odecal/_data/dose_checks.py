@@ -16,13 +16,7 @@ from odecal._system.declaration import Declaration
 def check_doses(records: DoseRecords, declaration: Declaration, where: str) -> None:
     """Refuse doses that cannot be.
 
-    Args:
-        records: with the element −1 only where they put nothing into a state.
-        declaration: the system.
-        where: which table they are of, for messages.
-
-    Raises:
-        ObservationError: at the first such dose, with its row and what to do.
+    Their element is −1 only where they put nothing into a state.
     """
     r = records
 

@@ -78,11 +78,7 @@ def state_elements(declaration: Declaration) -> dict[str, int]:
 
 
 def element_of(name: str, elements: Mapping[str, int], declaration: Declaration, where: str) -> int:
-    """The element of the packed state that a table names.
-
-    Raises:
-        ObservationError: if it is none.
-    """
+    """The element of the packed state that a table names."""
     if name in elements:
         return elements[name]
     if name in declaration.states:
@@ -99,13 +95,9 @@ def element_of(name: str, elements: Mapping[str, int], declaration: Declaration,
 def expand_doses(
     records: DoseRecords, individual: Int[np.ndarray, " row"], times: Float[np.ndarray, " row"]
 ) -> Doses:
-    """Every dose by itself, sorted by individual and time.
+    """Every dose of checked records by itself, sorted by individual and time.
 
-    Args:
-        records: checked.
-        individual: the individual of each observation.
-        times: when these are. A dose that is additional and meant to be at one of
-            them is at exactly that time.
+    One that is additional and meant to be at the time of an observation is at exactly that time.
     """
     counts = 1 + _additional_counts(records, times)
     source = np.repeat(np.arange(len(records)), counts)
@@ -140,11 +132,7 @@ def expand_doses(
 def _additional_counts(
     records: DoseRecords, times: Float[np.ndarray, " row"]
 ) -> Int[np.ndarray, " record"]:
-    """How many additional doses of each record are given; of many, those before all tables end.
-
-    Raises:
-        ObservationError: if these are too many to be given one by one.
-    """
+    """How many additional doses of each record are given; of many, those before all tables end."""
     end = np.max([*times, *records.time], initial=-np.inf)
     every = np.where(records.interval > 0, records.interval, np.inf)
     number = np.ceil((end - records.time) / every * (1 + 1e-9))

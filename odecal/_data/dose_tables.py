@@ -35,17 +35,7 @@ _OPTIONAL = {
 def read_doses(
     data: Any, roles: ColumnRoles, subjects: IndividualsTable, time: str | None
 ) -> DoseRecords:
-    """Read a table of doses.
-
-    Args:
-        data: a CSV path or a `pandas.DataFrame`.
-        roles: what the system reads from its tables.
-        subjects: the individuals of the table of observations.
-        time: the name of the time column there, which is `time` here otherwise.
-
-    Raises:
-        ObservationError: if the table does not fit, with its row.
-    """
+    """The doses of a table by themselves, whose time column is called `time` or "time"."""
     table = read_frame(data, "Doses")
     time = _time_column(table, roles, time)
     times = read_times(table[time], time, _HINT)

@@ -143,12 +143,9 @@ class SaveTimes:
 
 
 def save_times_of(experiment: Experiment, extra: Float[np.ndarray, " extra"]) -> SaveTimes:
-    """The times that solves must keep.
+    """The times that solves must keep, with further ones for every individual.
 
-    Args:
-        experiment: the observations.
-        extra: further times, for every individual; those before the initial time of an individual
-            count as that.
+    Those before the initial time of an individual count as that.
     """
     everyone = np.arange(len(experiment.individuals))
     # Of everything to keep: the individual, the time, and below which rank it sees doses.

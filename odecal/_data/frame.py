@@ -11,15 +11,7 @@ if TYPE_CHECKING:
 
 
 def read_frame(data: Any, what: str = "Observations") -> "pd.DataFrame":
-    """A table whose columns have different names and whose rows are numbered.
-
-    Args:
-        data: a CSV path or a `pandas.DataFrame`, which is not changed.
-        what: what the table holds, for messages.
-
-    Raises:
-        ObservationError: if it is neither, or cannot be read.
-    """
+    """A copy of a table, whose columns have different names and whose rows are numbered."""
     import pandas as pd
 
     if isinstance(data, (str, Path)):

@@ -52,12 +52,7 @@ class IndividualsTable:
 
 
 def read_individuals(table: "pd.DataFrame", roles: ColumnRoles) -> IndividualsTable:
-    """The individuals of a table.
-
-    Raises:
-        ObservationError: if a label is missing, or a group or a covariate is not constant within
-            an individual or, for a covariate, nowhere given.
-    """
+    """The individuals of a table."""
     columns = roles.individual
     by_label, index = numbered(row_keys(table, columns))
     first = _first_rows(index)

@@ -26,11 +26,7 @@ _NUMBER = re.compile(NUMBER)
 
 
 def row_keys(table: "pd.DataFrame", columns: Columns, where: str = "") -> list[Key]:
-    """The labels of each row by some columns; none are those of a single experiment.
-
-    Raises:
-        ObservationError: if one is missing, or is written in two ways.
-    """
+    """The labels of each row by some columns; none are those of a single experiment."""
     parts = [map(str, read_labels(table[column], column, where).tolist()) for column in columns]
     return list(zip(*parts, strict=True)) if parts else [()] * len(table)
 
@@ -42,12 +38,7 @@ def numbered(keys: Sequence[Key]) -> tuple[dict[Key, int], Int[np.ndarray, " row
 
 
 def read_labels(column: "pd.Series", name: str, where: str = "") -> Shaped[np.ndarray, " row"]:
-    """Labels of individuals or groups, of which floats that are whole become integers.
-
-    Raises:
-        ObservationError: if one is missing, is a number that its column has rounded, or is written
-            in two ways, with its row.
-    """
+    """Labels of individuals or groups, of which floats that are whole become integers."""
     column = dense(column)
     cells = column.astype(object).tolist()
     blank = column.isna().to_numpy() | np.asarray([not str(x).strip() for x in cells], bool)
@@ -118,11 +109,7 @@ def _check_exact(column: "pd.Series", cells: list[Any], name: str, where: str) -
 def _texts(
     cells: list[Any], column: "pd.Series", name: str, where: str
 ) -> Shaped[np.ndarray, " row"]:
-    """Labels as text.
-
-    Raises:
-        ObservationError: if two that differ could be taken for one.
-    """
+    """Labels as text."""
     wrong = next((i for i, x in enumerate(cells) if not _is_label(x)), None)
     if wrong is not None:
         held = described(cells[wrong], row_number(column, wrong))
@@ -176,11 +163,7 @@ def dim_of(columns: Columns) -> str:
 def labels_of(
     table: "pd.DataFrame", columns: Columns, first: Int[np.ndarray, " label"]
 ) -> Shaped[np.ndarray, " label"]:
-    """The labels of individuals or groups, from the first row of each.
-
-    Raises:
-        ObservationError: if two have the same label where several columns are joined.
-    """
+    """The labels of individuals or groups, from the first row of each."""
     if len(columns) == 1:
         return read_labels(table[columns[0]], columns[0])[first]
     keys = row_keys(table, columns)

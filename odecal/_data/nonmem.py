@@ -37,11 +37,7 @@ def is_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> bool:
 
 
 def read_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> ParsedTable:
-    """Read a NONMEM table.
-
-    Raises:
-        ObservationError: if the table does not fit the system, with the row.
-    """
+    """Read a NONMEM table."""
     if len(table) == 0:
         raise ObservationError("The table has no rows. Expected at least one observation.")
     names = _names(table, roles)

@@ -57,21 +57,13 @@ def numbers_or_zero(cells: "Mapping[str, pd.Series]", name: str) -> Float[np.nda
 def refuse(
     wrong: Bool[np.ndarray, " row"], values: Float[np.ndarray, " row"], problem: str
 ) -> None:
-    """Refuse the first wrong row, whose value stands in the message.
-
-    Raises:
-        ObservationError: if any is wrong.
-    """
+    """Refuse the first wrong row, whose value stands in the message."""
     if (row := first_true(wrong)) is not None:
         raise ObservationError(f"Row {row + 1} of {TABLE} has {problem.format(f'{values[row]:g}')}")
 
 
 def read_evid(cells: "Mapping[str, pd.Series]") -> Shaped[np.ndarray, " row"]:
-    """EVID of each row; without it, what looks like a dose is one.
-
-    Raises:
-        ObservationError: if EVID, or what goes with it, cannot be.
-    """
+    """EVID of each row; without it, what looks like a dose is one."""
     amount, rate, steady = (numbers_or_zero(cells, name) for name in ("AMT", "RATE", "SS"))
     if "EVID" not in cells:
         return np.where((amount != 0) | ((rate != 0) & (steady != 0)), DOSE, OBSERVATION)
@@ -102,11 +94,7 @@ def read_evid(cells: "Mapping[str, pd.Series]") -> Shaped[np.ndarray, " row"]:
 
 
 def read_dose_records(rows: NonmemRows, declaration: Declaration) -> DoseRecords:
-    """The doses and resets among the rows.
-
-    Raises:
-        ObservationError: if something goes into no state.
-    """
+    """The doses and resets among the rows."""
     dose = np.isin(rows.evid, (DOSE, RESET_AND_DOSE))
     at = np.flatnonzero(dose | (rows.evid == RESET))
     amount, rate, steady, interval, additional = (

@@ -62,16 +62,8 @@ def split_at_restarts(
     """The table with a column that counts how often the clock was set back, where it was.
 
     NONMEM lets the time of a reset be any. The state begins anew there, so that nothing passes from
-    before to after: each stretch is an individual of its own, of the same groups.
-
-    Args:
-        table: whose rows of an individual are together.
-        roles: which columns tell individuals.
-        times: of each row.
-        evid: what each row is.
-
-    Returns:
-        The table and the roles, with the column as the last that tells individuals apart.
+    before to after: each stretch is an individual of its own, of the same groups. Of the roles, the
+    column is the last that tells individuals apart.
     """
     back = (np.diff(times, prepend=times[:1]) < 0) & np.isin(evid, (RESET, RESET_AND_DOSE))
     if not back.any():

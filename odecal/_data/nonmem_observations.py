@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def read_values(rows: NonmemRows, declaration: Declaration) -> dict[str, Rows]:
-    """The rows of every observable.
-
-    Raises:
-        ObservationError: if they do not fit the system, with the row.
-    """
+    """The rows of every observable."""
     _check_scalar(declaration)
     cells = rows.cells
     cens = numbers_or_zero(cells, "CENS")

@@ -20,11 +20,7 @@ _INFINITE = frozenset({"inf", "infinity"})
 
 
 def numbers(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray, " row"]:
-    """A column as floats; NaN where a cell is empty.
-
-    Raises:
-        ObservationError: at the first cell that is no finite number, with its row.
-    """
+    """A column as floats; NaN where a cell is empty."""
     values = loose_numbers(column, name)
     if (wrong := first_true(np.isnan(values) & column.notna().to_numpy())) is not None:
         held = described(column.iloc[wrong], row_number(column, wrong))
@@ -36,12 +32,7 @@ def numbers(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray,
 
 
 def loose_numbers(column: "pd.Series", name: str) -> Float[np.ndarray, " row"]:
-    """A column as floats; NaN where a cell is empty or is text.
-
-    Raises:
-        ObservationError: if it holds dates, complex numbers, infinite values, or whole numbers so
-            large that no float equals them.
-    """
+    """A column as floats; NaN where a cell is empty or is text."""
     values = _floats(column, name)
     if (infinite := first_true(np.isinf(values))) is not None:
         raise ObservationError(

@@ -68,18 +68,7 @@ class Observations:
 
 
 def read_experiment(data: Any, declaration: Declaration) -> Experiment:
-    """Read and check a table of observations of a system.
-
-    Args:
-        data: `Observations`, or what it takes as data.
-        declaration: the system that was observed.
-
-    Returns:
-        The observations, aligned.
-
-    Raises:
-        ObservationError: if the table does not fit the system.
-    """
+    """Read, check and align a table of observations: `Observations`, or what it takes as data."""
     source = data if isinstance(data, Observations) else Observations(data)
     if not declaration.observables:
         raise ObservationError(

@@ -25,11 +25,7 @@ def series_of(
     observable: Observable,
     subjects: IndividualsTable,
 ) -> Series:
-    """The measured rows of one observable, ordered by individual.
-
-    Raises:
-        ObservationError: if there is none, or one is before the initial time.
-    """
+    """The measured rows of one observable, ordered by individual."""
     measured = ~np.isnan(rows.lower).all(axis=tuple(range(1, rows.lower.ndim)))
     if not measured.any():
         raise ObservationError(
@@ -133,15 +129,7 @@ def interval_starts(
 ) -> Float[np.ndarray, " value"]:
     """When the interval of each value began; the time itself where there is no interval.
 
-    Args:
-        name: of the observable.
-        times: of its values, of one individual, not decreasing.
-        t0: the initial time.
-        observable: its declaration.
-        whose: the values are, for messages: ` of subject 3`.
-
-    Raises:
-        ObservationError: if the first interval would begin before the initial time.
+    The values are of one individual, sorted; `whose` says of which, for messages: ` of subject 3`.
     """
     if not observable.over_interval:
         return times
@@ -172,11 +160,7 @@ def read_samples(
     subjects: IndividualsTable,
     times: Float[np.ndarray, " row"],
 ) -> dict[str, Samples]:
-    """The samples of every input.
-
-    Raises:
-        ObservationError: if an individual has none, or two that differ at the same time.
-    """
+    """The samples of every input."""
     return {
         name: _samples(name, numbers(table[column], column), column, subjects, times)
         for name, column in roles.inputs.items()

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def read_tidy(table: "pd.DataFrame", roles: ColumnRoles, time: str | None = None) -> ParsedTable:
-    """Read a tidy table.
-
-    Raises:
-        ObservationError: if the table does not fit the system, with the column and row.
-    """
+    """Read a tidy table."""
     name = time_column(roles, list(table.columns)) if time is None else time
     if len(table) == 0:
         raise ObservationError("The table has no rows. Expected at least one observation.")

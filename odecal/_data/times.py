@@ -20,11 +20,7 @@ _MAX_CHANGE, _MIN_STEPS = 0.01, 1000
 
 
 def read_times(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray, " row"]:
-    """A column of times as floats; NaN where a cell is empty.
-
-    Raises:
-        ObservationError: as `numbers` does, or if different times would become equal.
-    """
+    """A column of times as floats; NaN where a cell is empty."""
     values = numbers(column, name, hint)
     if getattr(column.dtype, "kind", "") == "b":
         raise ObservationError(
@@ -120,11 +116,7 @@ def check_sorted(times: Float[np.ndarray, " row"], name: str, subjects: Individu
 
 
 def check_precision(experiment: Experiment, dtype: Any) -> None:
-    """Refuse times that are nearer to one another than they are rounded.
-
-    Raises:
-        SettingsError: for the first two such times.
-    """
+    """Refuse times that are nearer to one another than they are rounded."""
     dtype = np.dtype(dtype)
     if dtype == np.float64:
         return
