@@ -20,17 +20,7 @@ AtStop = Callable[[jax.Array, Any], tuple[Any, jax.Array]]
 
 
 class BackwardProblem(NamedTuple):
-    """dz/ds = g(s, z) from a start past some stops.
-
-    Args:
-        term: g.
-        solver: the method.
-        controller: how steps are chosen.
-        stops: the values of s to stop at, rising, none before the start. The last is the end.
-        at_stop: what happens at each.
-        on_step: what is made of each step; None for nothing.
-        max_steps: the largest number of steps, or None.
-    """
+    """dz/ds = g(s, z) past some stops, which rise: the first is the start, the last the end."""
 
     term: diffrax.ODETerm
     solver: diffrax.AbstractSolver
@@ -49,9 +39,7 @@ class _State(NamedTuple):
         z: the state there.
         stop: the number of the next stop.
         length: the step wanted, whether or not a stop cuts it short.
-        solver_state: the state of the solver.
         made_jump: whether the state has jumped since the last step.
-        controller_state: the state of the controller.
         num_steps: the steps tried.
         failed: whether the solve cannot go on, or something was wrong at a stop.
     """
@@ -70,16 +58,7 @@ class _State(NamedTuple):
 def integrate_with_stops(
     problem: BackwardProblem, z0: Any, accumulated: Any
 ) -> tuple[Any, Any, jax.Array]:
-    """Solve from the first stop to the last.
-
-    Args:
-        problem: the problem.
-        z0: the state before the first stop, a pytree of arrays.
-        accumulated: what `on_step` begins with.
-
-    Returns:
-        The state at the end; what was accumulated; and whether the solve failed.
-    """
+    """Solve from z0: the state at the end, what `on_step` accumulated, and whether it failed."""
     problem = problem._replace(solver=_resolved(problem.solver, problem.controller))
     state = _initial_state(problem, z0)
 
@@ -119,13 +98,12 @@ def _initial_state(problem: BackwardProblem, z0: Any) -> _State:
         problem.term, s0, end, z0, None, None, solver.func, order
     )
     length = jnp.asarray(first - s0)
-    solver_state = solver.init(problem.term, s0, s0 + length, z0, None)
     state = _State(
         s0,
         z0,
         jnp.zeros((), jnp.int32),
         length,
-        solver_state,
+        solver.init(problem.term, s0, s0 + length, z0, None),
         jnp.array(False),
         jax.tree.map(jnp.asarray, controller_state),
         jnp.zeros((), jnp.int32),

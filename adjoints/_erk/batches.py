@@ -32,14 +32,10 @@ def as_one_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A function of one, from a function of many: however it is mapped, all are done together.
 
     The function of many decides itself how its arrays are laid out and how long its loops run,
-    which JAX decides for a mapped function of one.
-
-    Args:
-        function: of a pytree of arrays with a leading axis of members, giving another.
-
-    Returns:
-        The same of one member, without the axis. Mapped, it calls `function` once, on all members
-        of all mapped axes; but where it closes over something mapped it is mapped as JAX does.
+    which JAX decides for a mapped function of one. It goes from one pytree of arrays with a leading
+    axis of members to another; the function of one does without the axis. Mapped, that calls
+    `function` once, on all members of all mapped axes; but where it closes over something mapped it
+    is mapped as JAX does.
     """
 
     def of_one(member: Any) -> Any:
@@ -77,13 +73,7 @@ def as_one_batch(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def in_pieces(function: Callable[[Any], Any], members: Any, size: int) -> Any:
-    """A function of many, a number of them at a time.
-
-    Args:
-        function: of a pytree of arrays with a leading axis of members, giving another.
-        members: its argument.
-        size: the largest number of members in a piece.
-    """
+    """A function of pytrees of arrays with a leading axis of members, of at most `size` at once."""
     count = len(jax.tree.leaves(members)[0])
     if count <= size:
         return function(members)

@@ -1,7 +1,7 @@
 """Where, within a step, a condition on the state falls below zero."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,29 +11,14 @@ from jaxtyping import Array, Float, Int
 _PARTS, _HALVINGS = 8, 52
 
 
-class Found(NamedTuple):
-    """The first crossings within steps.
-
-    Args:
-        which: the number of the condition, −1 for none.
-        t: when; the end of the step for none. The condition is not above zero there.
-    """
-
-    which: Int[Array, " member"]
-    t: Float[Array, " member"]
-
-
 def first_crossing(
     conditions: Sequence[Callable[[jax.Array], jax.Array]],
     start: Float[Array, " member"],
     end: Float[Array, " member"],
-) -> Found:
-    """The first times within steps at which one of some conditions has fallen to zero or below.
+) -> tuple[Int[Array, " member"], Float[Array, " member"]]:
+    """Which of some conditions is the first to fall to zero or below within steps, and when.
 
-    Args:
-        conditions: each a function of times within the steps, of shape (member,).
-        start: the starts of the steps.
-        end: their ends.
+    −1 and the end of the step for none. The condition is not above zero at the time given.
     """
     fractions = jnp.linspace(0.0, 1.0, _PARTS + 1, dtype=start.dtype)
     parts = start + fractions[:, None] * (end - start)
@@ -51,7 +36,7 @@ def first_crossing(
     none = jnp.full(fallen.shape, jnp.inf, start.dtype)
     when = jax.lax.cond(fallen.any(), times, lambda: none)
     which, crossed = jnp.argmin(when, axis=0).astype(jnp.int32), fallen.any(axis=0)
-    return Found(jnp.where(crossed, which, -1), jnp.where(crossed, when.min(axis=0), end))
+    return jnp.where(crossed, which, -1), jnp.where(crossed, when.min(axis=0), end)
 
 
 def _halved(condition: Callable[[jax.Array], jax.Array], bracket: Any) -> jax.Array:

@@ -16,15 +16,8 @@ _DEGREES = range(3, 13)
 class Interpolant(NamedTuple):
     """The solution within one step, by the interpolation of a Diffrax solver.
 
-    It is linear in the ends and the stages, by weights that are polynomials of θ, from 0 at the
-    start of the step to 1 at its end.
-
-    Args:
-        solver: the method.
-        start: the start of the step.
-        end: its end.
-        ends: the states there.
-        k: the stages, times the length of the step.
+    It is linear in the states at the ends and the stages, which are times the length of the step,
+    by weights that are polynomials of θ, from 0 at the start of the step to 1 at its end.
     """
 
     solver: diffrax.AbstractERK

@@ -72,18 +72,10 @@ def jump_at_events(
 def cut_at_events(
     jumps: BatchedJumps, between: Any, path: Interpolant, keep: jax.Array, step: Any
 ) -> Any:
-    """Accepted steps, ended where a condition first falls below zero.
+    """Accepted steps, those of `keep`, ended where a condition first falls below zero.
 
-    Args:
-        jumps: with the conditions.
-        between: what the field is given.
-        path: the solution within the steps.
-        keep: which are accepted.
-        step: the ends of the steps, the starts and ends of the next ones, and the columns at the
-            ends.
-
-    Returns:
-        The condition that has fallen, −1 for none; and the same as `step`.
+    A step is its end, the start and end of the next one, and the columns at its end. They are
+    given back, after the condition that has fallen, −1 for none.
     """
     end, next_start, next_end, z1 = step
     state_at = path.of_column(0)
@@ -91,14 +83,14 @@ def cut_at_events(
     def at(condition: Callable[..., jax.Array]) -> Callable[[jax.Array], jax.Array]:
         return lambda t: condition(t, state_at(t), between)
 
-    found = first_crossing([at(condition) for condition in jumps.conditions], path.start, end)
-    cut = keep & (found.which >= 0)
+    which, t = first_crossing([at(condition) for condition in jumps.conditions], path.start, end)
+    cut = keep & (which >= 0)
     return (
-        jnp.where(cut, found.which, -1),
-        jnp.where(cut, found.t, end),
-        jnp.where(cut, found.t, next_start),
-        jnp.where(cut, found.t + (end - path.start), next_end),
-        jnp.where(cut, path(found.t), z1),
+        jnp.where(cut, which, -1),
+        jnp.where(cut, t, end),
+        jnp.where(cut, t, next_start),
+        jnp.where(cut, t + (end - path.start), next_end),
+        jnp.where(cut, path(t), z1),
     )
 
 

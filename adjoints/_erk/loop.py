@@ -19,17 +19,9 @@ def integrate(
 ) -> LoopState:
     """Solve dz/dt = field(t, z) from z0, saving z at the times ts.
 
-    All members step together, each by steps of its own, until the last has ended.
-
-    Args:
-        solver: the method, whose last stage must be the first of the next step.
-        control: how steps are chosen.
-        problem: what is integrated.
-        taped: whether the accepted steps are kept, of which there may be `max_steps`. For one
-            member, and not where there are jumps.
-
-    Returns:
-        The state of the loop at its end.
+    All members step together, each by steps of its own, until the last has ended. The last stage
+    of the method must be the first of the next step. `taped` keeps the accepted steps, of which
+    there may be `max_steps`: for one member, and not where there are jumps.
     """
 
     def running(state: LoopState) -> jax.Array:

@@ -15,17 +15,7 @@ def save_while(
     within_reach: Callable[[jax.Array], jax.Array],
     columns_at: Callable[[jax.Array], PrimalAndTangents],
 ) -> tuple[Float[Array, "member row element column"], Int[Array, " member"]]:
-    """Save at the next times as long as they are within reach.
-
-    Args:
-        problem: what is integrated.
-        state: the state of the loop.
-        within_reach: whether the i-th time of each member is.
-        columns_at: the columns at times of shape (member,).
-
-    Returns:
-        What is saved, and how much.
-    """
+    """Save at the next times as long as they are within reach: what is saved, and how much."""
     num_times = problem.ts.shape[1]
 
     def due(i: jax.Array) -> jax.Array:

@@ -33,14 +33,8 @@ def erk_stages(
 ) -> tuple[Float[Array, " stage *dims"], Float[Array, "*dims"]]:
     """All stages of one step, times its length; and its end.
 
-    A loop over the stages, rather than each written out: a smaller program, as fast.
-
-    Args:
-        tableau: the method, whose last stage must be the first of the next step.
-        field: the derivative, of a time and an array like z.
-        span: the times of the step's start and end.
-        z: where it starts.
-        slope: the derivative there.
+    The last stage of the method must be the first of the next step. A loop over the stages, rather
+    than each written out: a smaller program, as fast.
     """
     start, end = span
     a, c = weights(tableau, z.ndim, z.dtype), nodes(tableau, start.dtype)
@@ -72,18 +66,9 @@ def erk_stages_transposed(
 
         Ȳ_i = h (∂f/∂y)ᵀ k̄_i,   θ̄ += h (∂f/∂θ)ᵀ k̄_i,   k̄_j += a_ij Ȳ_i,   ȳ += Ȳ_i.
 
-    Args:
-        tableau: the method.
-        field_vjp: from a time, a state and the cotangent of the slope to the cotangents of the
-            state and of the parameters.
-        span: the times of the step's start and end.
-        y: where it starts.
-        k: its stages.
-        bars: the cotangents of the stages and of the step's end.
-        theta_bar: the cotangent of the parameters so far.
-
-    Returns:
-        The cotangent of y by way of the stages and the end; and that of the parameters.
+    From the cotangents of the stages and of the step's end, and that of the parameters so far, to
+    the cotangent of y by way of both, and that of the parameters. `field_vjp` goes from a time, a
+    state and the cotangent of the slope to the cotangents of the state and of the parameters.
     """
     start, end = span
     a, c = weights(tableau, 1, y.dtype), nodes(tableau, start.dtype)

@@ -34,17 +34,8 @@ def error_with_tangents(
 
     element by element in units of the tolerance of the state. An ordinary solve is far below that,
     and takes the steps of the state. From such a step on, which is rejected, tangents have their
-    part in the error, a hundred times as large.
-
-    Args:
-        controller: how steps are chosen; one without tolerances is left alone.
-        sizes: |x| of every tangent.
-        step: the state and its k tangents before and after the step, and the estimate of their
-            error.
-        watched: whether there was such a step before.
-
-    Returns:
-        The error, and whether there was such a step.
+    part in the error, a hundred times as large. `watched` is whether there was such a step before;
+    it is given back with the error. A controller without tolerances is left alone.
     """
     start, end, error = step
     rtol, atol = (getattr(controller, name, None) for name in ("rtol", "atol"))

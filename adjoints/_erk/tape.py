@@ -9,13 +9,9 @@ from odecal.adjoints._rows import with_row
 
 
 class Tape(NamedTuple):
-    """Accepted steps; one row more than they can be is for what does not count.
+    """Accepted steps, with the states at their starts, and how many times had been saved before.
 
-    Args:
-        start: where each starts.
-        end: where it ends.
-        y: the state at its start.
-        num_saved: how many times had been saved before it.
+    One row more than they can be is for what does not count.
     """
 
     start: Float[Array, " step"]
