@@ -1,4 +1,4 @@
-"""Which of its arguments a function reads."""
+"""Which of its arguments a function depends on."""
 
 from collections.abc import Callable
 from typing import Any
