@@ -98,7 +98,8 @@ def test_a_calibration_needs_arviz_only_for_its_summary():
 
 
 @pytest.mark.parametrize(
-    "package", [odecal, odecal.noise, odecal.samplers, odecal.adjoints, systems]
+    "package",
+    [odecal, odecal.noise, odecal.interpolation, odecal.samplers, odecal.adjoints, systems],
 )
 def test_every_public_name_is_an_attribute(package):
     assert len(set(package.__all__)) == len(package.__all__)
