@@ -92,14 +92,7 @@ class AbstractContinuous(AbstractReverse):
         at_stop: AtStop,
         on_step: OnStep | None = None,
     ) -> BackwardProblem:
-        """The backward solve in s = −t, from the last saved time past the others to t0.
-
-        Args:
-            problem: the problem.
-            field: the derivative by s, of s and the state.
-            at_stop: what happens at each saved time, the last one first, and at t0.
-            on_step: what is made of each step; None for nothing.
-        """
+        """The backward solve in s = −t, from the last saved time past the others to t0."""
         controller = with_scalar_atol(without_limits(problem.stepsize_controller))
         if self.rtol is not None:
             controller = diffrax.PIDController(rtol=self.rtol, atol=self.atol)

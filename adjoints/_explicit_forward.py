@@ -99,8 +99,7 @@ class _Tangents(NamedTuple):
     Args:
         args: tangents of the floating-point parameters, with leading axes of members and of k.
         sizes: of the numbers that are differentiated by.
-        schedule: the known jumps; None without jumps.
-        schedule_tangents: theirs, with a leading axis of members and one of k after that of n.
+        schedule_tangents: with a leading axis of members and one of k after that of n.
     """
 
     args: Any
@@ -113,16 +112,13 @@ class _Tangents(NamedTuple):
 class _WithSensitivities(AbstractPrimalAndTangents):
     """The state and its sensitivities.
 
-    Members are the arrays of `(problem, diff, nondiff)`; `aux` are the tangents.
-
-    Args:
-        rest: what solves hold beside arrays, the same for all.
+    Members are the arrays of `(problem, diff, nondiff)`, and `rest` what solves hold beside those,
+    the same for all; `aux` are the tangents.
     """
 
     rest: Any
 
     def unpack(self, member: Any) -> tuple[Problem, Any, Any]:
-        """The problem; and what is differentiated by, combined with the rest."""
         problem, diff, nondiff = eqx.combine(member, self.rest)
         return (problem, *eqx.combine(diff, nondiff))
 
@@ -181,22 +177,17 @@ class _WithSensitivities(AbstractPrimalAndTangents):
         step: Step,
         watched: Bool[Array, ""],
     ) -> tuple[Float[Array, " element"], Bool[Array, ""]]:
-        """The error of the state, or more where a sensitivity was far off."""
         return error_with_tangents(controller, aux.sizes, step, watched)
 
     def schedule(self, aux: _Tangents) -> Schedule:
-        """Computed at the beginning."""
-        found: Schedule = aux.schedule
-        return found
+        return aux.schedule
 
     def between(self, aux: _Tangents, i: jax.Array) -> tuple[Any, ...]:
-        """A row of the schedule, and its tangents."""
         return row_at(aux.schedule.between, i), row_at(aux.schedule_tangents.between, i)
 
     def jump(
         self, member: Any, aux: _Tangents, jump_map: JumpMap, z: Float[Array, "element column"]
     ) -> Float[Array, "element column"]:
-        """The jump of the state, and its derivative along every tangent."""
         _, _, args = self.unpack(member)
         inexact, rest = eqx.partition(args, eqx.is_inexact_array)
 
@@ -213,11 +204,7 @@ def _primal_and_tangents(
 ) -> jax.Array:
     """The value of a function of a state and two others, and its tangents, as columns.
 
-    Args:
-        function: of the state and the others.
-        z: the columns of the state and its tangents, the second axis.
-        others: the other arguments.
-        tangents: theirs: of the first with a second axis of k, of the second with a leading one.
+    The tangents of the first of the others have a second axis of k, of the second a leading one.
     """
     safe = with_limits(function, z[:, 0], *others)
 

@@ -20,15 +20,7 @@ JumpMap = Callable[[jax.Array, Schedule, Any], jax.Array]
 
 @dataclass(frozen=True, eq=False)
 class JumpMaps:
-    """The jumps of one solve.
-
-    Args:
-        terms: the equation.
-        unravel: from a vector of all elements of the state to the state as it was given.
-        jumps: the jumps as they are declared.
-        args: the parameters.
-        schedule: the known times, computed.
-    """
+    """The jumps of one solve, as they are declared, and their schedule, computed."""
 
     terms: diffrax.ODETerm
     unravel: Callable[[jax.Array], Any]
@@ -109,11 +101,7 @@ def _following_time(
 
         y⁺ = g(y⁻ + f(t, y⁻) δ) − f⁺(t, y⁺) δ,    δ = t − stop_gradient(t)
 
-    Args:
-        field: the derivative of the state, of a state and of whether it is the one after.
-        t: the time.
-        y: the state before.
-        change: the state after, of the state before.
+    `field` is the derivative of a state, and of whether it is the one after; `change` is g.
     """
     shift = (t - stop_gradient(t)).astype(y.dtype)
     after = change(y + field(y, False) * shift)

@@ -19,11 +19,8 @@ def with_limits(function: Callable[..., Any], *examples: Any) -> Callable[..., A
     A concentration that is 0 until a dose comes, for every value of the parameters, has tangents of
     0. Its power cᵖ with p < 1 has the derivative ∞ there, and ∞ × 0 is no number; but the power is
     0 for every value of the parameters as well, and so are its tangents. Where the tangent is not
-    0, what is infinite stays so. Not for reverse mode, which does not know the tangent.
-
-    Args:
-        function: of arrays, to one array.
-        examples: arguments to trace it with.
+    0, what is infinite stays so. Not for reverse mode, which does not know the tangent. The
+    function gives one array, and is traced with the examples.
     """
     closed = jax.make_jaxpr(function)(*examples)
     if not _steep(closed.jaxpr):

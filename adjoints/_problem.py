@@ -41,14 +41,9 @@ def solve_by_diffrax(
     adjoint: diffrax.AbstractAdjoint | None = None,
     dense: bool = False,
 ) -> diffrax.Solution:
-    """Solve by `diffrax.diffeqsolve`, without raising.
+    """Solve by `diffrax.diffeqsolve`, without jumps and without raising.
 
-    Args:
-        problem: the problem, without jumps.
-        y0: the initial state.
-        args: the parameters.
-        adjoint: how Diffrax differentiates it; None for forward mode.
-        dense: whether the solution is kept at all times as well.
+    No `adjoint` is Diffrax's forward mode; `dense` keeps the solution at all times as well.
     """
     saveat = problem.saveat
     if dense:
@@ -113,11 +108,7 @@ def _raise_if_failed_jvp(primals: Any, tangents: Any) -> tuple[diffrax.Solution,
 
 
 def require_saved_times(adjoint: Any, problem: Problem) -> None:
-    """Refuse anything but one ordinary differential equation, saved at given times.
-
-    Raises:
-        ValueError: for other terms, and other things to be saved.
-    """
+    """Refuse anything but one ordinary differential equation, saved at given times."""
     if not saves_at_times(problem):
         raise ValueError(
             f"{type(adjoint).__name__} solves one diffrax.ODETerm and keeps states at given "

@@ -21,15 +21,6 @@ def solve_segments(
 ) -> diffrax.Solution:
     """Solve segment by segment, each over a unit of its own time.
 
-    Args:
-        solve: solves a problem without jumps, from an initial state and parameters.
-        problem: the problem, with jumps.
-        y0: the initial state.
-        args: the parameters.
-
-    Returns:
-        The solution.
-
     Raises:
         ValueError: if the state changes where a condition falls.
     """

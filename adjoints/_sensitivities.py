@@ -94,11 +94,9 @@ class Seeds(NamedTuple):
     """The initial values of k sensitivities.
 
     Args:
-        flat: the initial state as a vector.
-        unravel: from such a vector to the state as it was given.
+        flat: the initial state as a vector, which `unravel` gives back its form.
         inexact: the parameters that are floating-point arrays.
         rest: all that they hold beside those.
-        y0_tangents: of the initial state.
         args_tangents: of `inexact`, with a leading axis of k.
     """
 

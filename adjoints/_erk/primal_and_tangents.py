@@ -18,8 +18,7 @@ from odecal.adjoints._jumps import Schedule
 from odecal.adjoints._problem import Problem
 from odecal.adjoints._rows import row_at
 
-# The derivative of all columns: of times of shape (member,), the columns, and what holds between
-# jumps.
+# The derivative of all columns: of times, the columns, and what holds between jumps.
 Field = Callable[[jax.Array, PrimalAndTangents, Any], PrimalAndTangents]
 
 
@@ -65,16 +64,9 @@ class AbstractPrimalAndTangents(abc.ABC):
         step: Step,
         watched: Bool[Array, ""],
     ) -> tuple[Float[Array, " element"], Bool[Array, ""]]:
-        """The error by which the step of one is judged.
+        """The error by which the step of one is judged, and whether tangents have a part in it.
 
-        Args:
-            controller: how steps are chosen.
-            aux: what the columns need.
-            step: the columns before the step, after it, and the estimate of their error.
-            watched: what was given after the step before; False at first.
-
-        Returns:
-            The error, and whether tangents have a part in it.
+        `watched` is what was given after the step before; False at first.
         """
 
     def jump_maps(self, member: Any, aux: Any) -> JumpMaps:
@@ -94,12 +86,7 @@ class AbstractPrimalAndTangents(abc.ABC):
     ) -> Float[Array, "element member"]:
         """The vector fields of all, between vectors of all elements of the state.
 
-        Args:
-            members: them.
-            t: times.
-            y: states.
-            between: what holds between jumps, with a leading axis; None without jumps.
-            inexact: the floating-point parameters, likewise; None for those of the members.
+        `inexact` are the floating-point parameters; None for those of the members.
         """
 
         def slope(member: Any, t: Any, y: jax.Array, between: Any, inexact: Any) -> jax.Array:
@@ -115,27 +102,19 @@ class AbstractPrimalAndTangents(abc.ABC):
 
 @dataclass(frozen=True, eq=False)
 class Primal(AbstractPrimalAndTangents):
-    """The state, and perhaps a witness beside it.
+    """The state, and perhaps a witness: a tangent that tells where they go where it does not.
 
-    Members are the arrays of `(problem, y0, args)`; `aux` is the schedule.
-
-    Args:
-        rest: what solves hold beside arrays, the same for all.
-        witness: whether there is a tangent that tells where tangents go where the state does not.
-            Its derivative is not given here.
+    Members are the arrays of `(problem, y0, args)`, and `rest` what solves hold beside those, the
+    same for all; `aux` is the schedule. The derivative of the witness is not given here.
     """
 
     rest: Any
     witness: bool = False
 
     def unpack(self, member: Any) -> tuple[Problem, Any, Any]:
-        """As they are."""
-        found: tuple[Problem, Any, Any] = eqx.combine(member, self.rest)
-        return found
+        return eqx.combine(member, self.rest)
 
     def init(self, members: Any) -> tuple[PrimalAndTangents, Any]:
-        """The initial states, and the schedules."""
-
         def begin(member: Any) -> tuple[jax.Array, Any]:
             problem, y0, args = self.unpack(member)
             schedule = None if problem.jumps is None else problem.jumps.schedule(args)
@@ -147,7 +126,6 @@ class Primal(AbstractPrimalAndTangents):
         return z0, aux
 
     def field(self, members: Any, aux: Any) -> Field:
-        """The vector fields."""
         del aux
 
         def of_all(t: jax.Array, z: PrimalAndTangents, held: Any) -> PrimalAndTangents:
@@ -157,18 +135,14 @@ class Primal(AbstractPrimalAndTangents):
         return of_all
 
     def schedule(self, aux: Any) -> Schedule:
-        """All that is needed."""
-        found: Schedule = aux
-        return found
+        return aux
 
     def between(self, aux: Any, i: jax.Array) -> tuple[Any, ...]:
-        """A row of the schedule."""
         return (row_at(aux.between, i),)
 
     def jump(
         self, member: Any, aux: Any, jump_map: JumpMap, z: Float[Array, "element column"]
     ) -> Float[Array, "element column"]:
-        """The state after the jump."""
         _, _, args = self.unpack(member)
         return jump_map(z[:, 0], aux, args)[:, None]
 
@@ -179,7 +153,6 @@ class Primal(AbstractPrimalAndTangents):
         step: Step,
         watched: Bool[Array, ""],
     ) -> tuple[Float[Array, " element"], Bool[Array, ""]]:
-        """The error of the state, or more where a witness was far off."""
         del aux
         if not self.witness:
             return step[-1][:, 0], watched

@@ -35,11 +35,7 @@ def serves(solver: diffrax.AbstractSolver) -> bool:
 
 
 def check_solver(adjoint: Any, solver: diffrax.AbstractSolver, remedy: str) -> None:
-    """Refuse solvers that the loop cannot run.
-
-    Raises:
-        ValueError: for those.
-    """
+    """Refuse solvers that the loop cannot run."""
     if not serves(solver):
         raise ValueError(
             f"{type(adjoint).__name__} cannot run {type(solver).__name__}: it serves the explicit "
@@ -49,14 +45,7 @@ def check_solver(adjoint: Any, solver: diffrax.AbstractSolver, remedy: str) -> N
 
 
 class End(NamedTuple):
-    """What a solve ends with.
-
-    Args:
-        saved: the columns at the saved times.
-        num_steps: the steps tried.
-        num_rejected: those rejected.
-        result: why it ended.
-    """
+    """What a solve ends with: the columns at the saved times, steps, and why it ended."""
 
     saved: Float[Array, "time element column"]
     num_steps: jax.Array
@@ -65,12 +54,7 @@ class End(NamedTuple):
 
 
 def solve_batched(columns: AbstractPrimalAndTangents, member: Any) -> End:
-    """Solve, together with all others that are mapped.
-
-    Args:
-        columns: what is integrated.
-        member: the arrays of one solve.
-    """
+    """Solve one, together with all others that are mapped."""
     return as_one_batch(partial(_solve_in_pieces, columns))(member)
 
 
@@ -88,13 +72,9 @@ def solve_taped(
     field: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
     theta: Float[Array, " k"],
 ) -> tuple[End, Tape]:
-    """Solve one with its state and a witness, and keep the accepted steps.
+    """Solve one, without jumps, with its state and a witness, and keep the accepted steps.
 
-    Args:
-        problem: the problem, without jumps.
-        y0__args: the initial state and the parameters as they were given.
-        field: the vector field, between vectors: of a time, a state and the parameters.
-        theta: the parameters that are differentiated by.
+    The vector field is that of a time, a state and the parameters as vectors.
     """
     member, rest = eqx.partition((problem, *y0__args), eqx.is_array)
     columns = Primal(rest, witness=True)
@@ -114,8 +94,7 @@ def solve_taped(
 
     state = integrate(solver, control, loop_problem._replace(field=of_one), taped=True)
     assert state.tape is not None
-    end: End = row_at(_end(state), jnp.zeros((), jnp.int32))
-    return end, state.tape
+    return row_at(_end(state), jnp.zeros((), jnp.int32)), state.tape
 
 
 def as_solution(problem: Problem, states: Any, end: End) -> diffrax.Solution:
@@ -134,8 +113,7 @@ def _solve_in_pieces(columns: AbstractPrimalAndTangents, members: Any) -> End:
         return _solve_all(columns, members)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), members)
     z0, _ = jax.eval_shape(columns.init, one)
-    found: End = in_pieces(partial(_solve_all, columns), members, max(1, _AT_ONCE // z0.size))
-    return found
+    return in_pieces(partial(_solve_all, columns), members, max(1, _AT_ONCE // z0.size))
 
 
 def _solve_all(columns: AbstractPrimalAndTangents, members: Any) -> End:
