@@ -22,15 +22,10 @@ _BELOW_LIMIT = ("BLQ", "BLOQ", "LLOQ")
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """Between what each value lies; both are NaN where it is missing, and equal where it is known.
+    """Between what each value lies: both are NaN where it is missing, and equal where known."""
 
-    Args:
-        lower: −inf for none.
-        upper: +inf for none.
-    """
-
-    lower: Float[np.ndarray, "*shape"]
-    upper: Float[np.ndarray, "*shape"]
+    lower: Float[np.ndarray, "*shape"]  # −inf for none
+    upper: Float[np.ndarray, "*shape"]  # +inf for none
 
     @property
     def known(self) -> Bool[np.ndarray, "*shape"]:

@@ -16,33 +16,19 @@ from odecal._system.varying import Covariate, Varying, as_group
 
 @dataclass(frozen=True, eq=False)
 class ColumnRoles:
-    """The role of each column of a table to a system.
-
-    Args:
-        declaration: the system.
-        individual: the columns that tell individuals apart; none for a single experiment.
-        nested: whether those were declared, and so stand from the outermost to the innermost.
-        groups: the columns of every group that a parameter varies over.
-        covariates: the column of each covariate.
-        inputs: the column of each input.
-        observables: the columns of each observable, one an element.
-        time: the name of the time column, which must be there; None finds it.
-        usual_time: its usual name, taken where it is there.
-        ignore: columns to leave out, where they are.
-        required_ignore: those of them that were given with this table, which must be there.
-    """
+    """The role of each column of a table to a system."""
 
     declaration: Declaration
-    individual: Columns
-    nested: bool
-    groups: tuple[Columns, ...]
-    covariates: Mapping[str, str]
+    individual: Columns  # they tell individuals apart; none for a single experiment
+    nested: bool  # whether those were declared, and so stand from the outermost to the innermost
+    groups: tuple[Columns, ...]  # of every group that a parameter varies over
+    covariates: Mapping[str, str]  # the column of each
     inputs: Mapping[str, str]
-    observables: Mapping[str, Sequence[str]]
-    time: str | None
-    usual_time: str | None
-    ignore: Sequence[str]
-    required_ignore: Sequence[str] = ()
+    observables: Mapping[str, Sequence[str]]  # one column an element
+    time: str | None  # the time column, which must be there; None finds it
+    usual_time: str | None  # its usual name, taken where it is there
+    ignore: Sequence[str]  # to leave out, where they are
+    required_ignore: Sequence[str] = ()  # those that were given with this table: must be there
 
     @property
     def labels(self) -> list[str]:

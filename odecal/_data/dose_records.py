@@ -21,35 +21,20 @@ _MAX_BEYOND_THE_END, _MAX_ADDITIONAL = 1000, 100_000
 
 @dataclass(frozen=True, eq=False)
 class DoseRecords:
-    """Doses as they are recorded: one a row of a table.
+    """Doses as they are recorded: one a row of a table. Codes are those of `Doses`."""
 
-    Args:
-        row: the row of the table, counted from 0.
-        individual: to whom.
-        time: when the first one was given.
-        element: which element of the packed state it goes into.
-        amount: how much.
-        rate: 0, positive, −1 or −2, as in `Doses`.
-        duration: 0 or positive.
-        interval: between repeated doses, or those before a steady state.
-        additional: how many more are given.
-        steady: 0, 1 or 2, as in `Doses`.
-        reset: whether the state begins anew before it, 0 or 1.
-        rank: its place among the records of the same time, from 0; −1 where that does not count.
-    """
-
-    row: Int[np.ndarray, " record"]
+    row: Int[np.ndarray, " record"]  # of the table, counted from 0
     individual: Int[np.ndarray, " record"]
-    time: Float[np.ndarray, " record"]
-    element: Int[np.ndarray, " record"]
+    time: Float[np.ndarray, " record"]  # of the first one
+    element: Int[np.ndarray, " record"]  # of the packed state
     amount: Float[np.ndarray, " record"]
-    rate: Float[np.ndarray, " record"]
-    duration: Float[np.ndarray, " record"]
-    interval: Float[np.ndarray, " record"]
-    additional: Float[np.ndarray, " record"]
-    steady: Float[np.ndarray, " record"]
-    reset: Float[np.ndarray, " record"]
-    rank: Int[np.ndarray, " record"]
+    rate: Float[np.ndarray, " record"]  # 0, positive, −1 or −2
+    duration: Float[np.ndarray, " record"]  # 0 or positive
+    interval: Float[np.ndarray, " record"]  # of repeated doses, or those before a steady state
+    additional: Float[np.ndarray, " record"]  # how many more are given
+    steady: Float[np.ndarray, " record"]  # 0, 1 or 2
+    reset: Float[np.ndarray, " record"]  # 1 where the state begins anew before it, else 0
+    rank: Int[np.ndarray, " record"]  # among records of the same time, from 0; −1 if not counted
 
     def __len__(self) -> int:
         return len(self.row)

@@ -15,30 +15,20 @@ MAX_PRIOR_DOSES = 256
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """The values of one observable, of all individuals.
+    """The values of one observable, of all individuals."""
 
-    Args:
-        times: when each was measured, in units of time; not decreasing within an individual.
-        values: what was measured; where missing, a stand-in that is valid; where censored, the
-            bound that is known.
-        present: which elements were measured.
-        start: the beginning of the interval that each value covers.
-        individual: whose value each is; not decreasing.
-        upper: where censored, the upper bound, while `values` is the lower one: −inf and +inf for
-            none. Equal to `values` where not censored. None where nothing is.
-        after_dose: below which rank (`Doses.rank`) a value sees the doses of its time; None for 0.
-        row: the row of the table that each value is in, counted from 0; None where there is no
-            table.
-    """
-
-    times: Float[np.ndarray, " value"]
+    times: Float[np.ndarray, " value"]  # not decreasing within an individual
+    # Where missing, a stand-in that is valid; where censored, the bound that is known.
     values: Float[np.ndarray, " value *dims"]
-    present: Bool[np.ndarray, " value *dims"]
-    start: Float[np.ndarray, " value"]
-    individual: Int[np.ndarray, " value"]
+    present: Bool[np.ndarray, " value *dims"]  # which elements were measured
+    start: Float[np.ndarray, " value"]  # of the interval that each value covers
+    individual: Int[np.ndarray, " value"]  # not decreasing
+    # Where censored, the upper bound, while `values` is the lower one: −inf and +inf for none.
+    # Equal to `values` where not censored. None where nothing is.
     upper: Float[np.ndarray, " value *dims"] | None = None
+    # Below which rank (`Doses.rank`) a value sees the doses of its time; None for 0.
     after_dose: Int[np.ndarray, " value"] | None = None
-    row: Int[np.ndarray, " value"] | None = None
+    row: Int[np.ndarray, " value"] | None = None  # of the table, from 0; None without a table
 
     @property
     def complete(self) -> bool:
@@ -48,36 +38,23 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Doses:
-    """What was given to whom, and resets: one row a dose, repeated doses written out.
+    """What was given to whom, and resets: one row a dose, repeated doses written out."""
 
-    Args:
-        individual: to whom; not decreasing.
-        time: when; not decreasing within an individual.
-        element: which element of the packed state it goes into; −1 for a reset alone.
-        amount: how much, in the unit of the state.
-        rate: of an infusion: 0 for a bolus, −1 where the system gives the rate, −2 where it gives
-            the duration.
-        duration: of an infusion that lasts for a given time; 0 for none.
-        interval: between doses that had been given before, until a steady state; 0 for none.
-        steady: 0 for none, 1 where the steady state replaces the state, 2 where it is added.
-        reset: whether the state begins anew before the dose.
-        rank: its place among what happens at the same time: from 0 in the order of the rows of a
-            table in which that counts; −1 for additional doses, which come before them, and −2 for
-            those that do not come if they are late; None where no order counts.
-        recorded: the time of its record, which for an additional dose is that of the first one;
-            None where it is that of the dose.
-    """
-
-    individual: Int[np.ndarray, " dose"]
-    time: Float[np.ndarray, " dose"]
-    element: Int[np.ndarray, " dose"]
-    amount: Float[np.ndarray, " dose"]
+    individual: Int[np.ndarray, " dose"]  # not decreasing
+    time: Float[np.ndarray, " dose"]  # not decreasing within an individual
+    element: Int[np.ndarray, " dose"]  # of the packed state; −1 for a reset alone
+    amount: Float[np.ndarray, " dose"]  # in the unit of the state
+    # Of an infusion: 0 for a bolus, −1 where the system gives the rate, −2 the duration.
     rate: Float[np.ndarray, " dose"]
-    duration: Float[np.ndarray, " dose"]
-    interval: Float[np.ndarray, " dose"]
-    steady: Int[np.ndarray, " dose"]
-    reset: Bool[np.ndarray, " dose"]
+    duration: Float[np.ndarray, " dose"]  # of an infusion that lasts for a given time; 0 for none
+    interval: Float[np.ndarray, " dose"]  # of earlier doses, until a steady state; 0 for none
+    steady: Int[np.ndarray, " dose"]  # 0 for none, 1 where it replaces the state, 2 where added
+    reset: Bool[np.ndarray, " dose"]  # whether the state begins anew before the dose
+    # Its place among what happens at the same time: from 0 in the order of the rows of a table in
+    # which that counts; −1 for additional doses, which come before them, and −2 for those that do
+    # not come if they are late; None where no order counts.
     rank: Int[np.ndarray, " dose"] | None = None
+    # The time of its record, of an additional dose that of the first one; None if always `time`.
     recorded: Float[np.ndarray, " dose"] | None = None
 
     def __len__(self) -> int:
@@ -86,33 +63,19 @@ class Doses:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """An input as it was sampled.
+    """An input as it was sampled."""
 
-    Args:
-        individual: whose; not decreasing.
-        times: when; rising within an individual.
-        values: what was measured.
-    """
-
-    individual: Int[np.ndarray, " sample"]
-    times: Float[np.ndarray, " sample"]
+    individual: Int[np.ndarray, " sample"]  # not decreasing
+    times: Float[np.ndarray, " sample"]  # rising within an individual
     values: Float[np.ndarray, " sample"]
 
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """All observations, aligned to the times at which solves are needed.
-
-    Args:
-        t0: the initial time of each individual.
-        series: the observations, by observable.
-        individuals: who was observed.
-        doses: what was given; None for nothing.
-        inputs: what drives the system, by name.
-    """
+    """All observations, aligned to the times at which solves are needed."""
 
     t0: Float[np.ndarray, " individual"]
-    series: Mapping[str, Series]
+    series: Mapping[str, Series]  # by observable
     individuals: Individuals = field(default_factory=Individuals)
     doses: Doses | None = None
     inputs: Mapping[str, Samples] = field(default_factory=dict)
@@ -125,21 +88,15 @@ class Experiment:
 
 @dataclass(frozen=True, eq=False)
 class SaveTimes:
-    """The times that solves keep, and where to find those of every value.
+    """The times that solves keep, and where to find those of every value."""
 
-    Args:
-        ts: of each individual, sorted; the last is repeated where an individual has fewer.
-        after_dose: below which rank each of them sees the doses of the same time; None for 0.
-        index: which of these times each value of an observable was measured at.
-        start: at which of them the interval of each value began.
-        extra: which of them are the further ones asked for.
-    """
-
-    ts: Float[np.ndarray, "individual time"]
+    ts: Float[np.ndarray, "individual time"]  # sorted; the last repeated where there are fewer
+    # Below which rank each of them sees the doses of the same time; None for 0.
     after_dose: Int[np.ndarray, "individual time"] | None
+    # At which of these times each value of an observable was measured, and its interval began.
     index: Mapping[str, Int[np.ndarray, " _value"]]
     start: Mapping[str, Int[np.ndarray, " _value"]]
-    extra: Int[np.ndarray, "individual extra"]
+    extra: Int[np.ndarray, "individual extra"]  # which of them are the further ones asked for
 
 
 def save_times_of(experiment: Experiment, extra: Float[np.ndarray, " extra"]) -> SaveTimes:

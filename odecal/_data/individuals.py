@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class IndividualsTable:
-    """The individuals of a table, and which of them each row is of.
-
-    Args:
-        individuals: in the order in which they first appear.
-        index: the individual of each row.
-        by_label: the individuals by their labels.
-    """
+    """The individuals of a table, in the order of their first rows, and whose each row is."""
 
     individuals: Individuals
     index: Int[np.ndarray, " row"]
@@ -66,7 +60,9 @@ def read_individuals(table: "pd.DataFrame", roles: ColumnRoles) -> IndividualsTa
     firsts = table.take(first)
     groups = {group: _grouping(firsts, group) for group in roles.groups}
     _check_crossing(firsts, roles)
-    covariates = _covariates(table, roles, subjects)
+    covariates = {
+        name: _covariate(name, table[column], subjects) for name, column in roles.covariates.items()
+    }
     return replace(subjects, individuals=replace(individuals, groups=groups, covariates=covariates))
 
 
@@ -115,20 +111,12 @@ def _check_same(
         )
 
 
-def _covariates(
-    table: "pd.DataFrame", roles: ColumnRoles, subjects: IndividualsTable
-) -> dict[str, Float[np.ndarray, " individual"]]:
-    """The covariates of each individual: the first value given, which the others must equal."""
-    hint = " Code categories as numbers, such as 0 and 1."
-    return {
-        name: _covariate(name, numbers(table[column], column, hint), column, subjects)
-        for name, column in roles.covariates.items()
-    }
-
-
 def _covariate(
-    name: str, values: Float[np.ndarray, " row"], column: str, subjects: IndividualsTable
+    name: str, cells: "pd.Series", subjects: IndividualsTable
 ) -> Float[np.ndarray, " individual"]:
+    """A covariate of each individual: the first value given, which the others must equal."""
+    column = str(cells.name)
+    values = numbers(cells, column, " Code categories as numbers, such as 0 and 1.")
     given = ~np.isnan(values)
     individual, at = np.unique(subjects.index[given], return_index=True)
     first = np.full(len(subjects), -1)

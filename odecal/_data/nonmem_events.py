@@ -22,17 +22,10 @@ OBSERVATION, DOSE, OTHER, RESET, RESET_AND_DOSE = range(5)  # of EVID
 
 @dataclass(frozen=True, eq=False)
 class NonmemRows:
-    """The rows of a NONMEM table.
+    """The rows of a NONMEM table."""
 
-    Args:
-        cells: the columns by their usual names.
-        subjects: the individuals, whose rows are together.
-        times: of each row.
-        evid: what each row is.
-    """
-
-    cells: "Mapping[str, pd.Series]"
-    subjects: IndividualsTable
+    cells: "Mapping[str, pd.Series]"  # the columns by their usual names
+    subjects: IndividualsTable  # whose rows are together
     times: Float[np.ndarray, " row"]
     evid: Shaped[np.ndarray, " row"]
 

@@ -20,7 +20,7 @@ _INFINITE = frozenset({"inf", "infinity"})
 
 
 def numbers(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray, " row"]:
-    """A column as floats; NaN where a cell is empty."""
+    """A column as floats; NaN where a cell is empty. Text is refused."""
     values = loose_numbers(column, name)
     if (wrong := first_true(np.isnan(values) & column.notna().to_numpy())) is not None:
         held = described(column.iloc[wrong], row_number(column, wrong))

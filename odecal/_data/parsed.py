@@ -16,16 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of one observable.
-
-    Args:
-        individual: whose.
-        times: when.
-        lower: the lower bounds of the values, as in `Bounds`.
-        upper: the upper ones.
-        after_dose: below which rank each sees the doses of the same time, as in `Series`.
-        row: the row of the table that each is, counted from 0.
-    """
+    """The rows of one observable, whose fields are as in `Bounds` and `Series`."""
 
     individual: Int[np.ndarray, " row"]
     times: Float[np.ndarray, " row"]
@@ -44,20 +35,11 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class ParsedTable:
-    """A parsed table.
+    """A parsed table."""
 
-    Args:
-        table: the table, whose index numbers the rows from 0.
-        subjects: who was observed.
-        time: the name of its time column.
-        times: of each row.
-        rows: those of each observable.
-        records: the doses among them; None for none.
-    """
-
-    table: "pd.DataFrame"
+    table: "pd.DataFrame"  # whose index numbers the rows from 0
     subjects: IndividualsTable
-    time: str
+    time: str  # the name of its time column
     times: Float[np.ndarray, " row"]
-    rows: Mapping[str, Rows]
-    records: DoseRecords | None = None
+    rows: Mapping[str, Rows]  # of each observable
+    records: DoseRecords | None = None  # the doses among them
