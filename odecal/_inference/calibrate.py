@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -285,24 +286,19 @@ def _reopen(
             f"The run to {path} is unfinished. Expected a finished one to extend. Finish it first: "
             f"odecal resume {path}"
         )
-    checkpoint = read_checkpoint(path, complete=bool(more))
-    plan = plan_from_bytes(checkpoint.plan, path, system, more, _announce(progress))
+    data, warm_start, snapshot = read_checkpoint(path, complete=bool(more))
+    plan = plan_from_bytes(data, path, system, more, _announce(progress))
     if more and not plan.sampler.extendable:
         raise SettingsError(
             f"{type(plan.sampler).__name__} cannot add draws to a run. Start a new run with a "
             "larger num_samples."
         )
     journal = FileJournal(journal_path(path.absolute()))
-    journal.record_start(checkpoint.warm_start)
-    journal.record(checkpoint.snapshot)
+    journal.record_start(warm_start)
+    journal.record(snapshot)
     return plan, journal
 
 
 def _announce(progress: bool | AbstractProgress) -> Callable[[str], None]:
     """A function that prints which file is run, where progress is shown."""
-
-    def tell(line: str) -> None:
-        if progress:
-            print(line, file=sys.stderr)  # noqa: T201
-
-    return tell
+    return partial(print, file=sys.stderr) if progress else lambda line: None

@@ -15,7 +15,7 @@ from odecal._run.journal_rows import (
 )
 from odecal._run.netcdf import read_tree
 from odecal._run.plan import plan_to_bytes
-from odecal._run.records import Checkpoint, Result, Snapshot
+from odecal._run.records import Result, Snapshot, WarmStart
 from odecal.samplers import Draw
 
 if TYPE_CHECKING:
@@ -33,18 +33,11 @@ def checkpoint_arrays(result: Result) -> dict[str, UInt8[np.ndarray, " byte"]]:
     return {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
 
 
-def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
-    """Read where a saved run stands.
-
-    Args:
-        path: the netCDF file.
-        complete: whether a complete run is expected, or one that was interrupted.
-
-    Returns:
-        The run.
+def read_checkpoint(path: Path, complete: bool) -> tuple[bytes, WarmStart, Snapshot]:
+    """The plan of a saved run, where its chains started, and where it stands.
 
     Raises:
-        OutputError: if there is none.
+        OutputError: if it is not there, or complete where it should not be, or the reverse.
     """
     tree, unchanged = read_tree(path)
     if not unchanged:
@@ -69,21 +62,17 @@ def read_checkpoint(path: Path, complete: bool) -> Checkpoint:
             f"odecal extend {path} --num-samples N"
         )
     try:
-        parts = {
-            name: np.asarray(tree["checkpoint"][name].values, np.uint8).tobytes()
+        plan, starts, state = (
+            np.asarray(tree["checkpoint"][name].values, np.uint8).tobytes()
             for name in ("plan", "starts", "state")
-        }
+        )
         draws = _draws(tree)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise OutputError(
             f"The checkpoint in {path} cannot be read: {error}. Expected one as odecal writes it. "
             "Start a new run."
         ) from None
-    return Checkpoint(
-        parts["plan"],
-        warm_start_from_bytes(parts["starts"]),
-        snapshot_from_bytes(parts["state"], (draws,)),
-    )
+    return plan, warm_start_from_bytes(starts), snapshot_from_bytes(state, (draws,))
 
 
 def _draws(tree: "xr.DataTree") -> Draw:

@@ -18,11 +18,7 @@ _END_AT = {0: 40, 1: 44, 2: 28, 3: 28}
 
 
 def write_checksum(path: Path) -> None:
-    """Write the checksum of a file behind its end.
-
-    Args:
-        path: the file.
-    """
+    """Write the checksum of a file behind its end."""
     with path.open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0, 2)
@@ -32,11 +28,7 @@ def write_checksum(path: Path) -> None:
 def has_checksum(path: Path) -> bool:
     """Whether a file has a checksum: then it is, byte for byte, as odecal has written it.
 
-    Args:
-        path: the file.
-
-    Returns:
-        False if it was written by another program, or an earlier version.
+    One that was written by another program, or an earlier version, has none.
 
     Raises:
         OutputError: if it is damaged, or no netCDF-4 file.

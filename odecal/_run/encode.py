@@ -17,12 +17,8 @@ _DTYPES = ("float64", "float32", "int64", "int32", "bool")
 def to_plain(value: Any) -> Any:
     """Describe an object by the name of its class and its fields, all the way down.
 
-    Args:
-        value: numbers, texts, None, arrays, types of numbers, norms, lists, tuples, dicts, and
-            settings of these: solvers, root finders, adjoints, samplers, centrings.
-
-    Returns:
-        What `json.dumps` takes.
+    It may be made of numbers, texts, None, arrays, types of numbers, norms, lists, tuples, dicts,
+    and settings of these: solvers, root finders, adjoints, samplers, centrings.
 
     Raises:
         TypeError: for anything else, such as a function of the user's own.
@@ -52,13 +48,8 @@ def to_plain(value: Any) -> Any:
 def from_plain(plain: Any) -> Any:
     """Make the object that `to_plain` has described.
 
-    Only settings are made, each by its constructor from the fields that its class declares.
-
-    Args:
-        plain: the description, of which nothing is trusted.
-
-    Returns:
-        The object.
+    Nothing in a description is trusted: only settings are made, each by its constructor from the
+    fields that its class declares.
 
     Raises:
         ImportError: if it describes anything else, or something that is not there any more.

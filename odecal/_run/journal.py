@@ -43,10 +43,7 @@ class FileJournal(AbstractJournal):
     """A journal in an SQLite database, beside the file that the run will be saved in.
 
     A block is written whole or not at all, whatever stops the process; and while a process works
-    with a journal no other can.
-
-    Args:
-        path: the path of the database; it is made if it is not there.
+    with a journal no other can. The database is made if it is not there.
 
     Raises:
         OutputError: if it cannot be opened, or another process works with it.
@@ -145,8 +142,7 @@ class FileJournal(AbstractJournal):
         self._snapshot = snapshot
         rows: Rows = [("state", snapshot.done, snapshot_to_bytes(snapshot))]
         if snapshot.blocks:
-            block = snapshot.blocks[-1]
-            rows.append(("block", snapshot.done, block_to_bytes(block)))
+            rows.append(("block", snapshot.done, block_to_bytes(snapshot.blocks[-1])))
         self._write(rows)
         self.begun = self._there = True
 
@@ -208,13 +204,7 @@ class FileJournal(AbstractJournal):
 def write_elsewhere(plan: bytes, warm_start: WarmStart, snapshot: Snapshot) -> str:
     """Write what has been drawn to a journal in the working folder, or in that of temporary files.
 
-    Args:
-        plan: the run, as bytes.
-        warm_start: where its chains started.
-        snapshot: the run so far.
-
-    Returns:
-        A sentence that says where, and how to go on.
+    Returns a sentence that says where, and how to go on.
     """
     blocks = snapshot.blocks
     one = (jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *blocks),) if blocks else ()

@@ -21,17 +21,13 @@ Rows = list[Row]
 class JournalRows:
     """The parts, states and blocks of a journal whose checksums are right.
 
-    Args:
-        parts: by name.
-        states: by how many transitions each chain had made.
-        blocks: likewise, each of the transitions until then.
-        intact: whether nothing else was in the journal.
+    States and blocks are by how many transitions each chain had made after them.
     """
 
     parts: dict[str, bytes]
     states: dict[int, bytes]
     blocks: dict[int, bytes]
-    intact: bool
+    intact: bool  # whether nothing else was in the journal
 
     @property
     def whole(self) -> bool:
@@ -73,11 +69,7 @@ class JournalRows:
 
 
 def read_rows(database: sqlite3.Connection) -> JournalRows:
-    """Read a journal, leaving out what is not as it was written.
-
-    Args:
-        database: the journal.
-    """
+    """Read a journal, leaving out what is not as it was written."""
     parts, all_parts = _intact(database, "part", str)
     states, all_states = _intact(database, "state", int)
     blocks, all_blocks = _intact(database, "block", int)

@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 _MAX_BYTES = 255
 _MAX_SHOWN = 60
 # Dimensions that results have of their own.
-_RESERVED = frozenset(
-    {
-        *("chain", "draw", "time", "observation", "observable", "mode", "climb", "direction"),
-        *("unconstrained", "unconstrained_", "window", "dose", "dose_time"),
-    }
-)
+_RESERVED = {
+    *("chain", "draw", "time", "observation", "observable", "mode", "climb", "direction"),
+    *("unconstrained", "unconstrained_", "window", "dose", "dose_time"),
+}
 
 
 def check_dims(model: "Model") -> None:
@@ -123,8 +121,4 @@ def shown(text: str) -> str:
 
 def printable(text: object) -> str:
     """A text whose control characters, and what cannot be encoded, are escaped; lines stay."""
-    return "".join(x if x.isprintable() or x in "\n\t" else _escaped(x) for x in str(text))
-
-
-def _escaped(character: str) -> str:
-    return ascii(character)[1:-1]
+    return "".join(x if x.isprintable() or x in "\n\t" else ascii(x)[1:-1] for x in str(text))

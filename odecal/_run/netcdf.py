@@ -122,14 +122,7 @@ def _with_coords(data: "xr.Dataset") -> "xr.Dataset":
 
 @contextmanager
 def changed_file_errors(path: Path) -> Iterator[None]:
-    """Turn errors of a file that was changed since odecal wrote it into messages that say so.
-
-    Args:
-        path: the netCDF file.
-
-    Raises:
-        OutputError: if anything is not where odecal writes it.
-    """
+    """Turn errors of a file that was changed since odecal wrote it into messages that say so."""
     try:
         yield
     except OdecalError:

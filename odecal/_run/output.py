@@ -17,14 +17,7 @@ _ADDED = ".partial-journal"
 
 
 def check_output(path: str | Path, suffix: str = ".nc") -> Path:
-    """Make sure, before long work, that a file can be written there.
-
-    Args:
-        path: the path of the file. A link is followed, and stays.
-        suffix: how its name must end.
-
-    Returns:
-        The path.
+    """Make sure, before long work, that a file can be written there; a link is followed, and stays.
 
     Raises:
         OutputError: if the folder is not there or cannot be written, or the name ends otherwise or
@@ -57,10 +50,8 @@ def check_output(path: str | Path, suffix: str = ".nc") -> Path:
 def replaced(path: Path) -> Iterator[Path]:
     """A temporary file that takes the place of another once it is whole.
 
-    It lies beside that one; what a killed process has left there of an earlier try is removed.
-
-    Args:
-        path: the path of the file; of a link, its target is replaced.
+    It lies beside that one; what a killed process has left there of an earlier try is removed. Of a
+    link, the target is replaced.
     """
     target = _target(path)
     mark = f".odecal-{_digest(target.name)}-{_digest(platform.node())}-"

@@ -22,14 +22,7 @@ _VERSION = 3
 
 
 def plan_to_bytes(plan: Plan) -> bytes:
-    """Describe a plan, observations included.
-
-    Args:
-        plan: the plan.
-
-    Returns:
-        Bytes from which it can be made again, given the system's class.
-    """
+    """A plan, observations included, as bytes that make it again, given the system's class."""
     model, experiment = plan.model, plan.model.experiment
     header = {
         "version": _VERSION,
@@ -58,9 +51,6 @@ def plan_from_bytes(
         system: the system; None finds it by the name of its class.
         more: draws of each chain to add.
         tell: is told which file of a system is run.
-
-    Returns:
-        The plan.
 
     Raises:
         OutputError: if the system cannot be found or is another one, or a setting cannot be made
@@ -156,7 +146,6 @@ def _in_module(plain: Any, before: str, now: str) -> Any:
 
 
 def _checked(kind: Any, value: Any, where: Path) -> Any:
-    """A value that must be of a kind."""
     if not isinstance(value, kind):
         raise _unreadable(where, f"a {type(value).__name__} stands for a {kind.__name__}")
     return value

@@ -23,14 +23,7 @@ _PACKAGES = ("odecal", "jax", "jaxlib", "diffrax", "numpyro", "blackjax", "equin
 
 
 def system_attrs(system: System) -> dict[str, Any]:
-    """What identifies a system: its class, its source and the hash of that, and its table.
-
-    Args:
-        system: the system.
-
-    Returns:
-        Attributes for a netCDF file: texts and numbers.
-    """
+    """What identifies a system, as attributes: class, source, the hash of that, and table."""
     source = class_source(type(system))
     return {
         "system": type(system).__name__,

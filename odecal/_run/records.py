@@ -26,89 +26,52 @@ THINNED = {
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a calibration does.
-
-    Args:
-        model: the model.
-        sampler: the sampler.
-        run: the size of the run.
-        seed: the random seed.
-        adjoint_choice: how the adjoint was chosen, as JSON.
-    """
+    """What a calibration does."""
 
     model: Model
     sampler: AbstractSampler
     run: Run
     seed: int
-    adjoint_choice: str = ""
+    adjoint_choice: str = ""  # how the adjoint was chosen, as JSON
 
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """Starting points of chains, and the modes around which they lie.
+    """Starting points of chains, and the modes around which they lie, the highest first."""
 
-    Args:
-        starts: of shape (chain, ...).
-        chain_modes: the mode around which each chain starts.
-        ends: where each optimisation ended.
-        end_logdensities: the log density there.
-        end_modes: the mode that it is; −1 for none, where an optimisation did not converge.
-        end_steps: how many steps it took.
-        modes: the modes found, the highest first.
-        mode_logdensities: the log density of each.
-        mode_log_masses: the log of the mass of each, in Laplace's approximation.
-        num_failed: how many of the prior draws had no finite log density or gradient, and were
-            replaced.
-    """
-
-    starts: Start
-    chain_modes: Int[np.ndarray, " chain"]
+    starts: Start  # with a leading axis of chains
+    chain_modes: Int[np.ndarray, " chain"]  # the mode around which each chain starts
+    # Where each optimisation ended; and the mode that it is, −1 where it did not converge.
     ends: Float[np.ndarray, "climb dim"]
     end_logdensities: Float[np.ndarray, " climb"]
     end_modes: Int[np.ndarray, " climb"]
     end_steps: Int[np.ndarray, " climb"]
     modes: Float[np.ndarray, "mode dim"]
     mode_logdensities: Float[np.ndarray, " mode"]
-    mode_log_masses: Float[np.ndarray, " mode"]
-    num_failed: int
+    mode_log_masses: Float[np.ndarray, " mode"]  # in Laplace's approximation
+    num_failed: int  # prior draws without a finite log density or gradient, which were replaced
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A run between two blocks.
+    """A run between two blocks."""
 
-    Args:
-        done: how many transitions each chain has made.
-        state: the leaves of the state after them.
-        blocks: the draws so far, in blocks, each of shape (chain, draw, ...).
-        seconds: how long they took.
-    """
-
-    done: int
-    state: Leaves
-    blocks: tuple[Draw, ...] = ()
-    seconds: float = 0.0
+    done: int  # transitions of each chain
+    state: Leaves  # after them
+    blocks: tuple[Draw, ...] = ()  # the draws so far, each block of shape (chain, draw, ...)
+    seconds: float = 0.0  # that they took
 
 
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """The draws of a run.
+    """The draws of a run."""
 
-    Args:
-        positions: positions in unconstrained space.
-        stats: statistics of every transition.
-        warmup_stats: the same for the transitions of warm-up.
-        adaptation: what warm-up has found, by name; of shape (chain, ...), but for an ensemble.
-        state: the leaves of the state, from which the run can go on.
-        seconds: how long sampling took, without compilation.
-    """
-
-    positions: Float[np.ndarray, "chain draw dim"]
+    positions: Float[np.ndarray, "chain draw dim"]  # in unconstrained space
     stats: dict[str, Shaped[np.ndarray, "chain draw"]]
     warmup_stats: dict[str, Shaped[np.ndarray, "chain warmup"]]
-    adaptation: dict[str, np.ndarray]
-    state: Leaves
-    seconds: float
+    adaptation: dict[str, np.ndarray]  # what warm-up has found; (chain, ...), but for an ensemble
+    state: Leaves  # from which the run can go on
+    seconds: float  # of sampling, without compilation
 
     @property
     def done(self) -> int:
@@ -121,27 +84,19 @@ class Evaluation:
     """What a model predicts from each of n draws.
 
     What an individual has of its own has a leading axis of individuals, where they are many.
-
-    Args:
-        quantities: natural values of parameters, each of shape (n, *dims).
-        derived: derived quantities, likewise.
-        replicated: one replicated data set a draw: each observable, of shape (m, value, *dims).
-        log_likelihood: the log density of every observed value, of the same shapes.
-        renewed: a replicated data set of other groups of the same population, likewise; empty
-            where nothing varies between groups.
-        states: the states on the grid, each of shape (k, grid, *dims).
-        predicted: a replicate of each observable on the grid, except those over intervals.
-        solver_steps: the steps that the solve took.
-        failed: whether it failed.
-        data_step: of every how many draws of a chain there are replicated data (m of n).
-        grid_step: of every how many there are states on the grid (k of n).
     """
 
+    # Natural values of parameters, and derived quantities, each of shape (n, *dims).
     quantities: Arrays
     derived: Arrays
+    # Of every `data_step` draws of a chain, m of n: one replicated data set a draw, each observable
+    # of shape (m, value, *dims); the log density of every observed value; and a replicated data set
+    # of other groups of the same population, empty where nothing varies between groups.
     replicated: Arrays
     log_likelihood: Arrays
     renewed: Arrays
+    # Of every `grid_step`, k of n: the states on the grid, each of shape (k, grid, *dims), and a
+    # replicate there of each observable, except those over intervals.
     states: Arrays
     predicted: Arrays
     solver_steps: Int[np.ndarray, " n"]
@@ -167,48 +122,19 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a calibration has done.
-
-    Args:
-        plan: what was to be done.
-        names: the name of every unconstrained dimension.
-        warm_start: where the chains started.
-        chains: the draws.
-        posterior: the evaluation of every draw, chain after chain; None if there is none yet.
-        prior: the evaluation of draws from the prior.
-        modes: the evaluation of the modes found.
-        grid: the fine grid of times.
-        complete: whether the draws are all that were asked for.
-        compile_seconds: for how long something was being traced or compiled.
-        start_seconds: how long the search for starting points took, without compilation.
-    """
+    """What a calibration has done."""
 
     plan: Plan
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # of every unconstrained dimension
     warm_start: WarmStart
     chains: Chains
-    posterior: Evaluation | None
-    prior: Evaluation
+    posterior: Evaluation | None  # of every draw, chain after chain; None if there is none yet
+    prior: Evaluation  # of draws from the prior
     modes: Evaluation
-    grid: Float[np.ndarray, " grid"]
-    complete: bool
-    compile_seconds: float
-    start_seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """A run that has been saved.
-
-    Args:
-        plan: what the run is, as bytes.
-        warm_start: where its chains started.
-        snapshot: where it stands.
-    """
-
-    plan: bytes
-    warm_start: WarmStart
-    snapshot: Snapshot
+    grid: Float[np.ndarray, " grid"]  # the fine grid of times
+    complete: bool  # whether the draws are all that were asked for
+    compile_seconds: float  # for how long something was being traced or compiled
+    start_seconds: float  # of the search for starting points, without compilation
 
 
 class AbstractJournal(ABC):
@@ -224,19 +150,11 @@ class AbstractJournal(ABC):
 
     @abstractmethod
     def record_start(self, warm_start: WarmStart) -> None:
-        """Record where the chains start.
-
-        Args:
-            warm_start: the starting points.
-        """
+        """Record where the chains start."""
 
     @abstractmethod
     def record(self, snapshot: Snapshot) -> None:
-        """Record the last block of a run, and the state after it.
-
-        Args:
-            snapshot: the run so far.
-        """
+        """Record the last block of a run, and the state after it."""
 
     @abstractmethod
     def where(self) -> str:

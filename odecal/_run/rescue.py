@@ -10,11 +10,7 @@ from odecal._run.records import AbstractJournal, Plan, Snapshot, WarmStart
 
 
 class MemoryJournal(AbstractJournal):
-    """The journal of a run that is to be saved nowhere: a file only where something goes wrong.
-
-    Args:
-        plan: the run.
-    """
+    """The journal of a run that is to be saved nowhere: a file only where something goes wrong."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -48,13 +44,8 @@ class MemoryJournal(AbstractJournal):
 def failures_say_where(journal: AbstractJournal, saving: bool = False) -> Iterator[None]:
     """Add to the error of anything that fails where the draws are.
 
-    Args:
-        journal: that of the run.
-        saving: whether the result is being saved, rather than made: to go on would not help where
-            a mistake is found while it is made.
-
-    Raises:
-        OdecalError: the one that was raised, which then says so; `SamplingError` for another.
+    To an `OdecalError` only where the result is being saved: to go on would not help where a
+    mistake is found while it is made. Errors of other kinds become a `SamplingError`.
     """
     try:
         yield

@@ -46,9 +46,6 @@ _IGNORED = ("data", "_components")
 class SourceDigest:
     """The digest of all that a system's functions use.
 
-    Args:
-        system: the system.
-
     Attributes:
         digest: of the source and the values of all of it, as hexadecimal digits.
         files: the user's files that it is in or that those import, by path, and their digests.

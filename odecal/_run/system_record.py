@@ -17,14 +17,7 @@ Tell = Callable[[str], None]
 
 
 def identity(system: System) -> dict[str, Any]:
-    """What identifies a system, and where its class is found.
-
-    Args:
-        system: the system.
-
-    Returns:
-        What JSON can hold.
-    """
+    """What identifies a system, and where its class is found, for JSON."""
     attrs, digest = system_attrs(system), SourceDigest(system)
     return {
         "module": type(system).__module__,
@@ -40,13 +33,7 @@ def identity(system: System) -> dict[str, Any]:
 def recorded_system(
     system: System | None, recorded: Mapping[str, Any], where: Path, tell: Tell
 ) -> System:
-    """The recorded system, or the given one if it is the same.
-
-    Args:
-        system: the system; None finds it.
-        recorded: its `identity`, as a file has it.
-        where: that file, for messages.
-        tell: is told which file is run.
+    """The system whose `identity` a file `where` has recorded: the given one, or as it is found.
 
     Raises:
         OutputError: if it cannot be found, or is another one.
