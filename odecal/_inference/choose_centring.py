@@ -32,14 +32,7 @@ def choose_centring(model: Model, seed: int, progress: AbstractProgress) -> Mode
 
     A short run in non-centred coordinates tells the variance v of each group's standardised value,
     z = (θ − μ)/σ, which is 1 where the data say nothing of it: w = 1 − v is what they take away.
-
-    Args:
-        model: the model; to be called outside its precision.
-        seed: of the run.
-        progress: where progress is shown.
-
-    Returns:
-        The model with its centrings chosen; the same where there is nothing to choose.
+    To be called outside the model's precision.
     """
     wanted = [
         name

@@ -33,13 +33,6 @@ class Engine:
 
     The draw number i of a chain depends on the chain's key and i alone, not on how draws are cut
     into blocks.
-
-    Args:
-        target: the density.
-        sampler: the sampler.
-        run: the size of the run.
-        key_data: the random key, as numbers.
-        compiler: compiles the programs.
     """
 
     def __init__(
@@ -57,12 +50,10 @@ class Engine:
         self.devices = usable_devices(1 if sampler.ensemble else run.num_chains)
         kernel = sampler.kernel(target, run)
         starts = _start_shapes(target, run.num_chains)
+        init, advance = (partial(f, kernel, sampler.ensemble) for f in (_init_states, _transitions))
         if sampler.ensemble:
             self._order = np.arange(run.num_chains, dtype=np.uint32)
-            programs: Any = (
-                jax.jit(partial(_init_ensemble, kernel)),
-                jax.jit(partial(_sample_ensemble, kernel)),
-            )
+            programs: Any = jax.jit(init), jax.jit(advance)
             adaptation = kernel.adaptation
         else:
             _warn_of_idle_cores(self.devices, run.num_chains)
@@ -72,8 +63,8 @@ class Engine:
                 lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), starts
             )
             programs = (
-                jit_sharded(partial(_init_chains, kernel), self.devices, batched=2, replicated=1),
-                jit_sharded(partial(_sample_chains, kernel), self.devices, batched=2, replicated=3),
+                jit_sharded(init, self.devices, batched=2, replicated=1),
+                jit_sharded(advance, self.devices, batched=2, replicated=3),
             )
             adaptation = jax.vmap(kernel.adaptation)
         keys = shapes(self._order, key_data)
@@ -95,16 +86,10 @@ class Engine:
         progress: AbstractProgress,
         record: Callable[[Snapshot], None] = lambda snapshot: None,
     ) -> tuple[Chains, bool]:
-        """Sample from a snapshot to the end of the run.
+        """Sample from a snapshot to the end of the run; record it after each block.
 
-        Args:
-            snapshot: the run so far.
-            progress: where progress is shown.
-            record: records the run after each block.
-
-        Returns:
-            The draws, and whether the run is complete: not if the user interrupts it, after which
-            the draws are those of all whole blocks.
+        Returns the draws, and whether the run is complete: not if the user interrupts it, after
+        which the draws are those of all whole blocks.
         """
         total = self.run.num_warmup + self.run.num_samples
         snapshot = self._checked(snapshot)
@@ -218,44 +203,32 @@ class Engine:
         return jax.tree.unflatten(structure, [_from_numbers(x, example) for x, example in pairs])
 
 
-def _init_chains(kernel: Kernel, starts: Start, numbers: jax.Array, key_data: jax.Array) -> Any:
-    """The states of all chains of one device at their starting points."""
+def _init_states(
+    kernel: Kernel, ensemble: bool, starts: Start, numbers: jax.Array, key_data: jax.Array
+) -> Any:
+    """The states of an ensemble, or of all chains of one device, at their starting points."""
+    if ensemble:
+        return kernel.init(_keys(key_of(key_data))[0], starts)
     return map_or_vmap(lambda start, i: kernel.init(_keys(_key_of_chain(key_data, i))[0], start))(
         starts, numbers
     )
 
 
-def _init_ensemble(kernel: Kernel, starts: Start, numbers: jax.Array, key_data: jax.Array) -> Any:
-    """The state of an ensemble at its starting points."""
-    del numbers
-    return kernel.init(_keys(key_of(key_data))[0], starts)
-
-
-def _sample_chains(
+def _transitions(
     kernel: Kernel,
+    ensemble: bool,
     states: Any,
     numbers: jax.Array,
     key_data: jax.Array,
     start: jax.Array,
     count: jax.Array,
 ) -> tuple[Any, Draw]:
-    """`count` transitions of every chain of one device."""
+    """`count` transitions of an ensemble, or of every chain of one device."""
+    if ensemble:
+        return _block(kernel, states, key_of(key_data), start, count)
     return map_or_vmap(
         lambda state, i: _block(kernel, state, _key_of_chain(key_data, i), start, count)
     )(states, numbers)
-
-
-def _sample_ensemble(
-    kernel: Kernel,
-    state: Any,
-    numbers: jax.Array,
-    key_data: jax.Array,
-    start: jax.Array,
-    count: jax.Array,
-) -> tuple[Any, Draw]:
-    """`count` transitions of an ensemble."""
-    del numbers
-    return _block(kernel, state, key_of(key_data), start, count)
 
 
 def _key_of_chain(key_data: jax.Array, number: jax.Array) -> jax.Array:

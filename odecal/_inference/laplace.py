@@ -26,15 +26,10 @@ _PROBES = 1e-2, 0.3
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """A Gaussian of covariance S F Fᵀ S, S the diagonal matrix of scales: S F u for unit normals u.
-
-    Args:
-        scale: the scale of each dimension.
-        factor: F, or its diagonal.
-    """
+    """A Gaussian, S F u for unit normals u, S a diagonal matrix of scales; covariance S F Fᵀ S."""
 
     scale: Float[np.ndarray, " dim"]
-    factor: Factor
+    factor: Factor  # F, or its diagonal
 
     @classmethod
     def guess(cls, scale: Float[np.ndarray, " dim"], curvature: Factor) -> "Gaussian":
@@ -87,17 +82,11 @@ class Gaussian:
 
 
 class Curvature(NamedTuple):
-    """The curvature of a log density at a position.
+    """The curvature of a log density at a position."""
 
-    Args:
-        gaussian: the Gaussian of the same curvature.
-        newton_step: the step of Newton's method, by u.
-        concave: whether the density falls off in all directions.
-    """
-
-    gaussian: Gaussian
-    newton_step: Float[np.ndarray, " dim"]
-    concave: bool
+    gaussian: Gaussian  # of the same curvature
+    newton_step: Float[np.ndarray, " dim"]  # of Newton's method, by u
+    concave: bool  # whether the density falls off in all directions
 
 
 def measure_curvature(
@@ -107,15 +96,8 @@ def measure_curvature(
 
     Differences span a part of a standard deviation, which is not known before: the guess is updated
     until the curvature is its own. A step along which the density falls by far more than its
-    gradients say, or is not finite, was too long.
-
-    Args:
-        evaluate: gives log densities and gradients.
-        position: where.
-        gaussian: the guess, with a square factor.
-
-    Returns:
-        The curvature. Where the density does not fall off, that of the guess.
+    gradients say, or is not finite, was too long. Where the density does not fall off, the
+    curvature is that of the guess, whose factor must be square.
     """
     newton_step, concave = np.zeros_like(position), False
     for _ in range(_ROUNDS):
@@ -148,9 +130,8 @@ def _differences(
 ) -> tuple[Float[np.ndarray, "dim dim"], Float[np.ndarray, " dim"]]:
     """The negative Hessian by u, a row an axis; and where a step was too long its curvature, or 0.
 
-    Args:
-        density: at a position, at steps ahead along each axis, and at steps back.
-        whitened: the gradients by u there; NaN where there are none.
+    Densities, and gradients by u (NaN where there are none), are those at a position, at steps
+    ahead along each axis, and at steps back.
     """
     (level, ahead, back), (here, up, down) = (
         np.split(x, [1, 1 + (len(x) - 1) // 2]) for x in (density, whitened)
@@ -177,17 +158,8 @@ def measure_scales(
 
     The variance of each axis is v = √(var u / var ∇ log p), which minimises the Fisher divergence
     to a Gaussian of independent axes. The first steps are small, the second of the size that the
-    first have found. Source: as for `LowRankMetric`.
-
-    Args:
-        evaluate: gives log densities and gradients.
-        position: where.
-        gaussian: the guess.
-        count: how many steps of each size; each is taken in both directions.
-        random: the generator of the steps.
-
-    Returns:
-        The guess, scaled along its axes; unchanged where no gradient is finite.
+    first have found; of each size there are `count`, taken in both directions. Where no gradient is
+    finite the guess is unchanged. Source: as for `LowRankMetric`.
     """
     for size in _PROBES:
         step = gaussian.steps(size * random.standard_normal((count, len(position))))

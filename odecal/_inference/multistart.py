@@ -62,9 +62,6 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
         return jax.vmap(flat.unravel)(jnp.asarray(found.starts.position))
 
 
-Scalar = float | np.floating[Any]
-
-
 class _Mode(NamedTuple):
     """A mode: its position, log density and Gaussian, and whether it was reached."""
 
@@ -84,12 +81,8 @@ class _Mode(NamedTuple):
 class MultiStart:
     """Finds modes by several optimisations, and disperses chains around the best.
 
-    Steps, distances and curvatures are in units of the scales of the prior; positions are not.
-
-    Args:
-        flat: the model, flat; all to be called within its precision.
-        compiler: compiles the programs.
-        hierarchical: whether parameters vary between groups, by scales that are unknown.
+    Steps, distances and curvatures are in units of the scales of the prior; positions are not. All
+    is to be called within the precision of the model.
     """
 
     def __init__(self, flat: Target, compiler: Compiler, hierarchical: bool = False) -> None:
@@ -108,16 +101,8 @@ class MultiStart:
         """Optimise from prior draws, and disperse chains around the best modes.
 
         Each chain starts at a draw of the Gaussian that has the curvature of its mode, drawn in
-        towards the mode until its log density is plausible for such a draw.
-
-        Args:
-            candidates: draws from the prior, of which the first are evaluated, and further ones
-                where few of them have a finite log density.
-            key_data: the random key, as numbers.
-            num_chains: the number of chains.
-
-        Returns:
-            The starting points, and the modes.
+        towards the mode until its log density is plausible for such a draw. Of the candidates the
+        first are evaluated, and further ones where few of them have a finite log density.
 
         Raises:
             SamplingError: if no candidate has a finite log density and gradient.
@@ -213,7 +198,10 @@ class MultiStart:
         return [modes[i] for i in order], np.append(np.argsort(order), -1)[of]
 
     def _same_mode(
-        self, position: Float[np.ndarray, " dim"], logdensity: Scalar, modes: list[_Mode]
+        self,
+        position: Float[np.ndarray, " dim"],
+        logdensity: float | np.floating,
+        modes: list[_Mode],
     ) -> int | None:
         """The mode that a position belongs to: near it, or no dip of the density between them."""
         level = [i for i, mode in enumerate(modes) if logdensity > mode.logdensity - _DIP]

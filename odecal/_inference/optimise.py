@@ -24,33 +24,22 @@ _MIN_GAIN = 1e-4
 
 
 class Optimum(NamedTuple):
-    """Where optimisations ended, or a single one.
-
-    Args:
-        position: the position.
-        curvature: the optimiser's estimate of the inverse Hessian, in units of the scales; ones
-            where dimensions are many.
-        logdensity: the log density.
-        gradient: its gradient.
-        converged: whether a further step would have gained little.
-        steps: how many steps it took, each of which evaluates density and gradient.
-    """
+    """Where optimisations ended, or a single one."""
 
     position: Float[Any, "*n dim"]
+    # The optimiser's estimate of the inverse Hessian, in units of the scales; ones where dimensions
+    # are many.
     curvature: Float[Any, "*n dim dim"] | Float[Any, "*n dim"]
     logdensity: Float[Any, "*n"]
     gradient: Float[Any, "*n dim"]
-    converged: Bool[Any, "*n"]
-    steps: Int[Any, "*n"]
+    converged: Bool[Any, "*n"]  # whether a further step would have gained little
+    steps: Int[Any, "*n"]  # each of which evaluates density and gradient
 
 
 class Optimiser:
-    """The compiled program that maximises a log density from many positions.
+    """The compiled program that maximises a log density from `count` positions at a time.
 
-    Args:
-        target: the density; all to be called within its precision.
-        compiler: compiles the program.
-        count: how many optimisations there are at a time.
+    All is to be called within the precision of the density.
     """
 
     def __init__(self, target: Target, compiler: Compiler, count: int) -> None:
@@ -78,13 +67,7 @@ class Optimiser:
         scale: Float[np.ndarray, " dim"],
         max_steps: int,
     ) -> Optimum:
-        """Maximise.
-
-        Args:
-            positions: where each optimisation begins.
-            scale: the scale of each dimension.
-            max_steps: the most steps of each. The first evaluates, and does not move.
-        """
+        """Maximise from each position. The first of all steps evaluates, and does not move."""
         positions = positions.astype(self._dtype)
         index = np.resize(np.arange(len(positions)), padded(len(positions), self.batch))
         steps, scale = np.full(self.batch, max_steps, np.int32), scale.astype(self._dtype)

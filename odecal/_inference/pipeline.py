@@ -24,15 +24,7 @@ _GRID, _GRID_OF_ALL = 200, 2400
 
 
 def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) -> Result:
-    """Run a calibration from where it stands to its end.
-
-    Args:
-        plan: what to do.
-        journal: where the run stands, and where it is recorded.
-        progress: where progress is shown.
-
-    Returns:
-        The result. If the user interrupts the run, of the whole blocks until then.
+    """Run a calibration from where its journal stands to its end, or until the user interrupts it.
 
     Raises:
         SamplingError: if no draw from the prior has a finite log density.

@@ -22,30 +22,20 @@ class AbstractProgress(ABC):
 
     @abstractmethod
     def say(self, what: str) -> None:
-        """Say what is being done now.
-
-        Args:
-            what: a few words.
-        """
+        """Say in a few words what is being done now."""
 
     @abstractmethod
     def start(self, run: "Run", done: int = 0, headline: str = "") -> None:
-        """Announce a run of chains.
+        """Announce a run of chains, each of which has made `done` transitions already.
 
-        Args:
-            run: its size.
-            done: how many transitions each chain has made already.
-            headline: what is done, where numbers of transitions tell little.
+        A headline says what is done where numbers of transitions tell little.
         """
 
     @abstractmethod
     def update(self, done: int, stats: Mapping[str, Any], standing: str = "") -> None:
-        """Report a block of draws.
+        """Report a block of draws, after which each chain has made `done` transitions.
 
-        Args:
-            done: transitions done in each chain.
-            stats: their statistics, of shape (chain, block).
-            standing: where the run stands, if it has a headline.
+        Statistics are of shape (chain, block). A run with a headline says where it stands.
         """
 
 

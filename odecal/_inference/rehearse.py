@@ -21,12 +21,7 @@ def rehearse(
 ) -> None:
     """Put a result together and write it to memory, as it will be at the end of a run.
 
-    Args:
-        plan: the run.
-        names: the name of every unconstrained dimension.
-        chains: of one chain, zeros.
-        one: the evaluation of one draw, zeros.
-        grid: the fine grid of times.
+    The draws of one chain, and the evaluation of one, are zeros.
 
     Raises:
         OutputError: if that fails; with the name, the unit or the label that is in the way.
