@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import diffrax
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
@@ -59,7 +60,7 @@ def test_every_dimension_has_a_name():
     model = odecal.compile(ExponentialDecay(), ExponentialDecay.data)
     with model.precision():
         flat = flatten(model)
-        unravelled = flat.unravel(np.arange(3.0))
+        unravelled = flat.unravel(jnp.arange(3.0))
     assert {flat.names[int(i)]: name for name, i in unravelled.items()} == {
         name: name for name in ("k", "sigma", "y0")
     }
