@@ -33,18 +33,15 @@ class Bounds:
         return self.lower == self.upper
 
 
-def read_bounds(column: "pd.Series", name: str, lloq: Float[np.ndarray, " row"]) -> Bounds:
+def read_bounds(column: "pd.Series", lloq: Float[np.ndarray, " row"]) -> Bounds:
     """What the cells of a column say, before limits of quantification count.
 
     BLQ means to lie below the `lloq` of its row, NaN where it has none.
     """
-    values = loose_numbers(column, name)
+    values = loose_numbers(column)
     lower, upper = values, values.copy()
     for position in np.flatnonzero(np.isnan(values) & column.notna().to_numpy()):
-        row = row_number(column, position)
-        lower[position], upper[position] = _between(
-            column.iloc[position], f"column `{name}` holds", row, lloq[position]
-        )
+        lower[position], upper[position] = _between(column, position, lloq[position])
     return Bounds(lower, upper)
 
 
@@ -62,15 +59,12 @@ def limit_or_nan(value: float | None) -> float:
     return np.nan if value is None else float(value)
 
 
-def _too_large(text: str) -> bool:
-    """Whether a bound is infinite in double precision."""
-    return any(np.isinf(float(number)) for number in re.findall(NUMBER, text))
-
-
-def _between(cell: object, subject: str, row: int, lloq: float) -> tuple[float, float]:
+def _between(column: "pd.Series", position: int | np.integer, lloq: float) -> tuple[float, float]:
     """The bounds that the text of one cell says."""
+    cell, row = column.iloc[position], row_number(column, position)
     text = cell.strip() if isinstance(cell, str) else ""
-    if "..." in text or _too_large(text):  # 1...5 is from 1. or to .5
+    infinite = any(np.isinf(float(number)) for number in re.findall(NUMBER, text))
+    if "..." in text or infinite:  # 1...5 is from 1. or to .5
         text = ""
     if match := _BELOW.fullmatch(text):
         return -np.inf, float(match[1])
@@ -80,19 +74,20 @@ def _between(cell: object, subject: str, row: int, lloq: float) -> tuple[float, 
         lower, upper = float(match[1]), float(match[2])
         if lower > upper:
             raise ObservationError(
-                f"The {subject} bounds in the wrong order in row {row}: {cell!r}. Expected the "
-                f"lower one first. Write {match[2]}..{match[1]}."
+                f"The column `{column.name}` holds bounds in the wrong order in row {row}: "
+                f"{cell!r}. Expected the lower one first. Write {match[2]}..{match[1]}."
             )
         return lower, upper
     if text.upper() in _BELOW_LIMIT:
         if np.isnan(lloq):
             raise ObservationError(
-                f"The {subject} {text} in row {row}, below a limit that is not known. Expected "
-                "the limit. Declare it, Observable(..., lloq=...), or write it, such as <0.5."
+                f"The column `{column.name}` holds {text} in row {row}, below a limit that is not "
+                "known. Expected the limit. Declare it, Observable(..., lloq=...), or write it, "
+                "such as <0.5."
             )
         return -np.inf, lloq
     raise ObservationError(
-        f"The {subject} {described(cell, row)}. Expected numbers; a missing value is an empty "
-        "cell, NA or NaN; a censored one is <0.5, >100 or 0.2..0.5, or BLQ where "
+        f"The column `{column.name}` holds {described(cell, row)}. Expected numbers; a missing "
+        "value is an empty cell, NA or NaN; a censored one is <0.5, >100 or 0.2..0.5, or BLQ where "
         "Observable(..., lloq=...) says the limit."
     )

@@ -124,7 +124,7 @@ def _time(data: "xr.Dataset", roles: ColumnRoles) -> str:
             "each time once. Give replicates a dimension of their own, `replicate`."
         )
     # Refuses dates, which the order of dims would hide.
-    loose_numbers(index.to_series().reset_index(drop=True), time)
+    loose_numbers(index.to_series().rename(time).reset_index(drop=True))
     return time
 
 

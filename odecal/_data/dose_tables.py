@@ -38,16 +38,14 @@ def read_doses(
     """The doses of a table by themselves, whose time column is called `time` or "time"."""
     table = read_frame(data, "Doses")
     time = _time_column(table, roles, time)
-    times = read_times(table[time], time, _HINT)
+    times = read_times(table[time], _HINT)
     _check_given(np.isnan(times), f"no {time}", "when the dose was given")
     individual = _individuals(table, roles, subjects)
     optional = {
-        part: np.nan_to_num(numbers(table[name], name, _HINT))
-        if name in table
-        else np.zeros(len(table))
+        part: np.nan_to_num(numbers(table[name], _HINT)) if name in table else np.zeros(len(table))
         for part, name in _OPTIONAL.items()
     }
-    amount = numbers(table["amount"], "amount", _HINT)
+    amount = numbers(table["amount"], _HINT)
     blank = np.isnan(amount)
     alone = (optional["reset"] == 1) & (blank | (amount == 0))
     for name, part in optional.items():

@@ -89,7 +89,7 @@ def _check_constant(
         "Correct it. Where it changes between occasions, let these be individuals of their own: "
         f"individual = {(*roles.individual, column)}."
     )
-    labels = read_labels(table[column], column)
+    labels = read_labels(table[column])
     _check_same(column, labels, np.ones(len(labels), bool), first, subjects, advice)
 
 
@@ -115,8 +115,7 @@ def _covariate(
     name: str, cells: "pd.Series", subjects: IndividualsTable
 ) -> Float[np.ndarray, " individual"]:
     """A covariate of each individual: the first value given, which the others must equal."""
-    column = str(cells.name)
-    values = numbers(cells, column, " Code categories as numbers, such as 0 and 1.")
+    values = numbers(cells, " Code categories as numbers, such as 0 and 1.")
     given = ~np.isnan(values)
     individual, at = np.unique(subjects.index[given], return_index=True)
     first = np.full(len(subjects), -1)
@@ -126,13 +125,13 @@ def _covariate(
             f"The covariate `{name}`{subjects.of(i)} is missing in row "
             f"{np.argmax(subjects.index == i) + 1} and in all others. "
             f"Expected a number in at least one row of each individual. Fill in the column "
-            f"`{column}`, or drop the individual."
+            f"`{cells.name}`, or drop the individual."
         )
     advice = (
         "Correct it, or let what changes in time, or differs between doses, be an input: "
         f"{name} = Input(...)."
     )
-    _check_same(column, values, given, first, subjects, advice)
+    _check_same(cells.name, values, given, first, subjects, advice)
     return values[first]
 
 

@@ -27,7 +27,7 @@ _NUMBER = re.compile(NUMBER)
 
 def row_keys(table: "pd.DataFrame", columns: Columns, where: str = "") -> list[Key]:
     """The labels of each row by some columns; none are those of a single experiment."""
-    parts = [map(str, read_labels(table[column], column, where).tolist()) for column in columns]
+    parts = [map(str, read_labels(table[column], where).tolist()) for column in columns]
     return list(zip(*parts, strict=True)) if parts else [()] * len(table)
 
 
@@ -37,23 +37,23 @@ def numbered(keys: Sequence[Key]) -> tuple[dict[Key, int], Int[np.ndarray, " row
     return found, np.asarray([found[key] for key in keys], int)
 
 
-def read_labels(column: "pd.Series", name: str, where: str = "") -> Shaped[np.ndarray, " row"]:
+def read_labels(column: "pd.Series", where: str = "") -> Shaped[np.ndarray, " row"]:
     """Labels of individuals or groups, of which floats that are whole become integers."""
     column = dense(column)
     cells = column.astype(object).tolist()
     blank = column.isna().to_numpy() | np.asarray([not str(x).strip() for x in cells], bool)
     if (empty := first_true(blank)) is not None:
         raise ObservationError(
-            f"The column `{name}`{where} is empty in row "
-            f"{row_number(column, empty)}. Expected a label in every row, since it "
-            "tells whose the row is; NA in a CSV file counts as empty. Fill it in, or drop it."
+            f"The column `{column.name}`{where} is empty in row {row_number(column, empty)}. "
+            "Expected a label in every row, since it tells whose the row is; NA in a CSV file "
+            "counts as empty. Fill it in, or drop it."
         )
     if all(map(_is_whole, cells)):
         whole = np.asarray([int(x) for x in cells])
-        return whole if whole.dtype.kind in "iu" else _texts(cells, column, name, where)
-    _check_exact(column, cells, name, where)
+        return whole if whole.dtype.kind in "iu" else _texts(cells, column, where)
+    _check_exact(column, cells, where)
     if not all(map(_is_number, cells)):
-        return _texts(cells, column, name, where)
+        return _texts(cells, column, where)
     values = np.asarray(cells, float)
     return values.astype(int) if bool((values == np.floor(values)).all()) else values
 
@@ -91,7 +91,7 @@ def _is_label(x: object) -> bool:
     return isinstance(x, (*known, pd.Period, pd.Interval)) and "\0" not in str(x)
 
 
-def _check_exact(column: "pd.Series", cells: list[Any], name: str, where: str) -> None:
+def _check_exact(column: "pd.Series", cells: list[Any], where: str) -> None:
     """Refuse numbers that are so large that floats of their type skip the next."""
     dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
     precise = dtype if getattr(dtype, "kind", "") == "f" else np.dtype(float)
@@ -99,22 +99,20 @@ def _check_exact(column: "pd.Series", cells: list[Any], name: str, where: str) -
     values = np.asarray([_size(x) if numbered or not _is_whole(x) else 0.0 for x in cells])
     if (large := first_true(values >= 2.0 ** (np.finfo(precise).nmant + 1))) is not None:
         raise ObservationError(
-            f"The column `{name}`{where} holds the label {column.iloc[large]} in row "
+            f"The column `{column.name}`{where} holds the label {column.iloc[large]} in row "
             f"{row_number(column, large)} as a number of {precise}, so large that it may have "
             "been rounded to that of another. Expected labels as they were given. Read the column "
-            'as text, pandas.read_csv(..., dtype={"' + name + '": str}), or as whole numbers.'
+            f'as text, pandas.read_csv(..., dtype={{"{column.name}": str}}), or as whole numbers.'
         )
 
 
-def _texts(
-    cells: list[Any], column: "pd.Series", name: str, where: str
-) -> Shaped[np.ndarray, " row"]:
+def _texts(cells: list[Any], column: "pd.Series", where: str) -> Shaped[np.ndarray, " row"]:
     """Labels as text."""
     wrong = next((i for i, x in enumerate(cells) if not _is_label(x)), None)
     if wrong is not None:
         held = described(cells[wrong], row_number(column, wrong))
         raise ObservationError(
-            f"The column `{name}`{where} holds {held}. Expected labels: text "
+            f"The column `{column.name}`{where} holds {held}. Expected labels: text "
             "without zero bytes, or numbers. Convert them."
         )
     texts = [_text(x) for x in cells]
@@ -129,12 +127,11 @@ def _texts(
         )
         if not same:
             raise ObservationError(
-                f"The column `{name}`{where} has the labels {short_repr(cells[before])} in row "
-                f"{row_number(column, before)} and {short_repr(x)} in row "
-                f"{row_number(column, at)}, which could be the same or not. Expected one "
-                "way to write each label, since it "
-                "tells whose a row is. Write them alike, or if they are different, give one "
-                "another name."
+                f"The column `{column.name}`{where} has the labels {short_repr(cells[before])} in "
+                f"row {row_number(column, before)} and {short_repr(x)} in row "
+                f"{row_number(column, at)}, which could be the same or not. Expected one way to "
+                "write each label, since it tells whose a row is. Write them alike, or if they are "
+                "different, give one another name."
             )
     return np.asarray(texts)
 
@@ -165,7 +162,7 @@ def labels_of(
 ) -> Shaped[np.ndarray, " label"]:
     """The labels of individuals or groups, from the first row of each."""
     if len(columns) == 1:
-        return read_labels(table[columns[0]], columns[0])[first]
+        return read_labels(table[columns[0]])[first]
     keys = row_keys(table, columns)
     labels = ["/".join(keys[row]) for row in first]
     if len(set(labels)) < len(labels):

@@ -44,7 +44,7 @@ def read_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> ParsedTable:
     table = with_individual(_without_dots(table), roles, names)
     _check_known(table, roles, names)
     time = _time_column(table, roles, names)
-    times = read_times(table[time], time)
+    times = read_times(table[time])
     check_given(times)
     times = merge_rounded(times)
     cells = {role: table[name] for role, name in names.items()}
@@ -52,7 +52,7 @@ def read_nonmem(table: "pd.DataFrame", roles: ColumnRoles) -> ParsedTable:
     table, split = split_at_restarts(table, roles, times, evid)
     subjects = read_individuals(table, split)
     if "ID" in names and not roles.nested:
-        check_one_id(cells["ID"], names["ID"], subjects)
+        check_one_id(cells["ID"], subjects)
     check_together(subjects)
     check_clock(times, names | {"TIME": time}, subjects, split is not roles)
     rows = NonmemRows(cells, subjects, times, evid)

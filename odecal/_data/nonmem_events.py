@@ -44,7 +44,7 @@ def numbers_or_zero(cells: "Mapping[str, pd.Series]", name: str) -> Float[np.nda
     """A column, which is 0 where it is empty or not there."""
     if name not in cells:
         return np.zeros(len(cells["TIME"]))
-    return np.nan_to_num(numbers(cells[name], str(cells[name].name)))
+    return np.nan_to_num(numbers(cells[name]))
 
 
 def refuse(
@@ -75,7 +75,7 @@ def read_evid(cells: "Mapping[str, pd.Series]") -> Shaped[np.ndarray, " row"]:
         "where there is an AMT. Correct one of them.",
     )
     if "CMT" in cells:
-        compartment = loose_numbers(cells["CMT"], str(cells["CMT"].name))
+        compartment = loose_numbers(cells["CMT"])
         refuse(
             (compartment < 0) & no_dose,
             compartment,
@@ -122,7 +122,7 @@ def _elements(
     if "CMT" not in cells:
         return np.where(into, 0, -1)
     column = cells["CMT"].iloc[rows]
-    counts = loose_numbers(column, str(column.name))
+    counts = loose_numbers(column)
     elements = np.full(len(rows), -1)
     counted = into & np.isin(counts, np.arange(1, len(names) + 1))
     elements[counted] = counts[counted].astype(int) - 1

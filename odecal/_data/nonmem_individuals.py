@@ -28,15 +28,15 @@ def with_individual(
     return table
 
 
-def check_one_id(column: "pd.Series", name: str, subjects: IndividualsTable) -> None:
+def check_one_id(column: "pd.Series", subjects: IndividualsTable) -> None:
     """Refuse a table of several subjects where the system knows of none, or of others."""
-    ids = read_labels(column.ffill().bfill(), name)
+    ids = read_labels(column.ffill().bfill())
     expected = ids[np.unique(subjects.index, return_index=True)[1]][subjects.index]
     if (row := first_true(ids != expected)) is not None:
         raise ObservationError(
-            f"The table has more than one {name}: {expected[row]}, and {ids[row]} in "
+            f"The table has more than one {column.name}: {expected[row]}, and {ids[row]} in "
             f"row {row + 1}. Expected one, since the system does not tell individuals apart by it. "
-            f'Set individual = "{name}" in the class.'
+            f'Set individual = "{column.name}" in the class.'
         )
 
 

@@ -89,7 +89,7 @@ def _observables(
             )
         return observable
     column = cells["DVID"]
-    counts, blank = loose_numbers(column, str(column.name)), column.isna().to_numpy()
+    counts, blank = loose_numbers(column), column.isna().to_numpy()
     counted = np.isin(counts, np.arange(1, len(names) + 1))
     observable[counted] = counts[counted].astype(int) - 1
     for row in np.flatnonzero(measured & ~counted & ~(blank & (len(names) == 1))):
@@ -115,11 +115,10 @@ def _bounds(
     column = cells["DV"].iloc[at]
     none = np.full(len(at), np.nan)
     of_rows, other = (
-        numbers(cells[name].iloc[at], str(cells[name].name)) if name in cells else none
-        for name in ("LLOQ", "LIMIT")
+        numbers(cells[name].iloc[at]) if name in cells else none for name in ("LLOQ", "LIMIT")
     )
     known = np.where(np.isnan(of_rows), lloq, of_rows)  # what BLQ means
-    raw = read_bounds(column, str(column.name), known)
+    raw = read_bounds(column, known)
     # Where the table says itself what is censored, its LLOQ is for information.
     limits = np.full(len(at), lloq) if "CENS" in cells else known
     plain, below, above = cens == 0, cens == 1, cens == -1

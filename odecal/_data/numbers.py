@@ -19,26 +19,26 @@ _LONGEST = 309  # digits of the largest float
 _INFINITE = frozenset({"inf", "infinity"})
 
 
-def numbers(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray, " row"]:
+def numbers(column: "pd.Series", hint: str = "") -> Float[np.ndarray, " row"]:
     """A column as floats; NaN where a cell is empty. Text is refused."""
-    values = loose_numbers(column, name)
+    values = loose_numbers(column)
     if (wrong := first_true(np.isnan(values) & column.notna().to_numpy())) is not None:
         held = described(column.iloc[wrong], row_number(column, wrong))
         raise ObservationError(
-            f"The column `{name}` holds {held}. Expected numbers, such as 1234.5 "
+            f"The column `{column.name}` holds {held}. Expected numbers, such as 1234.5 "
             f"or 1e-3; a missing value is an empty cell, NA or NaN.{hint}"
         )
     return values
 
 
-def loose_numbers(column: "pd.Series", name: str) -> Float[np.ndarray, " row"]:
+def loose_numbers(column: "pd.Series") -> Float[np.ndarray, " row"]:
     """A column as floats; NaN where a cell is empty or is text."""
-    values = _floats(column, name)
+    values = _floats(column)
     if (infinite := first_true(np.isinf(values))) is not None:
         raise ObservationError(
-            f"The column `{name}` holds an infinite value in row "
-            f"{row_number(column, infinite)}. Expected finite numbers. Correct it, or make it "
-            "NaN if it is missing."
+            f"The column `{column.name}` holds an infinite value in row "
+            f"{row_number(column, infinite)}. Expected finite numbers. Correct it, or make it NaN "
+            "if it is missing."
         )
     return values
 
@@ -77,10 +77,10 @@ def dense(column: "pd.Series") -> "pd.Series":
     return column
 
 
-def _floats(column: "pd.Series", name: str) -> Float[np.ndarray, " row"]:
+def _floats(column: "pd.Series") -> Float[np.ndarray, " row"]:
     """A column as floats, by its type."""
     column = dense(column)
-    _check_kind(column, name)
+    _check_kind(column)
     kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "O"
     if kind in "bf":
         return np.array(column.to_numpy(), float)
@@ -88,17 +88,16 @@ def _floats(column: "pd.Series", name: str) -> Float[np.ndarray, " row"]:
         whole = column.to_numpy()
         values = whole.astype(float)
         for position in np.flatnonzero(np.abs(values) >= 2.0**53):
-            _check_exact(int(whole[position]), column, position, name)
+            _check_exact(int(whole[position]), column, position)
         return values
-    missing = column.isna().to_numpy()
     cells = column.astype(object).tolist()
     values = np.full(len(cells), np.nan)
-    given = np.flatnonzero(~missing)
-    values[given] = _of_cells([cells[i] for i in given], column, given, name)
+    given = np.flatnonzero(column.notna())
+    values[given] = _of_cells([cells[i] for i in given], column, given)
     return values
 
 
-def _check_kind(column: "pd.Series", name: str) -> None:
+def _check_kind(column: "pd.Series") -> None:
     """Refuse dates, lengths of time, and complex numbers."""
     import pandas as pd
 
@@ -109,19 +108,17 @@ def _check_kind(column: "pd.Series", name: str) -> None:
         or isinstance(dtype, pd.PeriodDtype)
     ):
         raise ObservationError(
-            f"The column `{name}` holds dates. Expected numbers in the system's unit of time. "
-            "Convert it, for example (table.date - table.date[0]).dt.total_seconds() / 86400."
+            f"The column `{column.name}` holds dates. Expected numbers in the system's unit of "
+            "time. Convert it, for example (table.date - table.date[0]).dt.total_seconds() / 86400."
         )
     if getattr(dtype, "kind", "") == "c":
         raise ObservationError(
-            f"The column `{name}` holds complex numbers. Expected real ones. Take what was "
+            f"The column `{column.name}` holds complex numbers. Expected real ones. Take what was "
             "measured: the real part, np.real(table[...]), or the modulus, np.abs(table[...])."
         )
 
 
-def _of_cells(
-    cells: list[Any], column: "pd.Series", at: Int[np.ndarray, " given"], name: str
-) -> Any:
+def _of_cells(cells: list[Any], column: "pd.Series", at: Int[np.ndarray, " given"]) -> Any:
     """Cells as floats, of which none is missing; NaN for text."""
     if all(type(cell) is str for cell in cells):
         texts = [cell.strip() for cell in cells]
@@ -130,12 +127,12 @@ def _of_cells(
             return list(map(float, texts))
     truths = all(isinstance(cell, (bool, np.bool_)) for cell in cells)
     return [
-        float(cell) if truths else _of_cell(cell, column, position, name)
+        float(cell) if truths else _of_cell(cell, column, position)
         for cell, position in zip(cells, at, strict=True)
     ]
 
 
-def _of_cell(cell: Any, column: "pd.Series", position: Any, name: str) -> float:
+def _of_cell(cell: Any, column: "pd.Series", position: Any) -> float:
     """One cell as a float; NaN for what is no number."""
     if isinstance(cell, str):
         text = cell.strip()
@@ -154,11 +151,11 @@ def _of_cell(cell: Any, column: "pd.Series", position: Any, name: str) -> float:
         return np.inf if cell.is_infinite() else np.nan
     number: Any = cell
     if abs(number) >= 2**53:
-        _check_exact(number, column, position, name)
+        _check_exact(number, column, position)
     return float(number)
 
 
-def _check_exact(cell: Any, column: "pd.Series", position: Any, name: str) -> None:
+def _check_exact(cell: Any, column: "pd.Series", position: Any) -> None:
     """Refuse a large number that a float would change."""
     try:
         exact = float(cell) == cell or not float(cell).is_integer()
@@ -166,8 +163,8 @@ def _check_exact(cell: Any, column: "pd.Series", position: Any, name: str) -> No
         exact = False
     if not exact:
         raise ObservationError(
-            f"The column `{name}` holds {short_repr(cell)} in row "
+            f"The column `{column.name}` holds {short_repr(cell)} in row "
             f"{row_number(column, position)}, which double precision does not have: from 2^53 on "
-            "whole numbers are rounded. Expected "
-            "numbers that are kept as they are. Subtract an origin, or take a larger unit."
+            "whole numbers are rounded. Expected numbers that are kept as they are. Subtract an "
+            "origin, or take a larger unit."
         )

@@ -162,7 +162,7 @@ def read_samples(
 ) -> dict[str, Samples]:
     """The samples of every input."""
     return {
-        name: _samples(name, numbers(table[column], column), column, subjects, times)
+        name: _samples(name, numbers(table[column]), column, subjects, times)
         for name, column in roles.inputs.items()
     }
 

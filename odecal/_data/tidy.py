@@ -23,7 +23,7 @@ def read_tidy(table: "pd.DataFrame", roles: ColumnRoles, time: str | None = None
     name = time_column(roles, list(table.columns)) if time is None else time
     if len(table) == 0:
         raise ObservationError("The table has no rows. Expected at least one observation.")
-    times = read_times(table[name], name)
+    times = read_times(table[name])
     subjects = read_individuals(table, roles)
     check_sorted(times, name, subjects)
     every, observed = np.arange(len(table)), _observed_rows(table, roles)
@@ -49,7 +49,7 @@ def _element_bounds(table: "pd.DataFrame", columns: Sequence[str], part: Observa
     """Between what the elements of an observable lie: a column each."""
     lloq, uloq = limit_or_nan(part.lloq), limit_or_nan(part.uloq)
     limits = np.full(len(table), lloq)
-    cells = [read_bounds(table[column], column, limits) for column in columns]
+    cells = [read_bounds(table[column], limits) for column in columns]
     bounds = Bounds(
         np.stack([cell.lower for cell in cells], axis=-1),
         np.stack([cell.upper for cell in cells], axis=-1),

@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 _MAX_CHANGE, _MIN_STEPS = 0.01, 1000
 
 
-def read_times(column: "pd.Series", name: str, hint: str = "") -> Float[np.ndarray, " row"]:
+def read_times(column: "pd.Series", hint: str = "") -> Float[np.ndarray, " row"]:
     """A column of times as floats; NaN where a cell is empty."""
-    values = numbers(column, name, hint)
+    values = numbers(column, hint)
     if getattr(column.dtype, "kind", "") == "b":
         raise ObservationError(
-            f"The column `{name}` holds True and False. Expected times, as numbers. Give the "
-            "column of the times, or convert it: table.astype({" + repr(name) + ": float})."
+            f"The column `{column.name}` holds True and False. Expected times, as numbers. Give "
+            "the column of the times, or convert it: "
+            f"table.astype({{{column.name!r}: float}})."
         )
-    _check_rounding(column, values, name)
-    _check_apart(column, values, name)
+    _check_rounding(column, values)
+    _check_apart(column, values)
     return values
 
 
-def _check_rounding(column: "pd.Series", values: Float[np.ndarray, " row"], name: str) -> None:
+def _check_rounding(column: "pd.Series", values: Float[np.ndarray, " row"]) -> None:
     """Refuse times of half or single precision that are as near as they are rounded."""
     dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
     if dtype not in (np.dtype("float16"), np.dtype("float32")):
@@ -45,13 +46,13 @@ def _check_rounding(column: "pd.Series", values: Float[np.ndarray, " row"], name
     alone = bool(large.size) and len(known) < len(values)  # some are equal, perhaps by rounding
     if not fine and (near.any() or alone):
         raise ObservationError(
-            f"The column `{name}` holds times of {dtype}, which are rounded to steps of "
+            f"The column `{column.name}` holds times of {dtype}, which are rounded to steps of "
             f"{steps.max():g}, and as near to each other. Expected times that are told apart. Read "
             "them as float64 from where they come, or subtract an origin before they are rounded."
         )
 
 
-def _check_apart(column: "pd.Series", values: Float[np.ndarray, " row"], name: str) -> None:
+def _check_apart(column: "pd.Series", values: Float[np.ndarray, " row"]) -> None:
     """Refuse different times that are equal as floats."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind != "O":
         return
@@ -65,9 +66,9 @@ def _check_apart(column: "pd.Series", values: Float[np.ndarray, " row"], name: s
         if other != exact:
             raise ObservationError(
                 f"The times in rows {row_number(column, before)} and "
-                f"{row_number(column, position)} of the column `{name}` differ, but are one number "
-                f"in double precision, {values[position]!s}. Expected times that are told apart. "
-                "Subtract an origin, or round them to what was measured."
+                f"{row_number(column, position)} of the column `{column.name}` differ, but are one "
+                f"number in double precision, {values[position]!s}. Expected times that are told "
+                "apart. Subtract an origin, or round them to what was measured."
             )
 
 

@@ -101,7 +101,7 @@ def _limits(
         observable, rows = roles.declaration.observables[name], _rows(one)
         limits = np.full(len(rows), limit_or_nan(observable.lloq))
         if lloq is not None:
-            own = numbers(without_dots(table[lloq].iloc[rows]), lloq)
+            own = numbers(without_dots(table[lloq].iloc[rows]))
             limits = np.where(np.isnan(own), limits, own)
         lower.append(limits)
         upper.append(np.full(len(rows), limit_or_nan(observable.uloq)))

@@ -77,7 +77,7 @@ def _with_numbers(table: "pd.DataFrame", roles: ColumnRoles) -> "pd.DataFrame":
     for name in table.columns:
         if table[name].dtype.kind == "O" and name not in roles.labels and name.upper() != "ID":
             with suppress(ObservationError):
-                read[name] = numbers(table[name], name)
+                read[name] = numbers(table[name])
     return table.assign(**read)
 
 
