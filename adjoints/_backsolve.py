@@ -5,13 +5,7 @@ from typing import Any, ClassVar
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._continuous import (
-    AbstractContinuous,
-    field_vjp,
-    scaled_kicks,
-    solve_backward,
-)
-from odecal.adjoints._problem import solve_by_diffrax
+from odecal.adjoints._continuous import AbstractContinuous, field_vjp, scaled_kicks, solve_backward
 from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._reverse import FlatProblem, Gradient, States
 
@@ -28,7 +22,7 @@ class Backsolve(AbstractContinuous):
 
     What is damped forwards grows backwards, so it does not serve stiff systems, nor chaotic ones
     or long solves that are seldom saved. It notices: a backward solution that misses a saved
-    state by more than `max_drift`, or does not at_stop within ten times `max_steps`, gives a
+    state by more than `max_drift`, or does not arrive within ten times `max_steps`, gives a
     gradient of NaN. The remedy is [`Gauss`][odecal.adjoints.Gauss] or an exact strategy.
 
     Source: Chen et al. (2018), https://arxiv.org/abs/1806.07366; Kidger (2021), chapter 5,
@@ -53,6 +47,8 @@ class Backsolve(AbstractContinuous):
         hessian=True,
     )
 
+    keeps_path: ClassVar[bool] = False
+
     rtol: float | None = None
     atol: float | None = None
     solver: diffrax.AbstractSolver | None = None
@@ -61,10 +57,6 @@ class Backsolve(AbstractContinuous):
     def __check_init__(self) -> None:
         if not self.max_drift > 0:
             raise ValueError(f"Backsolve expects a positive max_drift. Got {self.max_drift}.")
-
-    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, None]:
-        """Solve, keeping nothing but the saved states."""
-        return solve_by_diffrax(flat.problem, flat.unravel(flat.y0), args), None
 
     def backward(
         self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States

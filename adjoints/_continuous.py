@@ -46,6 +46,9 @@ class AbstractContinuous(AbstractReverse):
         hessian=True,
     )
 
+    # Whether the forward solution is kept at all times, as residuals.
+    keeps_path: ClassVar[bool] = True
+
     rtol: eqx.AbstractVar[float | None]
     atol: eqx.AbstractVar[float | None]
     solver: eqx.AbstractVar[diffrax.AbstractSolver | None]
@@ -84,6 +87,12 @@ class AbstractContinuous(AbstractReverse):
     def primal(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
         """Solve by `diffrax.diffeqsolve`."""
         return solve_by_diffrax(problem, y0, args)
+
+    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
+        """Solve, keeping the solution at all times where the strategy needs it."""
+        y0 = flat.unravel(flat.y0)
+        solution = solve_by_diffrax(flat.problem, y0, args, dense=self.keeps_path)
+        return solution, Path(solution.interpolation) if self.keeps_path else None
 
     def backward_problem(
         self,
@@ -125,11 +134,7 @@ def _for_linear_equations(solver: diffrax.AbstractSolver) -> diffrax.AbstractSol
 
 
 class Path(eqx.Module):
-    """The forward solution at all times.
-
-    Args:
-        interpolation: as Diffrax gives it.
-    """
+    """The forward solution at all times."""
 
     interpolation: Any
 
@@ -137,12 +142,6 @@ class Path(eqx.Module):
         """The state. Some methods look beyond the ends; they find the states at the ends there."""
         path = self.interpolation
         return ravel_pytree(path.evaluate(jnp.clip(t, path.t0, path.t1)))[0]
-
-
-def solve_dense(flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Path]:
-    """Solve, keeping the solution at all times."""
-    solution = solve_by_diffrax(flat.problem, flat.unravel(flat.y0), args, dense=True)
-    return solution, Path(solution.interpolation)
 
 
 def field_vjp(

@@ -67,7 +67,7 @@ class ExplicitReverse(AbstractReverse):
 
     def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
         """Solve, keeping the accepted steps."""
-        end, tape = solve_taped(flat.problem, (flat.unravel(flat.y0), args), flat.field, flat.theta)
+        end, tape = solve_taped(flat, args)
         solution = as_solution(flat.problem, jax.vmap(flat.unravel)(end.saved[:, :, 0]), end)
         return solution, (tape, end.num_steps - end.num_rejected)
 

@@ -6,13 +6,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from odecal.adjoints._continuous import (
-    AbstractContinuous,
-    field_vjp,
-    scaled_kicks,
-    solve_backward,
-    solve_dense,
-)
+from odecal.adjoints._continuous import AbstractContinuous, field_vjp, scaled_kicks, solve_backward
 from odecal.adjoints._reverse import FlatProblem, Gradient, States
 
 
@@ -47,10 +41,6 @@ class Gauss(AbstractContinuous):
     def __check_init__(self) -> None:
         if self.points < 1:
             raise ValueError(f"Gauss expects points of at least 1. Got {self.points}.")
-
-    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, keeping the solution at all times."""
-        return solve_dense(flat, args)
 
     def backward(
         self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States

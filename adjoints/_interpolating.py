@@ -5,13 +5,7 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._continuous import (
-    AbstractContinuous,
-    field_vjp,
-    scaled_kicks,
-    solve_backward,
-    solve_dense,
-)
+from odecal.adjoints._continuous import AbstractContinuous, field_vjp, scaled_kicks, solve_backward
 from odecal.adjoints._reverse import FlatProblem, Gradient, States
 
 
@@ -43,10 +37,6 @@ class Interpolating(AbstractContinuous):
     rtol: float | None = None
     atol: float | None = None
     solver: diffrax.AbstractSolver | None = None
-
-    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, keeping the solution at all times."""
-        return solve_dense(flat, args)
 
     def backward(
         self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States

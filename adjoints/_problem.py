@@ -91,6 +91,12 @@ def split_states(solution: diffrax.Solution) -> tuple[Any, diffrax.Solution]:
     return solution.ys, rest
 
 
+def primal_states(y0__args: Any, strategy: Any) -> tuple[Any, diffrax.Solution]:
+    """The saved states and the rest, without gradients, by an adjoint that has a problem."""
+    adjoint, problem = strategy
+    return split_states(adjoint.primal(problem, *y0__args))
+
+
 def join_states(ys: Any, rest: diffrax.Solution) -> diffrax.Solution:
     """The inverse of `split_states`, but for the interpolation."""
     return eqx.tree_at(lambda s: s.ys, rest, ys, is_leaf=lambda x: x is None)

@@ -8,12 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from odecal.adjoints._continuous import (
-    AbstractContinuous,
-    field_vjp,
-    scaled_kicks,
-    solve_dense,
-)
+from odecal.adjoints._continuous import AbstractContinuous, field_vjp, scaled_kicks
 from odecal.adjoints._erk.tape import write_if
 from odecal.adjoints._integrate import dense_info_shape, integrate_with_stops
 from odecal.adjoints._reverse import FlatProblem, Gradient, States
@@ -77,10 +72,6 @@ class Quadrature(AbstractContinuous):
     rtol: float | None = None
     atol: float | None = None
     solver: diffrax.AbstractSolver | None = None
-
-    def forward(self, flat: FlatProblem, args: Any) -> tuple[diffrax.Solution, Any]:
-        """Solve, keeping the solution at all times."""
-        return solve_dense(flat, args)
 
     def backward(
         self, flat: FlatProblem, residuals: Any, ys: States, cotangents: States

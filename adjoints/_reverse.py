@@ -11,7 +11,13 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 from odecal.adjoints._base import AbstractAdjoint
-from odecal.adjoints._problem import Problem, join_states, require_saved_times, split_states
+from odecal.adjoints._problem import (
+    Problem,
+    join_states,
+    primal_states,
+    require_saved_times,
+    split_states,
+)
 
 # The saved states, or their cotangents; and the cotangents of the initial state and parameters.
 States = Float[Array, "time d"]
@@ -101,12 +107,7 @@ def _rows(states: Any) -> States:
     return jax.vmap(lambda y: ravel_pytree(y)[0])(states)
 
 
-@eqx.filter_custom_vjp
-def _solve(
-    y0__args: Any, strategy: tuple[AbstractReverse, Problem]
-) -> tuple[Any, diffrax.Solution]:
-    adjoint, problem = strategy
-    return split_states(adjoint.primal(problem, *y0__args))
+_solve = eqx.filter_custom_vjp(primal_states)
 
 
 @_solve.def_fwd

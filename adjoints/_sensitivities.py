@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 from odecal.adjoints._base import AbstractAdjoint
-from odecal.adjoints._problem import Problem, join_states, split_states
+from odecal.adjoints._problem import Problem, join_states, primal_states
 
 
 class AbstractSensitivities(AbstractAdjoint):
@@ -57,12 +57,7 @@ class AbstractSensitivities(AbstractAdjoint):
         return join_states(*_solve((y0, args), (self, problem)))
 
 
-@eqx.filter_custom_vjp
-def _solve(
-    y0__args: Any, strategy: tuple[AbstractSensitivities, Problem]
-) -> tuple[Any, diffrax.Solution]:
-    adjoint, problem = strategy
-    return split_states(adjoint.primal(problem, *y0__args))
+_solve = eqx.filter_custom_vjp(primal_states)
 
 
 @_solve.def_fwd

@@ -23,6 +23,7 @@ from odecal.adjoints._erk.state import (
 from odecal.adjoints._erk.tangent_control import Step, witness_direction
 from odecal.adjoints._erk.tape import Tape
 from odecal.adjoints._problem import Problem, solution_at_times
+from odecal.adjoints._reverse import FlatProblem
 from odecal.adjoints._rows import row_at
 
 # How many numbers, of all columns of all members, a CPU steps at once: as measured, the fastest.
@@ -66,30 +67,22 @@ def solve_primal(problem: Problem, y0: Any, args: Any) -> diffrax.Solution:
     return as_solution(problem, jax.vmap(unravel)(end.saved[:, :, 0]), end)
 
 
-def solve_taped(
-    problem: Problem,
-    y0__args: tuple[Any, Any],
-    field: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
-    theta: Float[Array, " k"],
-) -> tuple[End, Tape]:
-    """Solve one, without jumps, with its state and a witness, and keep the accepted steps.
-
-    The vector field is that of a time, a state and the parameters as vectors.
-    """
-    member, rest = eqx.partition((problem, *y0__args), eqx.is_array)
+def solve_taped(flat: FlatProblem, args: Any) -> tuple[End, Tape]:
+    """Solve one, without jumps, with its state and a witness, and keep the accepted steps."""
+    member, rest = eqx.partition((flat.problem, flat.unravel(flat.y0), args), eqx.is_array)
     columns = Primal(rest, witness=True)
     members = jax.tree.map(lambda x: jnp.asarray(x)[None], member)
     z0, aux = columns.init(members)
     solver, control, loop_problem = _loop(columns, members, z0, aux)
-    direction = witness_direction(theta)
+    direction = witness_direction(flat.theta)
 
     def of_one(t: jax.Array, z: PrimalAndTangents, held: Any) -> PrimalAndTangents:
         del held
 
         def slope(y: jax.Array, theta: jax.Array) -> jax.Array:
-            return field(t[0], y, theta)
+            return flat.field(t[0], y, theta)
 
-        both = jax.jvp(slope, (z[:, 0, 0], theta), (z[:, 1, 0], direction))
+        both = jax.jvp(slope, (z[:, 0, 0], flat.theta), (z[:, 1, 0], direction))
         return jnp.stack(both, axis=1)[..., None]
 
     state = integrate(solver, control, loop_problem._replace(field=of_one), taped=True)
