@@ -16,7 +16,6 @@ from odecal import (
     State,
     System,
     noise,
-    simulate,
 )
 from odecal._data.frame import read_frame
 from odecal._data.observations import read_experiment
@@ -291,14 +290,6 @@ def test_what_the_system_reads_is_not_left_out(tmp_path):
     refuse(tmp_path, text, r"ignore names `level`, which Two reads as", Two, ignore=["WT", "level"])
     left = read(tmp_path, text, lambda: Two(level=None), ignore=["WT", "level"]).series
     assert set(left) == {"count"}
-
-
-def test_a_design_keeps_its_labels_and_numbers(tmp_path):
-    path = write(tmp_path, "ID,time,level\n001,0,1\n001,1.50,1.0\n002,1.5,1\n")
-    filled = simulate(Plots(), design=path, seed=0)
-    assert filled["ID"].tolist() == ["001", "001", "002"]
-    assert filled["time"].tolist() == [0.0, 1.5, 1.5]
-    assert filled["level"].dtype == float
 
 
 def test_a_sheet_keeps_what_stands_in_it(tmp_path):

@@ -20,11 +20,11 @@ DATES = ["2020-01-01", "2020-01-02", "2020-01-03"]
 
 def read(data, system=Two, time=None, usual_time=None, ignore=()):
     system = system() if isinstance(system, type) else system
-    layout = replace(column_roles(system.declaration, time, ignore), usual_time=usual_time)
+    roles = replace(column_roles(system.declaration, time, ignore), usual_time=usual_time)
     if is_dataset(data):
-        table, time = table_of(data, layout)
-        return read_tidy(table, layout, time).rows
-    return read_tidy(read_frame(data), layout).rows
+        table, time = table_of(data, roles)
+        return read_tidy(table, roles, time).rows
+    return read_tidy(read_frame(data), roles).rows
 
 
 def refuse(data, pattern, system=Two, time=None):

@@ -328,6 +328,25 @@ def test_design_is_not_changed_and_may_be_a_file(tmp_path):
     pd.testing.assert_frame_equal(simulate(Washout(), design=tmp_path / "design.csv"), table)
 
 
+def test_a_design_keeps_its_labels_and_numbers(tmp_path):
+    class Plots(System):
+        individual = "ID"
+
+        x = State(initial=1.0)
+
+        def vector_field(self, t, y, p):
+            return {"x": -y.x}
+
+        level = Observable(lambda t, y, p: odecal.noise.Normal(y.x, 1.0))
+
+    path = tmp_path / "data.csv"
+    path.write_text("ID,time,level\n001,0,1\n001,1.50,1.0\n002,1.5,1\n")
+    filled = simulate(Plots(), design=path, seed=0)
+    assert filled["ID"].tolist() == ["001", "001", "002"]
+    assert filled["time"].tolist() == [0.0, 1.5, 1.5]
+    assert filled["level"].dtype == float
+
+
 @pytest.mark.parametrize(
     ("given", "filled"),
     [

@@ -335,15 +335,15 @@ def declarations(draw):
 def table_of(system):
     """A table that fits a system, as far as it can be told."""
     declaration = system.declaration
-    layout = odecal._data.columns.column_roles(declaration)
+    roles = odecal._data.columns.column_roles(declaration)
     count = 4
     columns = {"time": np.arange(1.0, count + 1)}
-    for name in layout.columns:
+    for name in roles.columns:
         columns.setdefault(name, np.ones(count))
-    for name in layout.labels:
+    for name in roles.labels:
         columns[name] = [1, 1, 2, 2]
     for name in declaration.covariates:
-        columns[layout.covariates[name]] = [1.0, 1.0, 1.0, 1.0]
+        columns[roles.covariates[name]] = [1.0, 1.0, 1.0, 1.0]
     return pd.DataFrame(columns)
 
 
