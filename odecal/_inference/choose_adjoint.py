@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
+from odecal._inference.multistart import prior_sampler
 from odecal._inference.progress import AbstractProgress
 from odecal._inference.timing import (
     Timer,
     compiled_gradient,
     gradient_of,
-    prior_positions,
     relative_error,
 )
 from odecal._jax.keys import run_keys
@@ -50,28 +50,16 @@ _GAIN = 1.1
 
 @dataclass(frozen=True)
 class Trial:
-    """One strategy as it was measured.
+    """One strategy as it was measured."""
 
-    Args:
-        seconds: for value and gradient, the median over draws from the prior.
-        error: the largest relative error against an exact strategy; 0 for those.
-        compile_seconds: for how long it was compiled.
-    """
-
-    seconds: float
-    error: float
+    seconds: float  # for value and gradient, the median over draws from the prior
+    error: float  # the largest relative error against an exact strategy; 0 for those
     compile_seconds: float
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The strategy chosen.
-
-    Args:
-        adjoint: the strategy.
-        reason: why.
-        trials: what was measured, by name.
-    """
+    """The strategy chosen, why, and what was measured, by name."""
 
     adjoint: AbstractAdjoint
     reason: str
@@ -90,15 +78,7 @@ def choose_adjoint(model: Model, seed: int, progress: AbstractProgress) -> Choic
     than it can save. For others a few candidates are compiled and timed at draws from the prior,
     the usual one first, as long as another may save more than trying it costs. One that is not
     exact for the discrete solve must agree with one that is. What was found is kept in the user's
-    cache folder, by problem, device and versions.
-
-    Args:
-        model: the model; to be called outside its precision.
-        seed: of the draws.
-        progress: where progress is shown.
-
-    Returns:
-        The choice.
+    cache folder, by problem, device and versions. To be called outside the model's precision.
     """
     solve = model.solve
     if solve.adjoint is not None:
@@ -114,10 +94,10 @@ def choose_adjoint(model: Model, seed: int, progress: AbstractProgress) -> Choic
         if small:
             reason = "forward mode is the fastest on problems so small"
             return Choice(solve.strategy, reason, {})
-    if explicit and carried <= _CHEAP_UP_TO and model.forcing.has_jumps:
-        reason = "forward mode is the fastest where the state changes on the way"
-        return Choice(solve.strategy, reason, {})
     if explicit and carried <= _CHEAP_UP_TO:
+        if model.forcing.has_jumps:
+            reason = "forward mode is the fastest where the state changes on the way"
+            return Choice(solve.strategy, reason, {})
         reason = "reverse mode is the fastest on problems of this size"
         return Choice(ExplicitReverse(), reason, {})
     candidates = _candidates(explicit)
@@ -180,10 +160,8 @@ def _size(model: Model) -> tuple[int, int]:
 def _candidates(explicit: bool) -> dict[str, AbstractAdjoint]:
     """A few strategies that may be the fastest, by size."""
     if explicit:
-        found: tuple[AbstractAdjoint, ...] = (ExplicitReverse(), ExplicitForward())
-    else:
-        found = (Forward(), RecursiveCheckpoint())
-    return {type(adjoint).__name__: adjoint for adjoint in found}
+        return {"ExplicitReverse": ExplicitReverse(), "ExplicitForward": ExplicitForward()}
+    return {"Forward": Forward(), "RecursiveCheckpoint": RecursiveCheckpoint()}
 
 
 def _measured(
@@ -194,7 +172,7 @@ def _measured(
     timers: dict[str, Timer] = {}
     compile_seconds: dict[str, float] = {}
     with model.precision():
-        positions = prior_positions(model, run_keys(seed).prior, _NUM_DRAWS)
+        positions = np.asarray(jax.jit(prior_sampler(model, _NUM_DRAWS))(run_keys(seed).prior))
         for name, adjoint in candidates.items():
             if timers and _cannot_pay(timers, compile_seconds):
                 break

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from odecal._inference.engine import Engine
-from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
+from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, prior_sampler
 from odecal._inference.progress import AbstractProgress, NoProgress
-from odecal._jax.keys import key_of, run_keys
+from odecal._jax.keys import run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.flat import FlatModel, flatten
 from odecal._model.model import Model
@@ -58,8 +58,7 @@ def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> Draw
     sampler = NUTS(max_tree_depth=_DEPTH, metric=LowRankMetric())
     engine = Engine(flat, sampler, _PILOT, run_key.chains, compiler)
     find_starts = MultiStart(flat, compiler, flat.hierarchical)
-    keys = jax.random.split(key_of(run_key.prior), NUM_CANDIDATES)
-    candidates = np.asarray(jax.jit(jax.vmap(flat.sample_prior))(keys))
+    candidates = np.asarray(jax.jit(prior_sampler(model, NUM_CANDIDATES))(run_key.prior))
     starts = find_starts(candidates, run_key.starts, _PILOT.num_chains).starts
     chains, complete = engine.sample(engine.init(starts), NoProgress())
     if not complete:

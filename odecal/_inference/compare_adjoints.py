@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from odecal import adjoints as strategies
 from odecal._errors import SettingsError
 from odecal._inference.calibrate import shipped
-from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
+from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, prior_sampler
 from odecal._inference.progress import AbstractProgress, NoProgress, shown_progress
 from odecal._inference.timing import (
     Compiled,
@@ -22,7 +22,6 @@ from odecal._inference.timing import (
     compiled_gradient,
     gradient_of,
     logdensity_of,
-    prior_positions,
     relative_error,
 )
 from odecal._jax.keys import run_keys
@@ -50,23 +49,14 @@ _STEP = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class _Points:
-    """Where gradients are compared.
+    """Where gradients are compared."""
 
-    Args:
-        positions: in unconstrained space.
-        batch: the same, as many as a batch has.
-        places: "prior" or "mode", for each.
-        gradients: the reference.
-        reference_errors: how far it is from finite differences, relative.
-        failed: where the reference could not be solved.
-    """
-
-    positions: Float[np.ndarray, "draw dim"]
-    batch: Float[np.ndarray, "batch dim"]
-    places: np.ndarray
-    gradients: Float[np.ndarray, "draw dim"]
-    reference_errors: Float[np.ndarray, " draw"]
-    failed: Bool[np.ndarray, " draw"]
+    positions: Float[np.ndarray, "draw dim"]  # in unconstrained space
+    batch: Float[np.ndarray, "batch dim"]  # the same, as many as a batch has
+    places: np.ndarray  # "prior" or "mode", for each
+    gradients: Float[np.ndarray, "draw dim"]  # the reference
+    reference_errors: Float[np.ndarray, " draw"]  # its distance from finite differences, relative
+    failed: Bool[np.ndarray, " draw"]  # where the reference could not be solved
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +183,7 @@ def _points(
 ) -> _Points:
     """Draws from the prior and around the best mode, with their reference gradients."""
     run_key = run_keys(seed)
-    prior = prior_positions(model, run_key.prior, NUM_CANDIDATES)
+    prior = np.asarray(jax.jit(prior_sampler(model, NUM_CANDIDATES))(run_key.prior))
     positions = np.resize(prior, (counts[0], prior.shape[1]))
     if counts[1]:
         shown.say("Looking for the mode")

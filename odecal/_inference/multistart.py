@@ -1,16 +1,18 @@
 """Where chains start: dispersed around the best modes that several optimisations find."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Bool, Float, Int
 
 from odecal._errors import SamplingError, listed
 from odecal._inference.laplace import Gaussian, measure_curvature, measure_scales
 from odecal._inference.optimise import Optimiser, Optimum
-from odecal._jax.keys import KeyData, key_data_of
+from odecal._jax.keys import KeyData, key_data_of, key_of
 from odecal._jax.programs import Compiler
 from odecal._model.flat import FlatModel, flatten
 from odecal._model.model import Model
@@ -90,10 +92,7 @@ class MultiStart:
         self._names = flat.names if isinstance(flat, FlatModel) else ()
         self._steps = _HIERARCHY_STEPS if hierarchical else _MAX_STEPS
         self._optimise = Optimiser(flat, compiler, _NUM_STARTS)
-
-    def wait(self) -> None:
-        """Wait until the program is compiled."""
-        self._optimise.wait()
+        self.wait, self.evaluate = self._optimise.wait, self._optimise.evaluate
 
     def __call__(
         self, candidates: Float[np.ndarray, "candidate dim"], key_data: KeyData, num_chains: int
@@ -132,12 +131,6 @@ class MultiStart:
             masses,
             int(num_evaluated - finite.size),
         )
-
-    def evaluate(
-        self, positions: Float[np.ndarray, "n dim"]
-    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n dim"]]:
-        """The log density and gradient of many positions."""
-        return self._optimise.evaluate(positions)
 
     def _finite(
         self, candidates: Float[np.ndarray, "candidate dim"]
@@ -261,6 +254,16 @@ class MultiStart:
         dtype = density.dtype
         parts: Any = (positions.astype(dtype), density, gradient, covariances.astype(dtype))
         return Start(*parts)
+
+
+def prior_sampler(model: Model, count: int) -> Callable[[jax.Array], jax.Array]:
+    """Gives draws from the prior, in unconstrained space, from the numbers of a random key."""
+
+    def positions(key_data: jax.Array) -> jax.Array:
+        keys = jax.random.split(key_of(key_data), count)
+        return jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0])(keys)
+
+    return positions
 
 
 def prior_scale(draws: Float[np.ndarray, "draw dim"]) -> Float[np.ndarray, " dim"]:

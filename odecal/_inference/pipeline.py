@@ -4,16 +4,15 @@ import time
 
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from odecal._inference.engine import Engine
-from odecal._inference.multistart import NUM_CANDIDATES, MultiStart
+from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, prior_sampler
 from odecal._inference.predictive import Evaluator
 from odecal._inference.progress import AbstractProgress
 from odecal._inference.rehearse import rehearse
-from odecal._jax.keys import example_key_data, key_of, run_keys
-from odecal._jax.programs import Compiler, Program
+from odecal._jax.keys import example_key_data, run_keys
+from odecal._jax.programs import Compiler
 from odecal._model.flat import flatten
 from odecal._model.model import Model
 from odecal._run.records import AbstractJournal, Plan, Result
@@ -35,7 +34,8 @@ def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) ->
     with model.precision(), Compiler() as compiler:
         progress.say("Compiling")
         warm_start, snapshot, start_seconds = journal.warm_start(), journal.snapshot(), 0.0
-        draw_prior = _prior_program(model, compiler)
+        # Compiled while the model is traced.
+        draw_prior = compiler(jax.jit(prior_sampler(model, _NUM_PRIOR)), example_key_data())
         flat = flatten(model)
         # The engine first, which takes longest to compile.
         engine = Engine(flat, plan.sampler, run, run_key.chains, compiler)
@@ -74,18 +74,6 @@ def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) ->
             compiler.seconds,
             start_seconds,
         )
-
-
-def _prior_program(model: Model, compiler: Compiler) -> Program:
-    """Draws of positions from the prior, compiled while the model is traced."""
-
-    def position(key: jax.Array) -> jax.Array:
-        return ravel_pytree(model.init_position(key))[0]
-
-    def positions(key_data: jax.Array) -> jax.Array:
-        return jax.vmap(position)(jax.random.split(key_of(key_data), _NUM_PRIOR))
-
-    return compiler(jax.jit(positions), example_key_data())
 
 
 def time_grid(model: Model) -> Float[np.ndarray, " grid"]:

@@ -24,14 +24,7 @@ _MAX_TRAJECTORIES, _MAX_SIZE = 1000, 2 * 10**7
 
 
 class Evaluator:
-    """The compiled program that evaluates draws of one model.
-
-    Args:
-        model: the model.
-        flat: the same, flat.
-        grid: the fine grid of times.
-        compiler: compiles the program.
-    """
+    """The compiled program that evaluates draws of one model."""
 
     def __init__(
         self,
@@ -70,16 +63,10 @@ class Evaluator:
     def __call__(
         self, positions: Float[np.ndarray, "chain draw dim"], key_data: KeyData
     ) -> Evaluation:
-        """Evaluate draws.
+        """What the model predicts from each draw, chain after chain.
 
-        Args:
-            positions: in unconstrained space.
-            key_data: the random key of the replicated data. That of a draw depends on its
-                chain and number alone.
-
-        Returns:
-            What the model predicts from each, chain after chain. Where that is too much to keep,
-            replicated data and trajectories are those of every few draws of each chain.
+        The key of a draw's replicated data depends on its chain and number alone. Where it is too
+        much to keep, replicated data and trajectories are those of every few draws of each chain.
         """
         num_chains, num_draws, dim = positions.shape
         total, size = num_chains * num_draws, self._chunk
@@ -103,13 +90,7 @@ class Evaluator:
 def _thinned(
     evaluated: dict[str, Any], draws: np.ndarray, steps: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The first draws of a chunk, and of what takes much room every few of them.
-
-    Args:
-        evaluated: the chunk.
-        draws: the number in its chain of each draw to keep.
-        steps: of every how many draws the data and the grid are kept.
-    """
+    """The first draws of a chunk, by their numbers in a chain; of what takes much room, a few."""
     thinned = {}
     for name, part in evaluated.items():
         step = steps[THINNED[name]] if name in THINNED else 1

@@ -8,10 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from odecal._jax.keys import KeyData, key_of
 from odecal._jax.trace import value_and_gradient
 from odecal._model.flat import unraveller
 from odecal._model.model import Model
@@ -21,16 +19,6 @@ Scalar = Float[Array, ""]
 ValueAndGradient = tuple[Scalar, Float[Array, " dim"]]
 # Of a position and a factor of the tolerances: the log density and its gradient.
 Gradient = Callable[[jax.Array, jax.Array], ValueAndGradient]
-
-
-def prior_positions(model: Model, key_data: KeyData, count: int) -> Float[np.ndarray, "draw dim"]:
-    """Draws from the prior, in unconstrained space."""
-
-    def draw(key_data: jax.Array) -> jax.Array:
-        keys = jax.random.split(key_of(key_data), count)
-        return jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0])(keys)
-
-    return np.asarray(jax.jit(draw)(key_data))
 
 
 def logdensity_of(model: Model, solve: Solve) -> Callable[[jax.Array, jax.Array], Scalar]:
@@ -57,14 +45,8 @@ def gradient_of(model: Model, adjoint: Any) -> Gradient:
 def repeated(gradient: Gradient) -> Callable[..., ValueAndGradient]:
     """A gradient computed several times in one program, as a chain computes it.
 
-    Started from Python, a program of some microseconds takes a hundred.
-
-    Args:
-        gradient: the gradient.
-
-    Returns:
-        A function of a position, a factor of the tolerances, how often, and a zero that the
-        compiler does not know, by which each time depends on the one before.
+    Started from Python, a program of some microseconds takes a hundred. The zero is one that the
+    compiler does not know, by which each time depends on the one before.
     """
 
     def repeat(
@@ -89,13 +71,7 @@ def relative_error(gradient: Any, reference: Float[np.ndarray, " dim"]) -> float
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A compiled program.
-
-    Args:
-        program: the program.
-        seconds: for how long it was traced and compiled.
-        memory: the bytes it needs beside its arguments, by XLA's own analysis.
-    """
+    """A compiled program, for how long it was traced and compiled, and its `peak_memory`."""
 
     program: Any
     seconds: float
@@ -126,16 +102,11 @@ def peak_memory(program: Any) -> float:
 
 @dataclass(eq=False)
 class Timer:
-    """Times runs of programs, until a budget is spent.
-
-    Args:
-        budget: the seconds that they may take together.
-        spent: the seconds that they have taken.
-        seconds: of every run, under the key of what was run.
-    """
+    """Times runs of programs, until a budget of seconds is spent."""
 
     budget: float
     spent: float = 0.0
+    # Of every run, under the key of what was run.
     seconds: dict[Hashable, list[float]] = field(default_factory=dict)
 
     def run(self, key: Hashable, program: Any, *args: Any, parts: int = 1) -> Any:
@@ -154,8 +125,7 @@ class Timer:
     ) -> ValueAndGradient | None:
         """Time a compiled gradient, computed as often each time as takes about a millisecond.
 
-        Returns:
-            What it gives at its first run; None if the budget was spent before.
+        Returns what it gives at its first run; None if the budget was spent before.
         """
         first = self.run((key, "first"), compiled.program, x, factor, 1, 0.0)
         seconds = self.median((key, "first"))
