@@ -60,7 +60,7 @@ class ForcingFlags:
 
 
 def arrays_of(
-    experiment: Experiment, declaration: Declaration, flags: ForcingFlags, rtol: float, dtype: Any
+    experiment: Experiment, declaration: Declaration, flags: ForcingFlags, rtol: Any, dtype: Any
 ) -> ForcingData:
     """The doses and inputs of each individual, with a leading axis of individuals.
 
@@ -200,7 +200,7 @@ def _least_size(experiment: Experiment) -> Float[np.ndarray, " individual"]:
 
 
 def limits_of(
-    experiment: Experiment, declaration: Declaration, rtol: float, dtype: Any
+    experiment: Experiment, declaration: Declaration, rtol: Any, dtype: Any
 ) -> Float[np.ndarray, "individual limit"] | None:
     """Times that no step may pass, rising; None where there are none.
 
