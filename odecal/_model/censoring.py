@@ -31,18 +31,12 @@ def interval_log_prob(noise: dist.Distribution, lower: Array, upper: Array) -> j
     lower = −inf, upper = L and means X < L; above a limit U is lower = U, upper = inf and means
     X > U. Counts from 3 to 5 are lower = 2, upper = 6. What cannot happen has −inf.
 
-    Args:
-        noise: the distribution of one value, with a scalar event.
-        lower: the lower bounds, in the unit of the value; −inf where there is none.
-        upper: the upper bounds; inf where there is none.
-
-    Returns:
-        An array of the broadcast shape of the noise and the bounds. It is 0 with a zero gradient
-        unless lower < upper, so that a caller may select by `jnp.where` what was not censored.
-        Reverse mode differentiates it once; further derivatives are by forward mode.
+    It is 0 with a zero gradient unless lower < upper, so that a caller may select by `jnp.where`
+    what was not censored. Reverse mode differentiates it once; further derivatives are by forward
+    mode.
 
     Raises:
-        ObservationError: if it has no distribution function.
+        ObservationError: if the noise, of a scalar event, has no distribution function.
     """
     shape = jnp.broadcast_shapes(noise.batch_shape, jnp.shape(lower), jnp.shape(upper))
     dtype = jnp.result_type(float, lower, upper)

@@ -9,16 +9,7 @@ from odecal._system.hierarchy import Hierarchy
 
 
 def describe(experiment: Experiment, hierarchy: Hierarchy, transforms: Mapping[str, Any]) -> str:
-    """What a model samples, in which coordinates, and what it is conditioned on.
-
-    Args:
-        experiment: the observations.
-        hierarchy: the sites.
-        transforms: how each is mapped to the whole line.
-
-    Returns:
-        A table of its sites, each with its prior and how it is mapped to the whole line.
-    """
+    """A table of what a model samples, in which coordinates, and what it is conditioned on."""
     who, dim = len(experiment.individuals), experiment.individuals.dim
     values = sum(int(s.present.sum()) for s in experiment.series.values())
     of_whom = f" of {who} ({dim})" if dim else ""

@@ -23,13 +23,7 @@ def time_dims_of(experiment: Experiment) -> dict[str, str]:
 def dims_of(
     hierarchy: Hierarchy, time_dims: Mapping[str, str], own_derived: frozenset[str]
 ) -> dict[str, list[str]]:
-    """The named dimensions of every quantity.
-
-    Args:
-        hierarchy: the varying parameters.
-        time_dims: the dimension of the values of every observable.
-        own_derived: the derived quantities that differ between individuals.
-    """
+    """The named dimensions of every quantity."""
     declaration = hierarchy.declaration
     dims = {name: list(q.dims) for name, q in hierarchy.quantities.items()}
     for name, c in declaration.derived.items():

@@ -14,28 +14,15 @@ from odecal.samplers import Target
 
 @dataclass(frozen=True, eq=False)
 class FlatModel(Target):
-    """What samplers and optimisers see of a model.
-
-    Args:
-        unravel: gives the unconstrained value of every site, by name, from a position.
-        names: the name of every element of a position.
-        hierarchical: whether parameters vary between groups, by scales that are unknown.
-    """
+    """What samplers and optimisers see of a model."""
 
     unravel: Callable[[jax.Array], dict[str, jax.Array]]
-    names: tuple[str, ...]
-    hierarchical: bool = False
+    names: tuple[str, ...]  # of every element of a position
+    hierarchical: bool = False  # whether parameters vary between groups by unknown scales
 
 
 def flatten(model: Model) -> FlatModel:
-    """See a model as a density on flat vectors.
-
-    Args:
-        model: the model; to be called within its `precision()`.
-
-    Returns:
-        The density and its companions.
-    """
+    """See a model as a density on flat vectors; to be called within its `precision()`."""
     sites = jax.eval_shape(model.unconstrain, model.site_shapes)
     dim, unravel = unraveller(sites)
     example = jax.ShapeDtypeStruct((dim,), model.dtype)

@@ -74,13 +74,7 @@ class _WithInputs:
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """The way from the parameters of every individual to the distributions of the observables.
-
-    Args:
-        declaration: the system.
-        experiment: the observations.
-        settings: of a solve.
-    """
+    """The way from the parameters of every individual to the distributions of the observables."""
 
     declaration: Declaration
     experiment: Experiment
@@ -161,18 +155,10 @@ class Forward:
         start: SaveIndex | None = None,
         upper: np.ndarray | None = None,
     ) -> ObservationDistribution:
-        """The distribution of one observable at places of the trajectories.
+        """The distribution of one observable at n places of the trajectories.
 
-        Args:
-            name: the observable.
-            parameters: parameters, constants and initial values.
-            trajectory: a solution.
-            index: at whose and which of its times it is observed, n of them.
-            start: for an observable over intervals, where each interval began.
-            upper: where values are censored, their upper bound.
-
-        Returns:
-            The distribution of n values.
+        For an observable over intervals, `start` is where each began; `upper` is the upper bound of
+        values, where some are censored.
         """
         observable = self.declaration.observables[name]
         noise = observable.law

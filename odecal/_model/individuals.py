@@ -19,12 +19,9 @@ from odecal._system.values import Values
 
 
 class IndividualParameters(NamedTuple):
-    """The parameters of every individual.
+    """The record `p` of every individual.
 
-    Args:
-        p: parameters, constants, covariates and initial values, by name; those of the individuals'
-            own have a leading axis of individuals.
-        own: the names of these.
+    What each has of its own, by these names, has a leading axis of individuals.
     """
 
     p: Values
@@ -47,11 +44,7 @@ def individual_parameters(
 ) -> IndividualParameters:
     """The record `p` of every individual.
 
-    Args:
-        declaration: the system.
-        shared: the values of what all share, by name.
-        own: those of what each has of its own, with a leading axis of individuals.
-        dtype: the floating type to compute in.
+    From what all share and what each has of its own, with a leading axis of individuals.
     """
     if not own:
         return IndividualParameters(declaration.parameters(shared, dtype), ())
@@ -88,17 +81,7 @@ def solve_each(
     one after the other, in one small loop each: for what a mapped loop of another strategy steps
     through is too large for the innermost caches, and all of it waits for the slowest.
 
-    Args:
-        declaration: the system.
-        parameters: the parameters of every individual.
-        when: the initial times, and the times to keep.
-        forcing_data: doses and inputs of every individual.
-        order: the individuals, like ones beside one another.
-        settings: of the solve.
-        forcing: how doses and inputs act.
-
-    Returns:
-        The trajectories, with a leading axis of individuals.
+    `when` is the initial times, and the times to keep; `order` has like ones beside one another.
     """
 
     def one(own: dict[str, Any], t0: Any, ts: Any, forcing_data: ForcingData) -> Trajectory:
@@ -119,13 +102,7 @@ def own_derived(
     parameters_from: Callable[[Mapping[str, Any]], IndividualParameters],
     shapes: Mapping[str, jax.ShapeDtypeStruct],
 ) -> frozenset[str]:
-    """The derived quantities that differ between individuals.
-
-    Args:
-        declaration: the system.
-        parameters_from: gives the parameters of every individual, from values of the sites.
-        shapes: of the values of the sites.
-    """
+    """The derived quantities that differ between individuals; `shapes` are those of the sites."""
     found = []
 
     def trace(values: Mapping[str, Any]) -> None:

@@ -22,17 +22,10 @@ class ObservationDistribution(dist.Distribution):
     """Independent values at several times, each from the distribution at that time.
 
     The noise is a function of one time's arguments; it is evaluated for all times at once by
-    `jax.vmap`, so that inside it states have the shape of their dims and nothing else.
-
-    Args:
-        noise: gives the distribution of one value from the arguments at its time.
-        arguments: what `noise` takes, a tuple of pytrees with a leading axis of times; a None
-            in `axes` marks one that is the same at all times.
-        axes: 0 or None for each argument.
-        num_times: the number of times.
-        upper: where a value is censored, its upper bound, of the shape of the values, of which
-            then only that is known: that it lies between. Equal to the value elsewhere. None
-            where nothing is censored. Draws are not censored.
+    `jax.vmap`, so that inside it states have the shape of their dims and nothing else. Arguments
+    are pytrees with a leading axis of times, of which `axes` has 0, or None for what is the same at
+    all times. Of a censored value `upper` is the upper bound, and only that it lies between is
+    known; elsewhere the bound is the value. Draws are not censored.
     """
 
     pytree_data_fields = ("arguments", "upper")
@@ -119,17 +112,11 @@ def _known_between(
 
 
 def repaired(distribution: dist.Distribution, slightly: float = float("inf")) -> dist.Distribution:
-    """A distribution whose rates and probabilities are within their bounds.
+    """A distribution whose rates and probabilities are drawn within their bounds.
 
     A solver can give a prevalence or a density of −1e-12. A density would be not a number there,
-    and NumPyro's sampler of a binomial would never end.
-
-    Args:
-        distribution: a distribution.
-        slightly: what is further outside than this is left as it is.
-
-    Returns:
-        The same distribution with its arguments drawn in.
+    and NumPyro's sampler of a binomial would never end. What is further outside than `slightly` is
+    left as it is.
     """
     fixed = copy.copy(distribution)
     clip = slightly == float("inf")

@@ -27,17 +27,12 @@ _MAX_TIMES, _MAX_FORMS = 4096, 8
 class Clock(NamedTuple):
     """A value that depends on the time: s·t + o, or, if it recurs, (s·t + o) mod period + shift.
 
-    Args:
-        slope: s.
-        offset: o.
-        period: None where it does not recur.
-        shift: what is added to what recurs.
-        steps: whether it is instead s·t + o rounded down to a multiple of the period.
+    With `steps` it is instead s·t + o rounded down to a multiple of the period.
     """
 
-    slope: Any
-    offset: Any
-    period: Any = None
+    slope: Any  # s
+    offset: Any  # o
+    period: Any = None  # None where it does not recur
     shift: Any = 0.0
     steps: bool = False
 
@@ -56,16 +51,10 @@ Value = tuple[Clock, ...] | Fixed | None
 def switch_times(
     program: Any, inputs: Sequence[Value], start: Float[Array, ""], span: float
 ) -> Float[Array, " time"] | None:
-    """The times at which the program of a vector field switches.
+    """The times at which the program of a vector field, a closed jaxpr, switches; None for none.
 
-    Args:
-        program: its closed jaxpr.
-        inputs: what each of its inputs is: `TIME`, `Fixed`, or None for any other.
-        start: the initial time, from which on recurring switches are found.
-        span: for how long they are found.
-
-    Returns:
-        The times, rising, each once, infinity for what never comes; None for none.
+    They rise, each once, infinity for what never comes. An input is `TIME`, `Fixed`, or None for
+    any other; recurring switches are found from the start for as long as the span.
     """
     found: list[Any] = []
     _followed(program.jaxpr, program.consts, inputs, _Found(found, start, span))

@@ -17,38 +17,22 @@ from odecal._system.values import Values
 
 
 class Entry(NamedTuple):
-    """Entries of a schedule: what happens, each at a time of its own.
-
-    Args:
-        time: when.
-        rank: in which order of those at the same time.
-        keep: what is kept of the state.
-        add: what is added.
-        rate: by how much the rate of infusion rises.
-        clears: whether infusions that had begun end there.
-    """
+    """Entries of a schedule: what happens, each at a time of its own."""
 
     time: Float[Array, " entry"]
-    rank: Float[Array, " entry"]
-    keep: Float[Array, "entry element"]
+    rank: Float[Array, " entry"]  # in which order of those at the same time
+    keep: Float[Array, "entry element"]  # y⁺ = keep y⁻ + add
     add: Float[Array, "entry element"]
-    rate: Float[Array, "entry element"]
-    clears: Float[Array, " entry"]
+    rate: Float[Array, "entry element"]  # by which that of infusion rises
+    clears: Float[Array, " entry"]  # whether infusions that had begun end there
 
 
 class Dose(NamedTuple):
-    """What arrives of every dose.
-
-    Args:
-        bolus: at once.
-        infused: whether it is an infusion.
-        rate: the rate of the infusion, 0 for a bolus.
-        lasts: how long it lasts.
-    """
+    """What arrives of every dose: at once, or at a rate for as long as it lasts."""
 
     bolus: Float[Array, " dose"]
     infused: Bool[Array, " dose"]
-    rate: Float[Array, " dose"]
+    rate: Float[Array, " dose"]  # 0 for a bolus
     lasts: Float[Array, " dose"]
 
 
@@ -63,14 +47,7 @@ def dose_entries(
 ) -> list[Entry]:
     """Resets, steady states, doses, and the ends of infusions.
 
-    Args:
-        declaration: the system.
-        flags: what the doses are like.
-        y0: the initial state, packed.
-        p: parameters, constants and initial values.
-        forcing_data: the doses and inputs.
-        steady: finds the states that doses have brought about.
-        p_at: `p` with the inputs at a time.
+    From the packed initial state, `p`, and a function that gives `p` with the inputs at a time.
     """
     doses = forcing_data.doses
     element = doses["element"].astype(int)
@@ -161,14 +138,7 @@ def _before(
 
     Of the n-th before it, which was given n intervals II before the dose, a lag longer than n II is
     still to pass; and its infusion runs on if lag and duration together are longer than that.
-
-    Args:
-        flags: what doses are like.
-        doses: the columns of the doses.
-        lag: of each dose.
-        dose: what arrives of each.
-        into: which element each goes into, as rows of the unit matrix.
-        first: the numbers of those that may be at a steady state.
+    `first` numbers the doses that may be at a steady state; rows of `into` are of the unit matrix.
     """
     which = jnp.repeat(first, flags.before)
     n = jnp.tile(jnp.arange(1, flags.before + 1, dtype=lag.dtype), len(first))

@@ -26,10 +26,7 @@ Unpack = Callable[[Float[Array, " element"]], Values]
 class Forcing:
     """What drives a system, and changes its state, beside its vector field.
 
-    Args:
-        declaration: the system.
-        flags: what the doses of an experiment are like.
-        span: how long the experiment is.
+    Programs are made for what the doses of an experiment are like, and for how long it is.
     """
 
     declaration: Declaration
@@ -45,14 +42,7 @@ class Forcing:
     def parameters_at(
         self, t: Any, p: Values, forcing_data: ForcingData | None, between: Any = None
     ) -> Values:
-        """The record `p` with the inputs at a time.
-
-        Args:
-            t: the time.
-            p: parameters, constants and initial values.
-            forcing_data: what is given to the individual.
-            between: the inputs that are constant there, if they are known.
-        """
+        """The record `p` with the inputs at a time, those that are constant from `between`."""
         if not self.declaration.inputs:
             return p
         assert forcing_data is not None
@@ -68,13 +58,9 @@ class Forcing:
     def jumps(
         self, pack: Pack, unpack: Unpack, steady: SteadyStates, after_dose: jax.Array | None
     ) -> Jumps:
-        """What happens on the way of a solve, whose parameters are `(p, given)`.
+        """What happens on the way of a solve, whose parameters are `(p, forcing_data)`.
 
-        Args:
-            pack: from states by name to one vector.
-            unpack: and back.
-            steady: finds the states that doses have brought about.
-            after_dose: below which rank the times to keep see the doses of the same time.
+        Times to keep see those doses of the same time whose rank is below `after_dose`.
         """
         schedule = partial(_schedule, self, pack, steady)
         crossings = tuple(
@@ -106,15 +92,10 @@ class Change(NamedTuple):
 
 
 class Between(NamedTuple):
-    """What holds between changes.
+    """What holds between changes."""
 
-    Args:
-        rate: of infusion into each element; empty where there is none.
-        inputs: those that hold their value, by name.
-    """
-
-    rate: Float[Array, " element"]
-    inputs: dict[str, Float[Array, ""]]
+    rate: Float[Array, " element"]  # of infusion; empty where there is none
+    inputs: dict[str, Float[Array, ""]]  # those that hold their value
 
 
 def _changed(

@@ -17,60 +17,37 @@ _MOST_UNKNOWN = 8
 
 
 class ForcingData(NamedTuple):
-    """The doses and inputs of one individual, or, with a leading axis, of each of many.
+    """The doses and inputs of one individual, or, with a leading axis, of each of many."""
 
-    Args:
-        doses: the columns of `Doses`, each of shape (dose,); unused ones come at infinity.
-        inputs: the times of the samples of each input, of shape (sample,), and the coefficients of
-            its interpolation, of shape (sample, coefficient).
-        after_dose: below which rank the times to keep see the doses of the same time.
-        limits: times that no step of a solve may pass, of shape (limit,); unused ones at infinity.
-            None for none.
-        size: the least magnitude of an observable's data, or of an input.
-    """
-
+    # The columns of `Doses`, each of shape (dose,); unused ones come at infinity.
     doses: dict[str, Any]
+    # The times of samples, (sample,), and coefficients of interpolation, (sample, coefficient).
     inputs: dict[str, tuple[Any, Any]]
+    # The rank below which times to keep see the doses of the same time.
     after_dose: Any
+    # Times that no step may pass, (limit,); unused ones at infinity.
     limits: Any = None
+    # The least magnitude of an observable's data, or of an input.
     size: Any = None
 
 
 @dataclass(frozen=True)
 class ForcingFlags:
-    """What kinds of things happen, which programs are made for.
-
-    Args:
-        doses: whether there are doses or resets.
-        infusions: whether some are infusions.
-        resets: whether there are resets.
-        steady: how many doses to a steady state an individual has at most.
-        period: a time in which something happens, for infusions that never end.
-        before: how many of the doses before a steady state may still be to come, or be running.
-        ordered: whether doses of the same time have an order.
-    """
+    """What kinds of things happen, which programs are made for."""
 
     doses: bool = False
     infusions: bool = False
     resets: bool = False
-    steady: int = 0
-    period: float = 1.0
-    before: int = 0
-    ordered: bool = False
+    steady: int = 0  # doses to a steady state of one individual, at most
+    period: float = 1.0  # of what happens, for infusions that never end
+    before: int = 0  # doses before a steady state that may still be to come, or be running
+    ordered: bool = False  # whether doses of the same time have an order
 
 
 def arrays_of(
     experiment: Experiment, declaration: Declaration, flags: ForcingFlags, rtol: Any, dtype: Any
 ) -> ForcingData:
-    """The doses and inputs of each individual, with a leading axis of individuals.
-
-    Args:
-        experiment: the observations.
-        declaration: the system.
-        flags: what the doses are like.
-        rtol: the relative tolerance of a solve.
-        dtype: the floating type to compute in.
-    """
+    """The doses and inputs of each individual, with a leading axis of individuals."""
     count = len(experiment.individuals)
     doses = _padded_doses(experiment.doses, count) if flags.doses else {}
     inputs = {

@@ -26,19 +26,10 @@ SteadyStates = Callable[["Cycle", Values, Any, jax.Array], jax.Array]
 
 
 class Cycle(NamedTuple):
-    """Doses at regular intervals.
+    """Doses at regular intervals."""
 
-    Args:
-        time: of the dose that stands in the table.
-        interval: between doses; 0 for an infusion that never ends.
-        lag: from a dose to its arrival.
-        bolus: what arrives of each at once.
-        rate: of the infusion.
-        lasts: how long it lasts.
-    """
-
-    time: Float[Array, ""]
-    interval: Float[Array, ""]
+    time: Float[Array, ""]  # of the dose that stands in the table
+    interval: Float[Array, ""]  # 0 for an infusion that never ends
     lag: Float[Array, ""]
     bolus: Float[Array, " element"]
     rate: Float[Array, " element"]
@@ -56,13 +47,8 @@ def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
     Found by Newton's method, and differentiated by this equation: whatever strategy differentiates
     the solve around it. The state is then taken on to where in the cycle the dose is given: a lag
     before the next one arrives, or what is left of the lag over whole intervals. An infusion that
-    lasts longer than the interval overlaps with those after it. It is not a number if it was not
-    found.
-
-    Args:
-        field: the derivative of the packed state.
-        settings: of the solve of a cycle.
-        period: the cycle of an infusion that never ends.
+    lasts longer than the interval overlaps with those after it; of one that never ends the cycle is
+    the period. The state is not a number if it was not found.
     """
 
     def steady(

@@ -16,16 +16,11 @@ _USUAL, _ORDINARY = 1e-8, 1e-2
 def absolute_tolerance(
     settings: Solve, y0: Float[Array, " element"], forcing_data: ForcingData | None
 ) -> Any:
-    """The absolute tolerance of a step: as asked for, or one for each element of the state.
+    """The absolute tolerance of a step: as asked for, or one for each element of the packed state.
 
     It is 1e-8 of the magnitude of an element, which counts as 1 from 0.01 on. The magnitude is that
     of the initial value, or of the least dose; that of an element which begins at zero and gets no
     dose is the least of all elements, and of what was observed.
-
-    Args:
-        settings: of the solve.
-        y0: the initial state, packed.
-        forcing_data: the doses and inputs.
     """
     if settings.atol is not None:
         return settings.atol

@@ -9,16 +9,10 @@ from odecal._errors import DeclarationError, listed
 
 
 def aligned(where: str, value: Any, dims: Sequence[str], coords: Mapping[str, Any]) -> np.ndarray:
-    """The numbers of a value, each at the place of its labels.
-
-    Args:
-        where: whose value it is, for messages.
-        value: numbers, perhaps of pandas or xarray.
-        dims: those that are declared.
-        coords: their labels.
+    """The numbers of a value, each at the place of its labels; `where` says whose it is.
 
     Raises:
-        DeclarationError: if its labels or dims are others.
+        DeclarationError: if a value of pandas or xarray has other labels or dims than are declared.
     """
     if type(value).__module__.partition(".")[0] not in ("pandas", "xarray"):
         return np.asarray(value)

@@ -30,12 +30,6 @@ class Component:
 
     To write one of your own: derive a dataclass with `frozen=True, eq=False`; give it these three
     fields beside its own; and call `check_component(self)` in its `__post_init__`.
-
-    Args:
-        unit: the unit, as text; an attribute in every result.
-        dims: named dimensions of a vector-valued part; their lengths and labels are in the
-            system's `coords`.
-        description: one line for tables and results.
     """
 
     unit: str
@@ -44,11 +38,7 @@ class Component:
 
 
 def check_component(component: Component) -> None:
-    """Make dims a tuple of names, and refuse what is no text.
-
-    Raises:
-        DeclarationError: for that.
-    """
+    """Make dims a tuple of names, and refuse a unit or a description that is no text."""
     object.__setattr__(component, "dims", _as_dims(component.dims))
     for field in ("unit", "description"):
         if not isinstance(getattr(component, field), str):

@@ -21,13 +21,7 @@ from odecal._system.varying import Covariate, Varying
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """One sampled quantity: a parameter, or the initial value of a state.
-
-    Args:
-        prior: its prior, of the shape of the quantity.
-        component: the part that declares it, for unit, dims and description.
-        shape: its shape.
-    """
+    """One sampled quantity, a parameter or an initial value, and the part that declares it."""
 
     prior: dist.Distribution
     component: Component
@@ -36,25 +30,13 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Declaration:
-    """One system: its vector field and its parts, with the overrides of its instance applied.
-
-    Args:
-        name: the name of the class, for messages.
-        components: every part, in order of declaration.
-        coords: the labels of every named dimension.
-        vector_field: gives the derivative of each state from (t, y, p).
-        t0: the initial time; None for the first time of the observations.
-        time_unit: the unit of time, as text.
-        time_column: the usual name of the time column of its tables.
-        ignored_columns: the columns of its tables that are not used.
-        individual: the columns of its tables that tell individuals apart.
-    """
+    """One system: its vector field and its parts, with the overrides of its instance applied."""
 
     name: str
     components: Mapping[str, Component]
     coords: Mapping[str, np.ndarray]
     vector_field: Callable[[Any, Values, Values], Mapping[str, Any]]
-    t0: float | None = None
+    t0: float | None = None  # None for the first time of the observations
     time_unit: str = ""
     time_column: str | None = None
     ignored_columns: str | Sequence[str] = ()
@@ -153,15 +135,9 @@ class Declaration:
         }
 
     def parameters(self, values: Mapping[str, Any], dtype: Any) -> Values:
-        """The record `p` that a system's functions see.
+        """The record `p` of one individual: constants, parameters and initial values (`hare0`).
 
-        Args:
-            values: the value of every site, of every varying parameter and of every covariate of
-                one individual, by name.
-            dtype: the floating type to compute in.
-
-        Returns:
-            Constants, parameters, and the initial value of every state (`hare0`), by name.
+        From the value of every site, of every varying parameter and of every covariate, by name.
         """
         named = {name: jnp.asarray(value, dtype) for name, value in self.known.items()}
         given = [*self.sites, *self.varying, *self.covariates]
@@ -196,12 +172,7 @@ class Declaration:
     def prior(
         self, name: str, prior: dist.Distribution, shape: tuple[int, ...]
     ) -> dist.Distribution:
-        """A prior, spread over a shape; refused where it does not fit.
-
-        Args:
-            name: of the site, for messages.
-            prior: as it was declared.
-            shape: of the site.
+        """A prior, spread over the shape of its site; `name` is for messages.
 
         Raises:
             DeclarationError: if it is discrete, a single point, or of another shape.

@@ -12,13 +12,7 @@ Columns = tuple[str, ...]
 
 @dataclass(frozen=True, eq=False)
 class Grouping:
-    """Which group each individual belongs to.
-
-    Args:
-        dim: the name of the dimension of groups.
-        labels: of the groups.
-        index: the group of each individual.
-    """
+    """The labels of groups along a dimension, and the group of each individual, by its number."""
 
     dim: str
     labels: Shaped[np.ndarray, " group"]
@@ -27,16 +21,9 @@ class Grouping:
 
 @dataclass(frozen=True, eq=False)
 class Individuals:
-    """Who was observed. Each is solved for by itself.
+    """Who was observed. Each is solved for by itself."""
 
-    Args:
-        dim: the name of the dimension of individuals; empty for one that needs no name.
-        labels: of the individuals.
-        groups: every grouping that a parameter varies over, by its columns.
-        covariates: what is known of each, by name.
-    """
-
-    dim: str = ""
+    dim: str = ""  # empty for one that needs no name
     labels: Shaped[np.ndarray, " individual"] = field(default_factory=lambda: np.zeros(1, int))
     groups: Mapping[Columns, Grouping] = field(default_factory=dict)
     covariates: Mapping[str, Shaped[np.ndarray, " individual"]] = field(default_factory=dict)

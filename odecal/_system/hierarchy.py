@@ -31,11 +31,8 @@ SampleFn = Callable[[str, dist.Distribution], jax.Array]
 class Hierarchy:
     """The varying parameters of a system, for the groups of an experiment.
 
-    Args:
-        declaration: the system.
-        individuals: who was observed.
-        centred: whether centrings are followed; if not, all is non-centred.
-        centrings: those that were chosen from the data, by parameter, instead of the declared ones.
+    Where not `centred`, all is non-centred. The `centrings`, by parameter, were chosen from the
+    data instead of the declared ones.
     """
 
     declaration: Declaration
@@ -107,12 +104,7 @@ class Hierarchy:
     def sample_sites(self, sample_fn: SampleFn, dtype: Any) -> SiteValues:
         """Sample every site in order, each from its distribution given the ones before.
 
-        Args:
-            sample_fn: gives the value of a site, as `numpyro.sample` does.
-            dtype: the floating type to compute in.
-
-        Returns:
-            The values of the sites, and of the groups.
+        `sample_fn` gives the value of a site, as `numpyro.sample` does.
         """
         raws = {effects.raw for effects in self.random_effects}
         values = {
@@ -152,13 +144,9 @@ class Hierarchy:
     def raw(
         self, effects: RandomEffects, site_values: SiteValues, linked: jax.Array, dtype: Any
     ) -> jax.Array:
-        """The value of the site of groups that have given values: the way back.
+        """The value of the site of groups that have given linked values: the way back.
 
-        Args:
-            effects: what is sampled together.
-            site_values: the values of the sites, and of the groups of those before it.
-            linked: the linked values, of shape (group, *dims, member).
-            dtype: the floating type to compute in.
+        It needs the values of the sites before it; `linked` is of shape (group, *dims, member).
         """
         if effects.independent:
             return linked[..., 0]
@@ -283,13 +271,7 @@ class Hierarchy:
     ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """What all individuals share, and what each has of its own so far, by name.
 
-        Args:
-            site_values: the values of sites and groups.
-            dtype: the floating type to compute in.
-
-        Returns:
-            Constants and parameters; and varying parameters and covariates, each with a leading
-            axis of individuals.
+        The latter, varying parameters and covariates, has a leading axis of individuals.
         """
         known = self.declaration.known
         shared = {name: jnp.asarray(value, dtype) for name, value in known.items()}

@@ -12,14 +12,7 @@ from odecal._system.varying import Pooling, Varying
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """What a posterior reports: a parameter, a hyperparameter, a matrix of correlations.
-
-    Args:
-        component: the part that declares it.
-        dims: its dimensions.
-        unit: its unit.
-        description: one line.
-    """
+    """What a posterior reports: a parameter, a hyperparameter, a matrix of correlations."""
 
     component: Component
     dims: tuple[str, ...]
@@ -29,17 +22,11 @@ class Quantity:
 
 @dataclass(frozen=True, eq=False)
 class RandomEffects:
-    """Varying parameters that are sampled together: one, or several that are correlated.
-
-    Args:
-        members: them, by name.
-        columns: the columns of their group.
-        correlation: the name of their correlation; empty for one alone.
-    """
+    """Varying parameters that are sampled together: one, or several that are correlated."""
 
     members: Mapping[str, Varying]
     columns: Columns
-    correlation: str = ""
+    correlation: str = ""  # empty for one alone
 
     @property
     def raw(self) -> str:
@@ -60,18 +47,10 @@ class RandomEffects:
 
 @dataclass(frozen=True, eq=False)
 class SiteValues:
-    """One value of every site, and what follows for the groups.
-
-    Args:
-        sites: the sites, by name.
-        own: the values of varying parameters.
-        correlations: the matrices of correlations, by name.
-        standard: what varies by a scale, standardised: (linked value − location)/scale.
-        scales: the scales of these.
-    """
+    """One value of every site, and what follows for the groups, by name."""
 
     sites: dict[str, Array]
-    own: dict[str, Float[Array, " group *dims"]]
+    own: dict[str, Float[Array, " group *dims"]]  # of varying parameters
     correlations: dict[str, Float[Array, "parameter parameter"]]
-    standard: dict[str, Float[Array, " group *dims"]]
+    standard: dict[str, Float[Array, " group *dims"]]  # (linked value − location)/scale
     scales: dict[str, Float[Array, "*dims"]]

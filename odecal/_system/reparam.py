@@ -18,24 +18,17 @@ class Reparam:
     """r = a μ/σ₀ + M⁻¹ (θ − μ), for each group, of K values that are sampled together.
 
     θ ~ N(μ, F Fᵀ), and M = (1 − b) F + b σ₀ (row by row, so that M is lower triangular as F is).
-
-    Args:
-        of_location: a.
-        of_scale: b.
-        unit: σ₀.
+    In the methods r is `raw`, θ `linked`, μ `location`, and F the `factor`: of shape (*dims, 1) for
+    one value, (K, K) for several.
     """
 
-    of_location: Float[np.ndarray, "group *dims K"]
-    of_scale: Float[np.ndarray, "group *dims K"]
-    unit: Float[np.ndarray, " K"]
+    of_location: Float[np.ndarray, "group *dims K"]  # a
+    of_scale: Float[np.ndarray, "group *dims K"]  # b
+    unit: Float[np.ndarray, " K"]  # σ₀
 
     @staticmethod
     def of(centrings: dict[str, AbstractCentring], shape: tuple[int, ...]) -> "Reparam":
-        """Those of some parameters, of their centrings.
-
-        Args:
-            centrings: by parameter.
-            shape: (group, *dims).
+        """Those of some parameters, of their centrings, for the shape (group, *dims).
 
         Raises:
             DeclarationError: if the weights of a centring are not one, or one for each group.
@@ -66,15 +59,7 @@ class Reparam:
     def distribution(
         self, location: Float[Array, "group *dims K"], factor: Float[Array, "..."]
     ) -> dist.Distribution:
-        """The distribution of r.
-
-        Args:
-            location: μ.
-            factor: F: of shape (*dims, 1) for one value, (K, K) for several.
-
-        Returns:
-            A distribution over (group, *dims) for one value, over (group, K) for several.
-        """
+        """The distribution of r, over (group, *dims) for one value, over (group, K) for several."""
         if self.standard:
             standard = dist.Normal(jnp.zeros((), location.dtype), 1.0)
             return standard.expand(
@@ -97,13 +82,7 @@ class Reparam:
         location: Float[Array, "group *dims K"],
         factor: Float[Array, "..."],
     ) -> Float[Array, "group *dims K"]:
-        """θ, of r.
-
-        Args:
-            raw: r.
-            location: μ.
-            factor: F, as for `distribution`.
-        """
+        """θ, of r."""
         shifted = (
             raw if not self.of_location.any() else raw - self.of_location * location / self.unit
         )

@@ -68,9 +68,7 @@ class Solve:
     def controller(self, limits: Any = None) -> Any:
         """What chooses the steps, where the absolute tolerance is known.
 
-        Args:
-            limits: times that no step passes, rising, of shape (n,), infinity for none; None for
-                nowhere.
+        The limits, of shape (n,), are times that no step passes, rising, infinity for none.
         """
         return limited(diffrax.PIDController(rtol=self.rtol, atol=self.atol), limits)
 

@@ -20,9 +20,6 @@ _NEEDS_VALUES = (
 def user_code(where: str) -> Iterator[None]:
     """Run a function that a user wrote, and say where it failed if it does.
 
-    Args:
-        where: what is being run, for the message.
-
     Raises:
         DeclarationError: if it raises.
     """
@@ -49,14 +46,8 @@ def user_code(where: str) -> Iterator[None]:
 def real(where: str, value: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """What a function that a user wrote returned, as real numbers of a shape.
 
-    Args:
-        where: what returned it, for messages.
-        value: one number, or an array of the shape.
-        shape: the shape.
-        dtype: the floating type.
-
     Raises:
-        DeclarationError: if it is of another shape, or complex.
+        DeclarationError: if it is neither one number nor of the shape, or complex.
     """
     with user_code(where):
         array = jnp.asarray(value)

@@ -16,14 +16,10 @@ from odecal._errors import DeclarationError, OdecalError
 
 
 def run_file(path: Path, text: bytes | None = None) -> ModuleType:
-    """Run a Python file under a name of its own.
+    """Run a Python file, or a text that was read in its place, under a name of its own.
 
     It imports what lies beside it as a script would, but for names of the standard library and of
     installed packages: a `queue.py` there hides no `queue` from NumPy.
-
-    Args:
-        path: the file.
-        text: what is run in its place, where that has been read already.
 
     Raises:
         DeclarationError: if there is none, or it cannot be run.

@@ -12,14 +12,8 @@ from odecal._errors import listed, suggestion
 class Values(Mapping[str, Any]):
     """A frozen record of arrays by name, read as attributes: `y.hare`, `p.birth`.
 
-    It is a JAX pytree and a mapping, so that `jax.grad` and `dict(...)` work on it.
-
-    Args:
-        values: the arrays by name.
-        label: what these are ("state", "parameter"), for messages.
-
-    Raises:
-        AttributeError: on reading a name that is not there; the message lists those that are.
+    It is a JAX pytree and a mapping, so that `jax.grad` and `dict(...)` work on it. The label says
+    what these are ("state", "parameter"): reading a name that is not there lists those that are.
     """
 
     __slots__ = ("_label", "_values")

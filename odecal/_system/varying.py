@@ -37,19 +37,10 @@ class Pooling(enum.Enum):
 
 @dataclass(frozen=True, eq=False)
 class Variation:
-    """How a parameter varies over a group; what `Parameter.varying(...)` says.
-
-    Args:
-        group: the columns that name a group together.
-        location: on the linked scale: a number, a prior, or a function of the parameters.
-        scale: on the linked scale: a positive number or a prior.
-        link: the scale on which it is normal.
-        pooling: how much groups share.
-        centring: in which coordinates it is sampled.
-    """
+    """How a parameter varies over a group; what `Parameter.varying(...)` says."""
 
     group: tuple[str, ...]
-    location: Any
+    location: Any  # on the linked scale, as is the scale
     scale: Any
     link: links.AbstractLink
     pooling: Pooling
@@ -57,11 +48,7 @@ class Variation:
 
 
 def as_group(group: Any) -> tuple[str, ...]:
-    """The columns that name a group.
-
-    Raises:
-        DeclarationError: if they are none.
-    """
+    """The columns that name a group, refused if they are none."""
     columns = (group,) if isinstance(group, str) else group
     if (
         not isinstance(columns, (tuple, list))
@@ -77,11 +64,7 @@ def as_group(group: Any) -> tuple[str, ...]:
 
 
 def as_link(link: Any) -> links.AbstractLink:
-    """A link, of which the usual ones have names.
-
-    Raises:
-        DeclarationError: if it is none.
-    """
+    """A link, of which the usual ones have names, refused if it is none."""
     found = _LINKS.get(link) if isinstance(link, str) else link
     if isinstance(found, type) and issubclass(found, links.AbstractLink):
         found = found()
@@ -94,11 +77,7 @@ def as_link(link: Any) -> links.AbstractLink:
 
 
 def as_centring(centring: Any) -> centrings.AbstractCentring:
-    """A centring.
-
-    Raises:
-        DeclarationError: if it is none.
-    """
+    """A centring, refused if it is none."""
     if centring is None:
         return centrings.NonCentred()
     if isinstance(centring, type) and issubclass(centring, centrings.AbstractCentring):
