@@ -19,5 +19,6 @@ from ._quadrature import Quadrature as Quadrature
 from ._recursive_checkpoint import RecursiveCheckpoint as RecursiveCheckpoint
 from ._sensitivities import AbstractSensitivities as AbstractSensitivities
 from ._steady_state import SteadyState as SteadyState
+from ._step_limits import Limited as Limited
 
 __all__: list[str]

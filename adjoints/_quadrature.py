@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from odecal.adjoints._continuous import AbstractContinuous, field_vjp, scaled_kicks
-from odecal.adjoints._erk.tape import write_if
+from odecal.adjoints._erk.tape import blank_tape, write_if
 from odecal.adjoints._integrate import dense_info_shape, integrate_with_stops
 from odecal.adjoints._reverse import FlatProblem, Gradient, States
 from odecal.adjoints._rows import row_at
@@ -92,14 +92,9 @@ class Quadrature(AbstractContinuous):
             return write_if(tape, (*span, dense), i, accepted), i + accepted
 
         backward = self.backward_problem(flat.problem, field, at_stop, on_step)
-        assert backward.max_steps is not None
-        num_rows = backward.max_steps + 1  # one for what does not count
-        lam = jnp.zeros_like(flat.y0)
-        dense = dense_info_shape(backward, lam)
-        blank = jax.tree.map(
-            lambda leaf: jnp.zeros((num_rows, *leaf.shape), leaf.dtype),
-            (backward.stops[0], backward.stops[0], dense),
-        )
+        lam, start = jnp.zeros_like(flat.y0), backward.stops[0]
+        row = (start, start, dense_info_shape(backward, lam))
+        blank = blank_tape(backward.max_steps, row)
         lam, (tape, num_steps), failed = integrate_with_stops(
             backward, lam, (blank, jnp.zeros((), jnp.int32))
         )

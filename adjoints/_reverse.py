@@ -27,12 +27,7 @@ Gradient = tuple[Float[Array, " d"], Float[Array, " k"]]
 class FlatProblem(NamedTuple):
     """dy/dt = f(t, y, θ) between vectors: of d elements of the state and k parameters.
 
-    Args:
-        problem: the same as it was given.
-        field: f.
-        y0: the initial state.
-        theta: the parameters that are being differentiated by.
-        unravel: from a vector to the state as it was given.
+    θ are the parameters that are being differentiated by; `unravel` gives a state its form back.
     """
 
     problem: Problem

@@ -1,5 +1,6 @@
 """Times that no step may pass: turns of an input, say."""
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import diffrax
@@ -12,17 +13,11 @@ from odecal.adjoints._rows import row_at
 
 
 class _State(NamedTuple):
-    """The state of a controller with limits.
-
-    Args:
-        inner: of the controller within.
-        wanted: the length of the next step, had no limit cut it short.
-        passed: how many limits lie behind.
-    """
+    """The state of a controller with limits."""
 
     inner: Any
-    wanted: jax.Array
-    passed: jax.Array
+    wanted: jax.Array  # the length of the next step, had no limit cut it short
+    passed: jax.Array  # how many limits lie behind
 
 
 class Limited(diffrax.AbstractAdaptiveStepSizeController[Any, Any]):
@@ -41,20 +36,10 @@ class Limited(diffrax.AbstractAdaptiveStepSizeController[Any, Any]):
     controller: Any
     limits: Float[Array | np.ndarray, " limit"]
 
-    @property
-    def rtol(self) -> Any:
-        """That of the controller within."""
-        return self.controller.rtol
-
-    @property
-    def atol(self) -> Any:
-        """That of the controller within."""
-        return self.controller.atol
-
-    @property
-    def norm(self) -> Any:
-        """That of the controller within."""
-        return self.controller.norm
+    # Those of the controller within.
+    rtol = property(attrgetter("controller.rtol"))
+    atol = property(attrgetter("controller.atol"))
+    norm = property(attrgetter("controller.norm"))
 
     def wrap(self, direction: Any) -> "Limited":
         """For a solve backwards in time."""
@@ -117,13 +102,6 @@ class Limited(diffrax.AbstractAdaptiveStepSizeController[Any, Any]):
         last = len(self.limits) - 1
         limit = row_at(self.limits, jnp.minimum(passed, last))
         return jnp.where(passed <= last, jnp.minimum(end, limit.astype(end.dtype)), end)
-
-
-def limited(controller: Any, limits: Float[Array | np.ndarray, " limit"] | None) -> Any:
-    """A controller whose steps do not pass some times, of which there may be none."""
-    if limits is None or not len(limits):
-        return controller
-    return Limited(controller, limits)
 
 
 def in_unit_time(controller: Any, start: jax.Array, width: jax.Array) -> Any:

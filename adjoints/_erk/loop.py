@@ -61,6 +61,10 @@ def _initial_state(control: StepControl, problem: LoopProblem, taped: bool) -> L
         early = (problem.ts <= problem.t0[:, None]) & ~awaits
         saved = saved + jnp.moveaxis(problem.z0, -1, 0)[:, None]
         num_saved = jnp.sum(early, axis=1, dtype=zero.dtype)
+    tape = None
+    if taped:
+        t0 = problem.t0[0]
+        tape = blank_tape(control.max_steps, Tape(t0, t0, problem.z0[:, 0, 0], zero[0]))
     return LoopState(
         problem.t0,
         jnp.minimum(first, jnp.minimum(problem.ts[:, -1], next_jump)),
@@ -74,7 +78,7 @@ def _initial_state(control: StepControl, problem: LoopProblem, taped: bool) -> L
         zero - 1,
         jax.tree.map(lambda x: jnp.broadcast_to(x, zero.shape), diffrax.RESULTS.successful),
         control_state,
-        blank_tape(control.max_steps, problem.t0[0], problem.z0[:, 0, 0]) if taped else None,
+        tape,
     )
 
 

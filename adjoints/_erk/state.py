@@ -30,15 +30,11 @@ class StepControl(NamedTuple):
 
 
 class BatchedJumps(NamedTuple):
-    """The jumps of many solves.
+    """The jumps of many solves, with a schedule and ranks as in `Schedule` and `Jumps`.
 
     Args:
-        times: known times, sorted; infinity for none.
-        ranks: the order of jumps at the same time.
         between: what the field is given after so many jumps.
         at_time: the columns after a jump, of its number and the columns before.
-        save_ranks: each saved time sees those jumps at the same time whose rank is below this;
-            None for 0.
         conditions: scalars of a time, a state and what the field is given; where one falls below
             zero the columns jump.
         at_event: the columns after such a jump, of the number of the condition, how many known
@@ -55,15 +51,7 @@ class BatchedJumps(NamedTuple):
 
 
 class LoopProblem(NamedTuple):
-    """dz/dt = field(t, z) of many members.
-
-    Args:
-        field: the derivative of all columns, of times, the columns, and what holds between jumps.
-        z0: the initial columns.
-        t0: the initial times.
-        ts: the times to save, sorted.
-        jumps: where the columns jump; None for nowhere.
-    """
+    """dz/dt = field(t, z, what holds between jumps) of many members, saved at the sorted ts."""
 
     field: Callable[[jax.Array, PrimalAndTangents, Any], PrimalAndTangents]
     z0: PrimalAndTangents
@@ -86,8 +74,7 @@ class LoopState(NamedTuple):
         num_rejected: those rejected.
         num_jumps: the known jumps that lie behind.
         event: the condition that has fallen below zero at `start`, −1 for none.
-        result: why the solve has ended, of shape (member,).
-        control_state: the state of the controller.
+        result: why the solve has ended.
         tape: the accepted steps, if they are kept.
     """
 

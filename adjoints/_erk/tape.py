@@ -20,12 +20,10 @@ class Tape(NamedTuple):
     num_saved: Int[Array, " step"]
 
 
-def blank_tape(max_steps: int | None, t0: Float[Array, ""], y0: Float[Array, " element"]) -> Tape:
-    """A tape for that many steps of a solve from t0, y0."""
+def blank_tape(max_steps: int | None, row: Any) -> Any:
+    """A tape, or any pytree of rows like one, for so many steps."""
     assert max_steps is not None
-    rows = max_steps + 1
-    times = jnp.zeros(rows, t0.dtype)
-    return Tape(times, times, jnp.zeros((rows, *y0.shape), y0.dtype), jnp.zeros(rows, jnp.int32))
+    return jax.tree.map(lambda x: jnp.zeros((max_steps + 1, *x.shape), x.dtype), row)
 
 
 def write_if(tape: Any, row: Any, i: jax.Array, counts: jax.Array) -> Any:

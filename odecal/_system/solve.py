@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from odecal._errors import SettingsError
-from odecal.adjoints import AbstractAdjoint, ExplicitForward, Forward, as_adjoint
-from odecal.adjoints._step_limits import limited
+from odecal.adjoints import AbstractAdjoint, ExplicitForward, Forward, Limited, as_adjoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +69,8 @@ class Solve:
 
         The limits, of shape (n,), are times that no step passes, rising, infinity for none.
         """
-        return limited(diffrax.PIDController(rtol=self.rtol, atol=self.atol), limits)
+        controller = diffrax.PIDController(rtol=self.rtol, atol=self.atol)
+        return controller if limits is None or not len(limits) else Limited(controller, limits)
 
     def max_steps_past(self, limits: Any) -> int:
         """The largest number of steps, with one more for each of some limits unless asked for."""

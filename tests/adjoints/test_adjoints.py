@@ -126,7 +126,7 @@ def test_a_failed_solve_raises_otherwise(adjoint, inputs):
 
 @pytest.mark.parametrize("adjoint", [adjoints.Forward(), adjoints.ExplicitForward()])
 def test_forward_takes_tangents_of_what_moves_only(adjoint, inputs):
-    """With one moving number of five, the Jacobian that is kept has one tangent."""
+    """Differentiated by one number of five, the Jacobian has one tangent."""
     y0, args = inputs
 
     def of_k(k):

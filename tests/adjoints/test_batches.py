@@ -130,7 +130,7 @@ def _problem(ts):
     return Problem(term, diffrax.Tsit5(), 0.0, ts[-1], None, saveat, controller, 512, jumps)
 
 
-def test_members_change_and_keep_at_times_of_their_own():
+def test_members_jump_and_save_at_times_of_their_own():
     """More members than one piece has, whose changes fall at different turns of the loop."""
     count = 150
     rng = np.random.default_rng(1)
@@ -138,19 +138,19 @@ def test_members_change_and_keep_at_times_of_their_own():
     ts = jnp.asarray(np.sort(rng.uniform(0.0, 4.0, size=(count, 5)), axis=1))
 
     def total(args, ts):
-        def kept(args):
+        def summed(args):
             solved = adjoints.ExplicitForward().solve_with_jumps(
                 _problem(ts), jnp.array([1.0]), (args[0], args[1])
             )
             return jnp.sum(jnp.sin(solved.ys)), (solved.stats["num_steps"], solved.result._value)
 
-        return jax.value_and_grad(kept, has_aux=True)(args)
+        return jax.value_and_grad(summed, has_aux=True)(args)
 
-    together = jax.jit(jax.vmap(total))(args, ts)
+    batched = jax.jit(jax.vmap(total))(args, ts)
     alone = jax.jit(lambda *a: jax.lax.map(lambda x: total(*x), a))(args, ts)
-    for found, expected in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+    for found, expected in zip(jax.tree.leaves(batched), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
-    assert not np.any(together[0][1][1])
+    assert not np.any(batched[0][1][1])
 
 
 def test_a_member_that_fails_does_not_hold_up_the_rest():

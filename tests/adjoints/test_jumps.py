@@ -10,7 +10,7 @@ from odecal.adjoints import Crossing, Jumps, Problem, Schedule
 from odecal import adjoints
 
 TS = np.array([0.0, 0.5, 2.0, 2.1, 3.0, 5.0, 5.0, 8.0])
-LATE = np.array([0, 0, 0, 0, 0, 0, 1, 0], bool)
+AFTER = np.array([0, 0, 0, 0, 0, 0, 1, 0], bool)
 DOSES = np.array([1.0, 2.0, 0.5, 1.0])
 
 STRATEGIES = [
@@ -40,7 +40,7 @@ def _field(t, y, given):
 
 
 def _schedule(args):
-    """Four doses, all late by a lag; an infusion from the second of them to the last; none more."""
+    """Four doses, delayed by a lag; an infusion from the second of them to the last; none more."""
     (_, lag, infusion), amounts = args
     times = jnp.array([0.0, 2.0, 2.0, 5.0, jnp.inf]) + lag
     on = jnp.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
@@ -60,21 +60,23 @@ def _problem(jumps, ts=TS, field=_field, solver=None, rtol=1e-9):
     )
 
 
-def _closed_form(p, amounts, ts=TS, late=LATE):
+def _closed_form(p, amounts, ts=TS, after_dose=AFTER):
     rate, lag, infusion = p
     y = 0.0
     for amount, time in zip(amounts, (0.0, 2.0, 2.0, 5.0), strict=True):
-        after = ts - time - lag
-        y += jnp.where((after > 0) | ((after == 0) & late), amount * jnp.exp(-rate * after), 0.0)
+        since = ts - time - lag
+        y += jnp.where(
+            (since > 0) | ((since == 0) & after_dose), amount * jnp.exp(-rate * since), 0.0
+        )
     begun, ended = (jnp.clip(ts - time - lag, 0.0) for time in (2.0, 5.0))
     return y + infusion / rate * (jnp.exp(-rate * ended) - jnp.exp(-rate * begun))
 
 
-def _kept(adjoint, problem):
-    def kept(p, amounts):
+def _saved_states(adjoint, problem):
+    def states(p, amounts):
         return adjoint.solve_with_jumps(problem, jnp.zeros(1), (p, amounts)).ys[:, 0]
 
-    return kept
+    return states
 
 
 def _gradient(function, *args):
@@ -85,51 +87,51 @@ def _gradient(function, *args):
 @pytest.mark.parametrize("adjoint", STRATEGIES, ids=lambda a: type(a).__name__)
 def test_lagged_doses_and_infusions(adjoint):
     args = (jnp.array([0.7, 0.05, 1.3]), jnp.asarray(DOSES))
-    kept = _kept(adjoint, _problem(Jumps(_schedule, _add, jnp.asarray(LATE))))
-    np.testing.assert_allclose(jax.jit(kept)(*args), _closed_form(*args), atol=1e-8)
-    for ours, exact in zip(_gradient(kept, *args), _gradient(_closed_form, *args), strict=True):
+    states = _saved_states(adjoint, _problem(Jumps(_schedule, _add, jnp.asarray(AFTER))))
+    np.testing.assert_allclose(jax.jit(states)(*args), _closed_form(*args), atol=1e-8)
+    for ours, exact in zip(_gradient(states, *args), _gradient(_closed_form, *args), strict=True):
         np.testing.assert_allclose(ours, exact, rtol=2e-6)
 
 
 @pytest.mark.parametrize(
     "adjoint", [adjoints.ExplicitForward(), adjoints.Forward()], ids=lambda a: type(a).__name__
 )
-def test_what_is_kept_at_the_time_of_a_change(adjoint):
+def test_what_is_saved_at_the_time_of_a_change(adjoint):
     """Before it, or after where that is asked for; also at the first and the last time."""
-    ts, late = np.array([0.0, 0.0, 5.0, 5.0]), np.array([False, True, False, True])
+    ts, after_dose = np.array([0.0, 0.0, 5.0, 5.0]), np.array([False, True, False, True])
     args = (jnp.array([0.7, 0.0, 1.3]), jnp.asarray(DOSES))
-    kept = jax.jit(_kept(adjoint, _problem(Jumps(_schedule, _add, jnp.asarray(late)), ts)))(*args)
-    np.testing.assert_allclose(kept, _closed_form(*args, ts, late), atol=1e-8)
-    assert kept[1] - kept[0] == pytest.approx(1.0)
-    assert kept[3] - kept[2] == pytest.approx(1.0)
+    problem = _problem(Jumps(_schedule, _add, jnp.asarray(after_dose)), ts)
+    states = jax.jit(_saved_states(adjoint, problem))(*args)
+    np.testing.assert_allclose(states, _closed_form(*args, ts, after_dose), atol=1e-8)
+    assert states[1] - states[0] == pytest.approx(1.0)
+    assert states[3] - states[2] == pytest.approx(1.0)
 
 
 def test_implicit_solver():
     args = (jnp.array([0.7, 0.05, 1.3]), jnp.asarray(DOSES))
     problem = _problem(Jumps(_schedule, _add), solver=diffrax.Kvaerno5(), rtol=1e-8)
-    kept = _kept(adjoints.Forward(), problem)
-    early = np.zeros_like(LATE)
-    np.testing.assert_allclose(jax.jit(kept)(*args), _closed_form(*args, TS, early), atol=1e-6)
-    ours = _gradient(kept, *args)
-    exact = _gradient(lambda *a: _closed_form(*a, TS, early), *args)
+    states = _saved_states(adjoints.Forward(), problem)
+    before = np.zeros_like(AFTER)
+    np.testing.assert_allclose(jax.jit(states)(*args), _closed_form(*args, TS, before), atol=1e-6)
+    ours = _gradient(states, *args)
+    exact = _gradient(lambda *a: _closed_form(*a, TS, before), *args)
     np.testing.assert_allclose(ours[0], exact[0], rtol=1e-5)
 
 
 def test_a_batch_is_each_of_its_members():
     """Members whose doses come at different times step together, and do not disturb each other."""
     lags = jnp.array([0.0, 0.3, 1.7, 2.9, 30.0])
-    kept = _kept(adjoints.ExplicitForward(), _problem(Jumps(_schedule, _add)))
+    states = _saved_states(adjoints.ExplicitForward(), _problem(Jumps(_schedule, _add)))
 
     def both(lag):
-        p = jnp.array([0.7, 1.0, 1.3]) * jnp.append(jnp.array([1.0]), jnp.array([1.0, 1.0]))
-        p = p.at[1].set(lag)
-        return kept(p, jnp.asarray(DOSES)), _gradient(kept, p, jnp.asarray(DOSES))
+        p = jnp.array([0.7, lag, 1.3])
+        return states(p, jnp.asarray(DOSES)), _gradient(states, p, jnp.asarray(DOSES))
 
-    together = jax.jit(jax.vmap(both))(lags)
+    batched = jax.jit(jax.vmap(both))(lags)
     for i, lag in enumerate(lags):
         alone = both(lag)
-        np.testing.assert_allclose(together[0][i], alone[0], atol=1e-8)
-        np.testing.assert_allclose(together[1][0][i], alone[1][0], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(batched[0][i], alone[0], atol=1e-8)
+        np.testing.assert_allclose(batched[1][0][i], alone[1][0], rtol=1e-6, atol=1e-9)
 
 
 # A ball that falls from a height, and rises with a part of its speed whenever it hits the ground.
