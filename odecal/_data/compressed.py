@@ -5,29 +5,41 @@ import gzip
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from odecal._errors import ObservationError, listed
 
-# How a compressed file is called and how it begins.
-_KINDS = {
-    ".gz": ("gzip", b"\x1f\x8b"),
-    ".bz2": ("bzip2", b"BZh"),
-    ".xz": ("xz", b"\xfd7zXZ\x00"),
-    ".zip": ("zip", b"PK"),
-}
-_OPENERS: dict[str, Callable[[Path], Any]] = {
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-}
 # Other formats, by the names that their files have.
 _OTHERS = (".tar", ".zst", ".7z", ".rar", ".lz4")
 # What a table may grow to: a few kilobytes can hold as much as any memory.
 _MOST_BYTES = 2**30
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
+
+
+@contextmanager
+def _open_zip(path: Path) -> Iterator[IO[bytes]]:
+    """The one table of an archive; what macOS adds to each is none."""
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if not n.endswith("/") and "__MACOSX/" not in n]
+        if len(names) != 1:
+            raise ObservationError(
+                f"The archive {path} holds {len(names)} files ({listed(names[:5])}). Expected one, "
+                "the CSV table. Unpack it, and give the table itself."
+            )
+        with archive.open(names[0]) as stream:
+            yield stream
+
+
+# How a compressed file is called, how it begins, and what opens it.
+_KINDS: dict[str, tuple[str, bytes, Callable[[Path], Any]]] = {
+    ".gz": ("gzip", b"\x1f\x8b", gzip.open),
+    ".bz2": ("bzip2", b"BZh", bz2.open),
+    ".xz": ("xz", b"\xfd7zXZ\x00", lzma.open),
+    ".zip": ("zip", b"PK", _open_zip),
+}
 
 
 def read_bytes(path: Path) -> bytes:
@@ -50,58 +62,36 @@ def read_bytes(path: Path) -> bytes:
 
 def _check_name(path: Path, suffix: str, beginning: bytes) -> None:
     """Refuse a file whose name says something else than its first bytes."""
-    held = next((s for s, (_, magic) in _KINDS.items() if beginning.startswith(magic)), None)
+    held = next((s for s, (_, magic, _) in _KINDS.items() if beginning.startswith(magic)), None)
     if suffix in (".xlsx", ".xls", ".ods"):
         raise ObservationError(
             f"The file {path} is a workbook. Expected a CSV table. Save its sheet as CSV, or read "
             "it with pandas.read_excel(...) and pass the table."
         )
-    if held == suffix or (held is None and suffix not in _KINDS):
-        return
-    if suffix in _KINDS:
+    if suffix in _KINDS and held != suffix:
         raise ObservationError(
             f"The file {path} is broken or misnamed: its name ends in {suffix}, and it does not "
             f"begin as a {_KINDS[suffix][0]} file does. Expected a compressed CSV table. Get it "
             "again, or, if it is a table as it is, let its name end in .csv."
         )
-    assert held is not None
-    raise ObservationError(
-        f"The file {path} is compressed ({_KINDS[held][0]}), which its name does not say. Expected "
-        f"a CSV table. Unpack it, or let its name end in .csv{held}."
-    )
+    if held is not None and held != suffix:
+        raise ObservationError(
+            f"The file {path} is compressed ({_KINDS[held][0]}), which its name does not say. "
+            f"Expected a CSV table. Unpack it, or let its name end in .csv{held}."
+        )
 
 
 def _unpacked(path: Path, suffix: str) -> bytes:
-    """What a compressed file holds."""
+    """What a compressed file holds, unless it is far too long."""
+    kind, _, opened = _KINDS[suffix]
     try:
-        if suffix != ".zip":
-            with _OPENERS[suffix](path) as stream:
-                return _limited(stream.read, path)
-        with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as stream:
-            return _limited(stream.read, path)
-    except ObservationError:
-        raise
-    except (*_BROKEN, NotImplementedError) as error:
+        with opened(path) as stream:
+            content: bytes = stream.read(_MOST_BYTES + 1)
+    except _BROKEN as error:
         raise ObservationError(
-            f"The file {path} cannot be unpacked: {error}. Expected a whole {_KINDS[suffix][0]} "
-            "file. Get it again, or unpack it with another tool and give the table that it holds."
+            f"The file {path} cannot be unpacked: {error}. Expected a whole {kind} file. Get it "
+            "again, or unpack it with another tool and give the table that it holds."
         ) from None
-
-
-def _member(archive: zipfile.ZipFile, path: Path) -> str:
-    """The one table of an archive; what macOS adds to each is none."""
-    names = [n for n in archive.namelist() if not n.endswith("/") and "__MACOSX/" not in n]
-    if len(names) != 1:
-        raise ObservationError(
-            f"The archive {path} holds {len(names)} files ({listed(names[:5])}). Expected one, the "
-            "CSV table. Unpack it, and give the table itself."
-        )
-    return names[0]
-
-
-def _limited(read: Callable[[int], bytes], path: Path) -> bytes:
-    """All of a stream, unless it is far too long."""
-    content = read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise ObservationError(
             f"The file {path} unpacks to more than {_MOST_BYTES >> 30} GiB. Expected a table that "

@@ -139,11 +139,10 @@ def _column(cells: Sequence[str]) -> Shaped[np.ndarray, " row"]:
     known = set(texts) - _MISSING
     numbers = _numbers(known)
     if numbers is None:
-        kept: list[Any] = [
+        column = np.empty(len(cells), object)
+        column[:] = [
             np.nan if text in _MISSING else cell for cell, text in zip(cells, texts, strict=True)
         ]
-        column = np.empty(len(kept), object)
-        column[:] = kept
         return column
     return np.asarray([numbers.get(text, np.nan) for text in texts])
 

@@ -1,7 +1,7 @@
 """Doses as they are recorded, checked, and written out one by one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -41,7 +41,7 @@ class DoseRecords:
 
     def take(self, index: Int[np.ndarray, " _taken"]) -> "DoseRecords":
         """Some of them, or some repeatedly."""
-        return DoseRecords(*(getattr(self, field.name)[index] for field in fields(self)))
+        return DoseRecords(*(column[index] for column in vars(self).values()))
 
     @property
     def nothing(self) -> Bool[np.ndarray, " record"]:

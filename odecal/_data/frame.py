@@ -14,19 +14,13 @@ def read_frame(data: Any, what: str = "Observations") -> "pd.DataFrame":
     """A copy of a table, whose columns have different names and whose rows are numbered."""
     import pandas as pd
 
-    if isinstance(data, (str, Path)):
-        data = read_csv(Path(data))
-    if not isinstance(data, pd.DataFrame):
+    table = read_csv(Path(data)) if isinstance(data, (str, Path)) else data
+    if not isinstance(table, pd.DataFrame):
         other = ", an xarray.Dataset" if what == "Observations" else ""
         raise ObservationError(
             f"{what} are expected as a pandas.DataFrame{other} or the path of a CSV file. "
             f"Got a {type(data).__name__}."
         )
-    return _numbered(data)
-
-
-def _numbered(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Move what the index names into columns, and number the rows from 0."""
     if not table.index.is_unique:
         label = table.index[table.index.duplicated()][0]
         raise ObservationError(
@@ -36,9 +30,8 @@ def _numbered(table: "pd.DataFrame") -> "pd.DataFrame":
         )
     named = [name for name in table.index.names if name is not None]
     _check_index(table, named)
-    named = [name for name in named if name not in table.columns]
-    if named:
-        table = table.reset_index(named)
+    if new := [name for name in named if name not in table.columns]:
+        table = table.reset_index(new)
     table = table.reset_index(drop=True)
     table = table.set_axis([str(name) for name in table.columns], axis=1)
     if not table.columns.is_unique:

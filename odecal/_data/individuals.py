@@ -94,7 +94,7 @@ def _check_constant(
 
 
 def _check_same(
-    column: str,
+    column: object,
     values: Shaped[np.ndarray, " row"],
     given: Bool[np.ndarray, " row"],
     first: Int[np.ndarray, " individual"],

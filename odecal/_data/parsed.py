@@ -27,10 +27,8 @@ class Rows:
 
     def take(self, rows: Int[np.ndarray, " _taken"]) -> "Rows":
         """Some of the rows, in this order."""
-        parts: dict[str, Any] = {
-            name: None if part is None else part[rows] for name, part in vars(self).items()
-        }
-        return Rows(**parts)
+        parts: Any = (None if part is None else part[rows] for part in vars(self).values())
+        return Rows(*parts)
 
 
 @dataclass(frozen=True, eq=False)

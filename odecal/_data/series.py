@@ -162,18 +162,18 @@ def read_samples(
 ) -> dict[str, Samples]:
     """The samples of every input."""
     return {
-        name: _samples(name, numbers(table[column]), column, subjects, times)
+        name: _samples(name, table[column], subjects, times)
         for name, column in roles.inputs.items()
     }
 
 
 def _samples(
     name: str,
-    values: Float[np.ndarray, " row"],
-    column: str,
+    column: "pd.Series",
     subjects: IndividualsTable,
     times: Float[np.ndarray, " row"],
 ) -> Samples:
+    values = numbers(column)
     rows = np.flatnonzero(~np.isnan(values))
     rows = rows[np.argsort(subjects.index[rows], kind="stable")]
     individual = subjects.index[rows]
@@ -181,7 +181,7 @@ def _samples(
     if without.size:
         raise ObservationError(
             f"The input `{name}`{subjects.of(without[0])} has no value. Expected at least one "
-            f"number in the column `{column}`. Fill it in, or drop the individual."
+            f"number in the column `{column.name}`. Fill it in, or drop the individual."
         )
     again = (np.diff(individual) == 0) & (np.diff(times[rows]) == 0)
     if (at := first_true(again & (np.diff(values[rows]) != 0))) is not None:

@@ -159,13 +159,10 @@ def _all_times(
 ) -> tuple[Int[np.ndarray, " time"], Float[np.ndarray, " time"]]:
     """Whose, and when: of the beginning, of observations, doses and samples of inputs."""
     count, ts = len(experiment.individuals), experiment.save_times.ts
-    individual = [np.arange(count), np.repeat(np.arange(count), ts.shape[1])]
-    times = [experiment.t0, ts.ravel()]
-    for samples in experiment.inputs.values():
-        individual, times = [*individual, samples.individual], [*times, samples.times]
+    parts = [(np.arange(count), experiment.t0)]
+    parts.append((np.repeat(np.arange(count), ts.shape[1]), ts.ravel()))
+    parts += [(samples.individual, samples.times) for samples in experiment.inputs.values()]
     if experiment.doses is not None:
-        individual, times = (
-            [*individual, experiment.doses.individual],
-            [*times, experiment.doses.time],
-        )
+        parts.append((experiment.doses.individual, experiment.doses.time))
+    individual, times = zip(*parts, strict=True)
     return np.concatenate(individual), np.concatenate(times)

@@ -24,14 +24,7 @@ def fill_tidy(
 ) -> "pd.DataFrame":
     """A tidy table with the draws in the columns of the observables.
 
-    Args:
-        table: whose index numbers the rows from 0.
-        roles: what its columns are to the system.
-        series: of each observable, which values are in which rows.
-        draws: of each observable, of shape (value, *dims).
-
-    Returns:
-        The table: what lies beyond a limit of quantification as text, `<0.5`.
+    What lies beyond a limit of quantification is text, `<0.5`.
     """
     import pandas as pd
 
@@ -56,14 +49,7 @@ def fill_nonmem(
 ) -> "pd.DataFrame":
     """A NONMEM table with the draws in DV, and CENS where a limit is passed.
 
-    Args:
-        table: whose index numbers the rows from 0.
-        roles: what its columns are to the system.
-        series: of each observable, which values are in which rows.
-        draws: of each observable, of shape (value,).
-
-    Returns:
-        The table. Where it has a column LIMIT, that is blank where DV is drawn.
+    A column LIMIT is blank where DV is drawn.
     """
     columns = nonmem_columns(table, roles)
     rows = np.concatenate([_rows(one) for one in series.values()])

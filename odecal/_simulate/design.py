@@ -32,20 +32,8 @@ def simulate_design(
 ) -> "pd.DataFrame":
     """A design, in which the observables are drawn.
 
-    Args:
-        system: the system.
-        design: `Observations`, or what it takes as data but datasets.
-        values: of sites, groups and correlations, by name; the others are drawn.
-        solve: the settings of the solves.
-        seed: the random seed.
-
-    Returns:
-        The table, whose `attrs["values"]` are the values of everything that a posterior reports.
-
-    Raises:
-        DeclarationError: if a value cannot be.
-        ObservationError: if the design does not fit the system.
-        SamplingError: if a solve fails, or gives a noise that is not finite.
+    Values that are not given are drawn too. `attrs["values"]` of the table are those of everything
+    that a posterior reports.
     """
     source = design if isinstance(design, Observations) else Observations(design)
     declaration = system.declaration

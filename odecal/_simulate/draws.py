@@ -17,16 +17,7 @@ _LONG = 300
 def drawn_observables(
     model: Model, values: Mapping[str, Any], seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """A draw of every observable, each of shape (value, *dims), and the values used.
-
-    Args:
-        model: the model.
-        values: of sites, groups and correlations, by name; the others are drawn.
-        seed: the random seed.
-
-    Raises:
-        SamplingError: if a solve fails, or gives a noise that is not finite.
-    """
+    """A draw of every observable, each of shape (value, *dims), and the values used."""
     with model.precision():
         key_values, key_noise = jax.random.split(jax.random.key(seed))
         site_values = drawn_values(model, values, key_values)
@@ -58,16 +49,7 @@ def as_lists(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_solved(model: Model, failed: Any, values: Mapping[str, Any]) -> None:
-    """Refuse failed solves.
-
-    Args:
-        model: the model.
-        failed: whether that of each individual failed.
-        values: those that were given.
-
-    Raises:
-        SamplingError: if one failed.
-    """
+    """Refuse solves of which one failed; `values` are those that were given."""
     failed = np.atleast_1d(failed)
     if failed.any():
         more = f" and {failed.sum() - 1} more" if failed.sum() > 1 else ""

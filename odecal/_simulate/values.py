@@ -19,13 +19,8 @@ from odecal._system.varying import Correlation, Pooling
 def drawn_values(model: Model, values: Mapping[str, Any], key: jax.Array) -> SiteValues:
     """One value of every site: those that are given, and draws of the others given these.
 
-    Args:
-        model: of whatever is simulated; to be called within its precision.
-        values: of sites, of the groups of varying parameters, and of correlations, by name.
-        key: of the draws.
-
-    Raises:
-        DeclarationError: if a value has an unknown name or a wrong shape, or cannot be.
+    Given are values of sites, of the groups of varying parameters, and of correlations, by name. To
+    be called within the precision of the model.
     """
     _check_names(model, values)
     hierarchy, dtype = model.hierarchy, model.dtype
