@@ -179,11 +179,7 @@ def extend(
 
 
 def shipped(system: System) -> Any:
-    """The table that comes with a system.
-
-    Raises:
-        ObservationError: if none does.
-    """
+    """The table that comes with a system, which must have one."""
     if system.data is None:
         raise ObservationError(
             f"{system.declaration.name} comes with no observations. Expected a table: a "

@@ -35,13 +35,13 @@ class Evaluator:
     ) -> None:
         save_times = save_times_of(model.experiment, grid)
 
-        def one(position: jax.Array, number: jax.Array, key_data: jax.Array) -> dict[str, Any]:
-            chain, draw = number
-            key = jax.random.fold_in(jax.random.fold_in(key_of(key_data), chain), draw)
-            return _evaluate_one(model, flat, save_times, position, key)
-
         def chunk(positions: jax.Array, numbers: jax.Array, key_data: jax.Array) -> dict[str, Any]:
-            return map_or_vmap(lambda x, i: one(x, i, key_data))(positions, numbers)
+            def one(position: jax.Array, number: jax.Array) -> dict[str, Any]:
+                chain, draw = number
+                key = jax.random.fold_in(jax.random.fold_in(key_of(key_data), chain), draw)
+                return _evaluate_one(model, flat, save_times, position, key)
+
+            return map_or_vmap(one)(positions, numbers)
 
         self._data_size, self._grid_size = _sizes(model, save_times)
         most = _CHUNK_SIZE // (3 * self._data_size + self._grid_size + flat.dim)

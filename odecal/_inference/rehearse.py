@@ -70,10 +70,11 @@ def _texts(data: "xr.Dataset") -> Iterator[tuple[str, str]]:
 
 def _check_written(data: "xr.Dataset", where: str) -> None:
     """Write a dataset to memory; of one that fails, name the first variable that does."""
-    try:
-        _write(data)
-    except Exception as error:
-        name = next((n for n in data.variables if _fails(data[n].to_dataset(name="it"))), None)
+    error = _write_error(data)
+    if error is not None:
+        name = next(
+            (n for n in data.variables if _write_error(data[n].to_dataset(name="it"))), None
+        )
         what = f"`{name}`" if name is not None else "it"
         raise OutputError(
             f"The group {where.strip('/')} of the result could not be saved as netCDF, because of "
@@ -81,25 +82,21 @@ def _check_written(data: "xr.Dataset", where: str) -> None:
         ) from error
 
 
-def _fails(data: "xr.Dataset") -> bool:
-    try:
-        _write(data)
-    except Exception:
-        return True
-    return False
-
-
-def _write(data: "xr.Dataset") -> None:
-    """Write to a netCDF file that is in memory only."""
+def _write_error(data: "xr.Dataset") -> Exception | None:
+    """What goes wrong as a dataset is written to a netCDF file that is in memory only."""
     import netCDF4
     from xarray.backends import NetCDF4DataStore
 
-    with (
-        netCDF4.Dataset("rehearsal.nc", "w", diskless=True, persist=False) as file,
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
-        data.dump_to_store(NetCDF4DataStore(file))
+    try:
+        with (
+            netCDF4.Dataset("rehearsal.nc", "w", diskless=True, persist=False) as file,
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            data.dump_to_store(NetCDF4DataStore(file))
+    except Exception as error:
+        return error
+    return None
 
 
 def _no_start(dim: int) -> WarmStart:

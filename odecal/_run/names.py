@@ -23,11 +23,7 @@ _RESERVED = {
 
 
 def check_dims(model: "Model") -> None:
-    """Refuse dimensions that a result cannot have, and labels that cannot be told apart in it.
-
-    Raises:
-        OutputError: at the first.
-    """
+    """Refuse dimensions that a result cannot have, and labels that cannot be told apart in it."""
     declaration, individuals = model.declaration, model.experiment.individuals
     labels = {**declaration.coords, **model.hierarchy.coords}
     if individuals.dim:

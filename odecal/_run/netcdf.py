@@ -82,11 +82,7 @@ def load(path: str | Path, unfinished: bool = False) -> "xr.DataTree":
 
 
 def read_tree(path: str | Path) -> "tuple[xr.DataTree, bool]":
-    """Read a saved calibration, and whether it is as odecal wrote it.
-
-    Raises:
-        OutputError: as `load` does.
-    """
+    """Read a saved calibration, as `load` does, and whether it is as odecal wrote it."""
     path = Path(path)
     if not path.is_file():
         raise OutputError(f"There is no file {path}. Expected the netCDF file of a calibration.")

@@ -42,15 +42,10 @@ def plan_from_bytes(
 ) -> Plan:
     """Make a plan again.
 
-    Nothing that the file says is run but the file of its system, and that only if its text is the
-    one that the run began with; see the page of the guide on what is trusted.
-
-    Args:
-        data: from `plan_to_bytes`.
-        where: the file that holds it, for messages.
-        system: the system; None finds it by the name of its class.
-        more: draws of each chain to add.
-        tell: is told which file of a system is run.
+    Nothing that the file `where` says is run but the file of its system (`tell` is told which), and
+    that only if its text is the one that the run began with; see the page of the guide on what is
+    trusted. A system that is not given is found by the name of its class. Each chain is to make `more`
+    draws than were planned.
 
     Raises:
         OutputError: if the system cannot be found or is another one, or a setting cannot be made
@@ -105,11 +100,7 @@ def _plan(
 
 
 def checked_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int, seed: int) -> Run:
-    """The size of a run, which the sampler and the seed can be of.
-
-    Raises:
-        SettingsError: if not.
-    """
+    """The size of a run, which the sampler and the seed can be of."""
     if not isinstance(sampler, AbstractSampler):
         raise SettingsError(
             "calibrate(sampler=...) expects a sampler object, such as odecal.samplers.NUTS(). "

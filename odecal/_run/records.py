@@ -106,17 +106,13 @@ class Evaluation:
 
     def split(self, number: int) -> tuple["Evaluation", "Evaluation"]:
         """The first so many draws of a single chain, and, of the parameters alone, the rest."""
-        steps = {name: getattr(self, f"{part}_step") for name, part in THINNED.items()}
-        names = [f.name for f in fields(self) if f.name not in ("data_step", "grid_step")]
-        parts = {name: getattr(self, name) for name in names}
-        heads = {name: -(-number // steps.get(name, 1)) for name in parts}
-        first = {
-            name: jax.tree.map(lambda x, n=heads[name]: x[:n], part) for name, part in parts.items()
-        }
-        rest = {
-            name: {} if name in THINNED else jax.tree.map(lambda x: x[number:], part)
-            for name, part in parts.items()
-        }
+        first, rest = {}, {}
+        for name in {f.name for f in fields(self)} - {"data_step", "grid_step"}:
+            part = getattr(self, name)
+            step = getattr(self, f"{THINNED[name]}_step") if name in THINNED else 1
+            head = -(-number // step)
+            first[name] = jax.tree.map(lambda x, head=head: x[:head], part)
+            rest[name] = {} if name in THINNED else jax.tree.map(lambda x: x[number:], part)
         return replace(self, **first), replace(self, **rest)
 
 

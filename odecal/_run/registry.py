@@ -132,8 +132,6 @@ def accepts(declared: Any, value: Any) -> bool:
     kind = origin or declared
     if not isinstance(kind, type):
         return True
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
     return isinstance(value, kind)
