@@ -44,8 +44,8 @@ def plan_from_bytes(
 
     Nothing that the file `where` says is run but the file of its system (`tell` is told which), and
     that only if its text is the one that the run began with; see the page of the guide on what is
-    trusted. A system that is not given is found by the name of its class. Each chain is to make `more`
-    draws than were planned.
+    trusted. A system that is not given is found by the name of its class. To what was planned for
+    each chain `more` draws are added.
 
     Raises:
         OutputError: if the system cannot be found or is another one, or a setting cannot be made

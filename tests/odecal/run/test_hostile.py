@@ -414,11 +414,11 @@ def test_a_state_of_another_run_is_refused(honest, saved, tmp_path):
     from odecal._run.checkpoint import read_checkpoint
 
     other = tmp_path / "y.nc"
-    checkpoint = read_checkpoint(saved, complete=True)
+    _, warm_start, snapshot = read_checkpoint(saved, complete=True)
     journal = FileJournal(journal_path(other))
     journal.record_plan(plan_with(honest, run=[3, 20, 30], sampler=to_plain(samplers.NUTS())))
-    journal.record_start(checkpoint.warm_start)
-    journal.record(checkpoint.snapshot)
+    journal.record_start(warm_start)
+    journal.record(snapshot)
     journal.close()
     with pytest.raises(odecal.OutputError, match="recorded state does not fit"):
         odecal.resume(other, progress=False)
