@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._continuous import AbstractContinuous, field_vjp, scaled_kicks, solve_backward
+from odecal.adjoints._continuous import AbstractContinuous, scaled_kicks, solve_backward
 from odecal.adjoints._properties import Mode, Properties
 from odecal.adjoints._reverse import FlatProblem, Gradient, States
 
@@ -69,7 +69,7 @@ class Backsolve(AbstractContinuous):
 
         def field(s: Any, z: Any) -> Any:
             y, lam, _ = z
-            return (-flat.field(-s, y, flat.theta), *field_vjp(flat, -s, y, lam))
+            return (-flat.field(-s, y, flat.theta), *flat.field_vjp(-s, y, lam))
 
         def at_stop(i: jax.Array, z: Any) -> Any:
             y, lam, mu = z

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from odecal.adjoints._integrate import AtStop, BackwardProblem, OnStep, integrate_with_stops
 from odecal.adjoints._problem import Problem, solve_by_diffrax
 from odecal.adjoints._properties import Mode, Properties
-from odecal.adjoints._reverse import AbstractReverse, FlatProblem, Gradient, States
+from odecal.adjoints._reverse import AbstractReverse, FlatProblem, States
 from odecal.adjoints._step_limits import with_reversed_limits, with_scalar_atol, without_limits
 
 # The backward solve may take this many times the steps of the forward one: every saved state is a
@@ -125,12 +125,10 @@ def _for_linear_equations(solver: diffrax.AbstractSolver) -> diffrax.AbstractSol
     convergence that it measures after that is rounding, which on stiff systems looks like
     divergence.
     """
-    root_finder: Any = getattr(solver, "root_finder", None)
+    root_finder = getattr(solver, "root_finder", None)
     if not getattr(root_finder, "cauchy_termination", False):
         return solver
-    implicit: Any = solver
-    patient = replace(root_finder, cauchy_termination=False)
-    return replace(implicit, root_finder=patient)
+    return replace(solver, root_finder=replace(root_finder, cauchy_termination=False))
 
 
 class Path(eqx.Module):
@@ -144,17 +142,7 @@ class Path(eqx.Module):
         return ravel_pytree(path.evaluate(jnp.clip(t, path.t0, path.t1)))[0]
 
 
-def field_vjp(
-    flat: FlatProblem, t: Any, y: Float[Array, " d"], lam: Float[Array, " d"]
-) -> Gradient:
-    """(∂f/∂y)ᵀ λ and (∂f/∂θ)ᵀ λ."""
-    _, vjp = jax.vjp(lambda y, theta: flat.field(t, y, theta), y, flat.theta)
-    return vjp(lam)
-
-
-def scaled_kicks(
-    cotangents: States,
-) -> tuple[Float[Array, "row d"], Float[Array, ""]]:
+def scaled_kicks(cotangents: States) -> tuple[Float[Array, "row d"], Float[Array, ""]]:
     """Cotangents over the largest, last time first and none at t0; and the largest."""
     largest = jnp.max(jnp.abs(cotangents))
     scale = jnp.where(largest > 0, largest, 1)

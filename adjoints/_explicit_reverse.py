@@ -80,7 +80,7 @@ class ExplicitReverse(AbstractReverse):
         ts = jnp.asarray(flat.problem.saveat.subs.ts)
 
         def step(state: _BackwardState) -> _BackwardState:
-            return _step_back(flat.problem.solver, flat, tape, (ts, cotangents), state)
+            return _step_back(flat, tape, (ts, cotangents), state)
 
         begin = _BackwardState(
             num_steps,
@@ -102,28 +102,23 @@ class _BackwardState(NamedTuple):
 
 
 def _step_back(
-    solver: diffrax.AbstractERK,
     flat: FlatProblem,
     tape: Tape,
     saved: tuple[Float[Array, " time"], Float[Array, "time d"]],
     state: _BackwardState,
 ) -> _BackwardState:
     """Take one step again, and pull back the cotangents of its end and of what it saved."""
-    n = state.steps_left - 1
+    solver, n = flat.problem.solver, state.steps_left - 1
     start, end, y, num_saved = row_at(tape, n)
     span = (start, end)
 
     def field(t: jax.Array, y: jax.Array) -> jax.Array:
         return flat.field(t, y, flat.theta)
 
-    def field_vjp(t: jax.Array, y: jax.Array, bar: jax.Array) -> tuple[jax.Array, jax.Array]:
-        _, vjp = jax.vjp(lambda y, theta: flat.field(t, y, theta), y, flat.theta)
-        return vjp(bar)
-
     k, y1 = erk_stages(solver.tableau, field, span, y, field(start, y))
     bars = _saved_back(solver, span, (y, y1, k), saved, num_saved, state)
     y_bar, theta_bar = erk_stages_transposed(
-        solver.tableau, field_vjp, span, y, k, (bars[2], bars[1]), state.theta_bar
+        solver.tableau, flat.field_vjp, span, y, k, (bars[2], bars[1]), state.theta_bar
     )
     return _BackwardState(n, num_saved, bars[0] + y_bar, theta_bar)
 

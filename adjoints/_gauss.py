@@ -6,7 +6,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from odecal.adjoints._continuous import AbstractContinuous, field_vjp, scaled_kicks, solve_backward
+from odecal.adjoints._continuous import AbstractContinuous, scaled_kicks, solve_backward
 from odecal.adjoints._reverse import FlatProblem, Gradient, States
 
 
@@ -52,7 +52,7 @@ class Gauss(AbstractContinuous):
         nodes, weights = np.polynomial.legendre.leggauss(self.points)
 
         def field(s: Any, lam: jax.Array) -> jax.Array:
-            return field_vjp(flat, -s, y_at(-s), lam)[0]
+            return flat.field_vjp(-s, y_at(-s), lam)[0]
 
         def on_step(theta_bar: jax.Array, accepted: jax.Array, span: Any, dense: Any) -> jax.Array:
             start, end = span
@@ -61,7 +61,7 @@ class Gauss(AbstractContinuous):
 
             def at(node: jax.Array, weight: jax.Array) -> jax.Array:
                 s = middle + half * node
-                return weight * field_vjp(flat, -s, y_at(-s), path.evaluate(s))[1]
+                return weight * flat.field_vjp(-s, y_at(-s), path.evaluate(s))[1]
 
             parts = jax.vmap(at)(
                 jnp.asarray(nodes, half.dtype), jnp.asarray(weights, theta_bar.dtype)

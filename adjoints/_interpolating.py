@@ -5,7 +5,7 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
-from odecal.adjoints._continuous import AbstractContinuous, field_vjp, scaled_kicks, solve_backward
+from odecal.adjoints._continuous import AbstractContinuous, scaled_kicks, solve_backward
 from odecal.adjoints._reverse import FlatProblem, Gradient, States
 
 
@@ -47,7 +47,7 @@ class Interpolating(AbstractContinuous):
         kicks, scale = scaled_kicks(cotangents)
 
         def field(s: Any, z: Any) -> Any:
-            return field_vjp(flat, -s, y_at(-s), z[0])
+            return flat.field_vjp(-s, y_at(-s), z[0])
 
         def at_stop(i: jax.Array, z: Any) -> Any:
             return (z[0] + kicks[i], z[1]), jnp.array(True)

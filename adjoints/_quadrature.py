@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from odecal.adjoints._continuous import AbstractContinuous, field_vjp, scaled_kicks
+from odecal.adjoints._continuous import AbstractContinuous, scaled_kicks
 from odecal.adjoints._erk.tape import blank_tape, write_if
 from odecal.adjoints._integrate import dense_info_shape, integrate_with_stops
 from odecal.adjoints._reverse import FlatProblem, Gradient, States
@@ -82,7 +82,7 @@ class Quadrature(AbstractContinuous):
         kicks, scale = scaled_kicks(cotangents)
 
         def field(s: Any, lam: jax.Array) -> jax.Array:
-            return field_vjp(flat, -s, y_at(-s), lam)[0]
+            return flat.field_vjp(-s, y_at(-s), lam)[0]
 
         def at_stop(i: jax.Array, lam: jax.Array) -> Any:
             return lam + kicks[i], jnp.array(True)
@@ -100,7 +100,7 @@ class Quadrature(AbstractContinuous):
         )
 
         def integrand(path: Any, s: jax.Array) -> jax.Array:
-            return field_vjp(flat, -s, y_at(-s), path.evaluate(s))[1]
+            return flat.field_vjp(-s, y_at(-s), path.evaluate(s))[1]
 
         total, error = _integral(backward.solver, integrand, tape, num_steps, flat.theta)
         tolerance = getattr(backward.controller, "rtol", 0.0) + jnp.finfo(total.dtype).eps

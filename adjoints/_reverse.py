@@ -36,6 +36,11 @@ class FlatProblem(NamedTuple):
     theta: Float[Array, " k"]
     unravel: Callable[[jax.Array], Any]
 
+    def field_vjp(self, t: Any, y: Float[Array, " d"], lam: Float[Array, " d"]) -> Gradient:
+        """(∂f/∂y)ᵀ λ and (∂f/∂θ)ᵀ λ."""
+        _, vjp = jax.vjp(lambda y, theta: self.field(t, y, theta), y, self.theta)
+        return vjp(lam)
+
 
 class AbstractReverse(AbstractAdjoint):
     """A strategy that solves forwards, keeps residuals, and pulls cotangents back by them.
