@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -106,7 +107,8 @@ class Evaluation:
 
     def split(self, number: int) -> tuple["Evaluation", "Evaluation"]:
         """The first so many draws of a single chain, and, of the parameters alone, the rest."""
-        first, rest = {}, {}
+        first: dict[str, Any] = {}
+        rest: dict[str, Any] = {}
         for name in {f.name for f in fields(self)} - {"data_step", "grid_step"}:
             part = getattr(self, name)
             step = getattr(self, f"{THINNED[name]}_step") if name in THINNED else 1
