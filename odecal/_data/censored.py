@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from odecal._data.numbers import NUMBER, described, loose_numbers, row_number
 from odecal._errors import ObservationError
+from odecal._system.components import Observable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +55,10 @@ def apply_limits(bounds: Bounds, lloq: _Limit, uloq: _Limit) -> Bounds:
     return Bounds(lower, upper)
 
 
-def limit_or_nan(value: float | None) -> float:
-    """A limit of quantification; NaN for none, which nothing is beyond."""
-    return np.nan if value is None else float(value)
+def limits_of(observable: Observable) -> tuple[float, float]:
+    """The lower and the upper limit of quantification; NaN for none, which nothing is beyond."""
+    lloq, uloq = observable.lloq, observable.uloq
+    return np.nan if lloq is None else float(lloq), np.nan if uloq is None else float(uloq)
 
 
 def _between(column: "pd.Series", position: int | np.integer, lloq: float) -> tuple[float, float]:

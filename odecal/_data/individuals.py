@@ -56,7 +56,12 @@ def read_individuals(table: "pd.DataFrame", roles: ColumnRoles) -> IndividualsTa
     subjects = IndividualsTable(individuals, index, by_label)
     for column in roles.labels:
         if column not in columns:
-            _check_constant(table, column, roles, subjects, first)
+            labels = read_labels(table[column])
+            advice = (
+                "Correct it. Where it changes between occasions, let these be individuals of their "
+                f"own: individual = {(*columns, column)}."
+            )
+            _check_same(column, labels, np.ones(len(labels), bool), first, subjects, advice)
     firsts = table.take(first)
     groups = {group: _grouping(firsts, group) for group in roles.groups}
     _check_crossing(firsts, roles)
@@ -75,22 +80,6 @@ def _grouping(firsts: "pd.DataFrame", columns: Columns) -> Grouping:
     """The groups that individuals belong to, from the first row of each individual."""
     index = numbered(row_keys(firsts, columns))[1]
     return Grouping(dim_of(columns), labels_of(firsts, columns, _first_rows(index)), index)
-
-
-def _check_constant(
-    table: "pd.DataFrame",
-    column: str,
-    roles: ColumnRoles,
-    subjects: IndividualsTable,
-    first: Int[np.ndarray, " individual"],
-) -> None:
-    """Refuse a label that changes within an individual."""
-    advice = (
-        "Correct it. Where it changes between occasions, let these be individuals of their own: "
-        f"individual = {(*roles.individual, column)}."
-    )
-    labels = read_labels(table[column])
-    _check_same(column, labels, np.ones(len(labels), bool), first, subjects, advice)
 
 
 def _check_same(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from odecal._data.censored import Bounds, apply_limits, limit_or_nan, read_bounds
+from odecal._data.censored import Bounds, apply_limits, limits_of, read_bounds
 from odecal._data.nonmem_events import OBSERVATION, TABLE, NonmemRows, numbers_or_zero, refuse
 from odecal._data.numbers import first_true, loose_numbers, numbers
 from odecal._data.parsed import Rows
@@ -47,7 +47,7 @@ def read_values(rows: NonmemRows, declaration: Declaration) -> dict[str, Rows]:
                 + ". Expected at least one. Drop the observable from the system by setting "
                 f"{name}=None if it was not measured."
             )
-        bounds = _bounds(cells, at, cens[at], limit_or_nan(part.lloq), limit_or_nan(part.uloq))
+        bounds = _bounds(cells, at, cens[at], *limits_of(part))
         values[name] = Rows(
             rows.subjects.index[at],
             rows.times[at],

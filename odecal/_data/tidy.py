@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from odecal._data.censored import Bounds, apply_limits, limit_or_nan, read_bounds
+from odecal._data.censored import Bounds, apply_limits, limits_of, read_bounds
 from odecal._data.columns import ColumnRoles, time_column
 from odecal._data.individuals import read_individuals
 from odecal._data.parsed import ParsedTable, Rows
@@ -47,7 +47,7 @@ def _observed_rows(table: "pd.DataFrame", roles: ColumnRoles) -> Int[np.ndarray,
 
 def _element_bounds(table: "pd.DataFrame", columns: Sequence[str], part: Observable) -> Bounds:
     """Between what the elements of an observable lie: a column each."""
-    lloq, uloq = limit_or_nan(part.lloq), limit_or_nan(part.uloq)
+    lloq, uloq = limits_of(part)
     limits = np.full(len(table), lloq)
     cells = [read_bounds(table[column], limits) for column in columns]
     bounds = Bounds(

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from odecal._data.censored import limit_or_nan
+from odecal._data.censored import limits_of
 from odecal._data.columns import ColumnRoles
 from odecal._data.experiment import Series
 from odecal._data.nonmem import without_dots
@@ -30,8 +30,8 @@ def fill_tidy(
 
     filled = {}
     for name, columns in roles.observables.items():
-        observable, rows = roles.declaration.observables[name], _rows(series[name])
-        lloq, uloq = limit_or_nan(observable.lloq), limit_or_nan(observable.uloq)
+        rows = _rows(series[name])
+        lloq, uloq = limits_of(roles.declaration.observables[name])
         shape = (len(rows), len(columns))
         present, drawn = series[name].present.reshape(shape), draws[name].reshape(shape)
         for j, column in enumerate(columns):
@@ -52,9 +52,16 @@ def fill_nonmem(
     A column LIMIT is blank where DV is drawn.
     """
     columns = nonmem_columns(table, roles)
-    rows = np.concatenate([_rows(one) for one in series.values()])
-    value = np.concatenate([draws[name] for name in series]).astype(float)
-    lloq, uloq = _limits(table, roles, series, columns.get("LLOQ"))
+    parts = []
+    for name, one in series.items():
+        lower, upper = (
+            np.full(len(draws[name]), x) for x in limits_of(roles.declaration.observables[name])
+        )
+        if "LLOQ" in columns:  # that of a row stands before the observable's
+            own = numbers(without_dots(table[columns["LLOQ"]].iloc[_rows(one)]))
+            lower = np.where(np.isnan(own), lower, own)
+        parts.append((_rows(one), draws[name].astype(float), lower, upper))
+    rows, value, lloq, uloq = map(np.concatenate, zip(*parts, strict=True))
     cens = np.where(value < lloq, 1, np.where(value > uloq, -1, 0))
     value = np.where(cens == 1, lloq, np.where(cens == -1, uloq, value))
     cells = {"DV": value, "LIMIT": np.full(len(rows), np.nan), "CENS": cens}
@@ -73,25 +80,6 @@ def fill_nonmem(
 def nonmem_columns(table: "pd.DataFrame", roles: ColumnRoles) -> dict[str, str]:
     """The names of columns as they stand, by the same in capitals, as NONMEM has them."""
     return {name.upper(): name for name in table.columns if name not in roles.ignore}
-
-
-def _limits(
-    table: "pd.DataFrame", roles: ColumnRoles, series: Mapping[str, Series], lloq: str | None
-) -> tuple[Float[np.ndarray, " value"], Float[np.ndarray, " value"]]:
-    """The limits of quantification of all values, of one observable after the other.
-
-    The lower ones are those of the column `lloq`, where there is one and it is not blank.
-    """
-    lower, upper = [], []
-    for name, one in series.items():
-        observable, rows = roles.declaration.observables[name], _rows(one)
-        limits = np.full(len(rows), limit_or_nan(observable.lloq))
-        if lloq is not None:
-            own = numbers(without_dots(table[lloq].iloc[rows]))
-            limits = np.where(np.isnan(own), limits, own)
-        lower.append(limits)
-        upper.append(np.full(len(rows), limit_or_nan(observable.uloq)))
-    return np.concatenate(lower), np.concatenate(upper)
 
 
 def _rows(series: Series) -> Int[np.ndarray, " value"]:
