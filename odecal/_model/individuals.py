@@ -125,17 +125,10 @@ def derived_values(
     declaration: Declaration, parameters: IndividualParameters, own: frozenset[str]
 ) -> dict[str, jax.Array]:
     """The derived quantities, by name; those of individuals' own with a leading axis of them."""
+    one = parameters.rows(np.zeros((), int))
     return {
-        name: _derived_value(d.function, parameters, name in own)
+        name: jax.vmap(d.function, in_axes=(parameters.axes,))(parameters.p)
+        if name in own
+        else jnp.asarray(d.function(one))
         for name, d in declaration.derived.items()
     }
-
-
-def _derived_value(
-    function: Callable[[Values], Any], parameters: IndividualParameters, own: bool
-) -> jax.Array:
-    """One derived quantity, of every individual its own or of all the same."""
-    if own:
-        return jax.vmap(function, in_axes=(parameters.axes,))(parameters.p)
-    one = parameters.rows(np.zeros((), int)) if parameters.own else parameters.p
-    return jnp.asarray(function(one))

@@ -209,7 +209,7 @@ def _compared(one: Value, other: Value, found: _Found, sharp: bool) -> None:
 def _moved(eqn: Any, values: list[Any], found: _Found) -> Value:
     """The result of an equation of a clock, as a clock; None where it is none."""
     name = eqn.primitive.name
-    if name == "convert_element_type" and not _floats(eqn.params):
+    if name == "convert_element_type" and not jnp.issubdtype(eqn.params["new_dtype"], jnp.floating):
         stepped = all(c.steps for c in values[0])
         return values[0] if stepped else _recurring(values[0], fixed(1.0), True, found)
     if name in _SHAPED:
@@ -228,10 +228,6 @@ def _moved(eqn: Any, values: list[Any], found: _Found) -> Value:
     if name in ("add", "sub", "mul", "div"):
         return _combined(name, values[0], values[1])
     return None
-
-
-def _floats(params: Any) -> bool:
-    return bool(jnp.issubdtype(params["new_dtype"], jnp.floating))
 
 
 def _shaped(eqn: Any, clock: Clock) -> Clock:

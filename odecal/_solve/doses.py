@@ -67,7 +67,7 @@ def dose_entries(
         states = jnp.stack([steady(cycle, p, forcing_data, y0) for cycle in cycles])
         if flags.before:
             arrivals.append(_before(flags, doses, own["lag"], dose, into, first))
-        states = jnp.where(_reaches(flags, cycles, states), states, jnp.nan)
+        states = jnp.where(_reaches(flags, cycles)[:, None], states, jnp.nan)
         parts.append(_steady_entry(doses, recorded, first, states))
     begins = jnp.where(element >= 0, doses["time"], jnp.inf)
     time, rank = _arrival(flags, begins, own["lag"], recorded)
@@ -115,15 +115,12 @@ def _ends(
     return Entry(time, none, begin.keep, begin.add * 0, -begin.rate, none)
 
 
-def _reaches(
-    flags: ForcingFlags, cycles: list[Cycle], states: Float[Array, "steady element"]
-) -> Bool[Array, "steady element"]:
+def _reaches(flags: ForcingFlags, cycles: list[Cycle]) -> Bool[Array, " steady"]:
     """Whether all doses before each steady state are reckoned with."""
     infused = jnp.stack([jnp.any(cycle.rate != 0) for cycle in cycles])
     every = jax.tree.map(lambda *x: jnp.stack(x), *cycles)
     reach = every.lag + jnp.where(infused, every.lasts, 0.0)
-    well = (every.interval <= 0) | (reach < (flags.before + 1) * every.interval)
-    return well[:, None] & jnp.ones(states.shape, bool)
+    return (every.interval <= 0) | (reach < (flags.before + 1) * every.interval)
 
 
 def _before(

@@ -122,7 +122,8 @@ def _schedule(forcing: Forcing, pack: Pack, steady: SteadyStates, args: Any) -> 
     ]
     parts += [_nothing_at(times, y0) for times in knots]
     if not parts:
-        return Schedule(jnp.zeros(0, y0.dtype), Change(y0[None][:0], y0[None][:0]), _held(y0))
+        throughout = Between(jnp.zeros((1, 0), y0.dtype), {})
+        return Schedule(jnp.zeros(0, y0.dtype), Change(y0[None][:0], y0[None][:0]), throughout)
     every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
     order = jnp.lexsort((every.rank, jax.lax.stop_gradient(every.time)))
     every = jax.tree.map(lambda x: x[order], every)
@@ -138,11 +139,6 @@ def _schedule(forcing: Forcing, pack: Pack, steady: SteadyStates, args: Any) -> 
     }
     ranks = every.rank if forcing.flags.ordered else None
     return Schedule(times, Change(every.keep, every.add), Between(rate, inputs), ranks)
-
-
-def _held(y0: Float[Array, " element"]) -> Between:
-    """What holds throughout where nothing happens at known times."""
-    return Between(jnp.zeros((1, 0), y0.dtype), {})
 
 
 def _nothing_at(times: Float[Array, " entry"], y0: Float[Array, " element"]) -> Entry:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from odecal._data.experiment import MAX_PRIOR_DOSES, Doses, Experiment, Samples
+from odecal._data.experiment import MAX_PRIOR_DOSES, Doses, Experiment
 from odecal._system.declaration import Declaration
 from odecal._system.inputs import Dosing
 from odecal.interpolation import AbstractInterpolation
@@ -144,7 +144,8 @@ def _padded_samples(
     stops at samples, at infinity.
     """
     samples, count = experiment.inputs[name], len(experiment.individuals)
-    own = [(samples.times[rows], samples.values[rows]) for rows in _rows_of(samples, count)]
+    edges = np.searchsorted(samples.individual, np.arange(count + 1))
+    own = [(samples.times[i:j], samples.values[i:j]) for i, j in pairwise(edges)]
     if interpolation.jumps:  # where it stays as it is, there is nothing to stop for
         needed = [interpolation.needed(values) for _, values in own]
         own = [(t[kept], x[kept]) for (t, x), kept in zip(own, needed, strict=True)]
@@ -198,12 +199,6 @@ def limits_of(
     limits = np.full((count, int(place.max()) + 1), np.inf, dtype)
     limits[who, place] = times
     return limits
-
-
-def _rows_of(samples: Samples, count: int) -> list[slice]:
-    """The rows of each individual; individuals do not decrease."""
-    edges = np.searchsorted(samples.individual, np.arange(count + 1))
-    return [slice(start, end) for start, end in pairwise(edges)]
 
 
 def _places(individual: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:

@@ -105,8 +105,7 @@ def _trace(declaration: Declaration, hierarchy: Hierarchy, values: Mapping[str, 
         where = f"{declaration.name}.{name}"
         with user_code(where):
             value = jnp.asarray(derived.function(plain))
-        _check_real(where, "value", value)
-        _check_shape(where, "value", value.shape, declaration.shape(name))
+        _check_real(where, "value", value, declaration.shape(name))
 
 
 def _check_rates(declaration: Declaration, rates: Any) -> None:
@@ -122,7 +121,7 @@ def _check_rates(declaration: Declaration, rates: Any) -> None:
     missing = [name for name in declaration.states if name not in rates]
     unknown = [name for name in rates if name not in declaration.states]
     if missing:
-        hint = f" Did you mean `{missing[0]}`?" if unknown and _close(unknown, missing[0]) else ""
+        hint = f" Did you mean `{missing[0]}`?" if suggestion(missing[0], unknown) else ""
         raise DeclarationError(
             f"{where} returns no derivative for state `{missing[0]}`. Expected one for each of: "
             f"{expected}. Got: {got}." + hint
@@ -143,10 +142,6 @@ def _check_rates(declaration: Declaration, rates: Any) -> None:
                 "Expected a real number."
             ) from None
         _check_shape(where, f"derivative of `{name}`", rate.shape, declaration.shape(name))
-
-
-def _close(candidates: list[str], name: str) -> bool:
-    return bool(suggestion(name, candidates))
 
 
 def _check_noise(where: str, noise: Any, shape: tuple[int, ...]) -> None:
@@ -238,8 +233,7 @@ def _check_dosing(where: str, dosing: Dosing, p: Values) -> None:
         if callable(function):
             with user_code(f"The {name} of doses into {where}"):
                 value = jnp.asarray(function(p))
-            _check_real(where, f"{name} of doses", value)
-            _check_shape(where, f"{name} of doses", value.shape, ())
+            _check_real(where, f"{name} of doses", value, ())
 
 
 def _check_event(declaration: Declaration, name: str, event: Event, inside: Any) -> None:
@@ -247,8 +241,7 @@ def _check_event(declaration: Declaration, name: str, event: Event, inside: Any)
     where = f"{declaration.name}.{name}"
     with user_code(f"The condition of {where}"):
         condition = jnp.asarray(event.condition(*inside))
-    _check_real(where, "condition", condition)
-    _check_shape(where, "condition", condition.shape, ())
+    _check_real(where, "condition", condition, ())
     with user_code(f"The change of {where}"):
         change = event.change(*inside)
     if not isinstance(change, Mapping):
@@ -264,17 +257,17 @@ def _check_event(declaration: Declaration, name: str, event: Event, inside: Any)
             )
         with user_code(f"The change of {where}"):
             new = jnp.asarray(value)
-        _check_real(where, f"new value of `{state}`", new)
-        _check_shape(where, f"new value of `{state}`", new.shape, declaration.shape(state))
+        _check_real(where, f"new value of `{state}`", new, declaration.shape(state))
 
 
-def _check_real(where: str, what: str, value: Any) -> None:
-    """Refuse complex numbers, whose imaginary part would be lost."""
+def _check_real(where: str, what: str, value: jax.Array, shape: tuple[int, ...]) -> None:
+    """Refuse complex numbers, whose imaginary part would be lost, and another shape."""
     if jnp.iscomplexobj(value):
         raise DeclarationError(
             f"The {what} of {where} is complex. Expected real numbers. Take what is meant: its "
             "real part, jnp.real(...), or its modulus, jnp.abs(...)."
         )
+    _check_shape(where, what, value.shape, shape)
 
 
 def _check_shape(where: str, what: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -134,19 +134,9 @@ class Parameter(Component):
         Raises:
             DeclarationError: if something of this cannot be.
         """
-        return Varying(
-            Variation(
-                as_group(group),
-                location,
-                scale,
-                as_link(link),
-                Pooling.PARTIAL,
-                as_centring(centring),
-            ),
-            unit,
-            dims,
-            description,
-        )
+        columns, way, coordinates = as_group(group), as_link(link), as_centring(centring)
+        variation = Variation(columns, location, scale, way, Pooling.PARTIAL, coordinates)
+        return Varying(variation, unit, dims, description)
 
     @classmethod
     def unpooled(cls, group: Any, **arguments: Any) -> "Varying":

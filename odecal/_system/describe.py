@@ -96,24 +96,23 @@ def _value(name: str, component: Component) -> str:
 
 def _about_values(observable: Observable) -> list[str]:
     """What is particular about the values of an observable."""
-    found = []
+    facts = []
     if observable.interval is not None:
-        found.append(f"over an interval of {observable.interval:g}")
+        facts.append(f"over an interval of {observable.interval:g}")
     elif observable.over_interval:
-        found.append("over the interval since the previous observation")
+        facts.append("over the interval since the previous observation")
     if observable.lloq is not None:
-        found.append(f"quantified from {observable.lloq:g}")
+        facts.append(f"quantified from {observable.lloq:g}")
     if observable.uloq is not None:
-        found.append(f"quantified up to {observable.uloq:g}")
-    return found
+        facts.append(f"quantified up to {observable.uloq:g}")
+    return facts
 
 
 def _varies(parameter: Varying) -> str:
     """How a parameter varies, in words."""
     variation = parameter.variation
     where = f"over {', '.join(variation.group)}"
-    link = _word(variation.link)
-    linked = "" if link == "identity" else f"{link} "
+    linked = show_link(parameter)
     location = _level(variation.location)
     if variation.pooling is Pooling.COMPLETE:
         return f"{linked}= {location}, the same {where}"
@@ -121,6 +120,12 @@ def _varies(parameter: Varying) -> str:
         return f"{linked}~ {location}, unpooled {where}"
     scale = _level(variation.scale)
     return f"{linked}~ Normal({location}, {scale}) {where}, {_centred(variation.centring)}"
+
+
+def show_link(parameter: Varying) -> str:
+    """How the scale of its link is called before the name of a parameter."""
+    link = _word(parameter.variation.link)
+    return "" if link == "identity" else f"{link} "
 
 
 def _level(value: Any) -> str:

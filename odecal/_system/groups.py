@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -26,7 +27,7 @@ class Individuals:
     dim: str = ""  # empty for one that needs no name
     labels: Shaped[np.ndarray, " individual"] = field(default_factory=lambda: np.zeros(1, int))
     groups: Mapping[Columns, Grouping] = field(default_factory=dict)
-    covariates: Mapping[str, Shaped[np.ndarray, " individual"]] = field(default_factory=dict)
+    covariates: Mapping[str, Any] = field(default_factory=dict)  # of shape (individual,), or traced
 
     def __len__(self) -> int:
         return len(self.labels)

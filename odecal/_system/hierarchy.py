@@ -15,6 +15,7 @@ from odecal._jax.dependence import depends_on
 from odecal._jax.keys import keys_by_name
 from odecal._system.base import is_prior
 from odecal._system.declaration import Declaration, Site
+from odecal._system.describe import show_link
 from odecal._system.groups import Grouping, Individuals
 from odecal._system.random_effects import Quantity, RandomEffects, SiteValues
 from odecal._system.reparam import Reparam
@@ -137,7 +138,10 @@ class Hierarchy:
                 site_values.sites[effects.raw] = raw
                 raw = raw if effects.correlation else raw[..., None]
                 linked = reparam.linked(raw, location, factor)
-                self._standardise(effects, site_values, linked - location, factor)
+                scale = jnp.linalg.norm(factor, axis=-1) if effects.correlation else factor
+                for i, name in enumerate(effects.members):
+                    site_values.scales[name] = scale[..., i]
+                    site_values.standard[name] = (linked - location)[..., i] / scale[..., i]
         for i, (name, parameter) in enumerate(effects.members.items()):
             site_values.own[name] = parameter.variation.link.inverse(linked[..., i])
 
@@ -155,15 +159,6 @@ class Hierarchy:
         reparam = self.reparams[effects.raw]
         raw = reparam.raw(linked, jnp.stack(locations, axis=-1), factor)
         return raw if effects.correlation else raw[..., 0]
-
-    def _standardise(
-        self, effects: RandomEffects, site_values: SiteValues, away: jax.Array, factor: jax.Array
-    ) -> None:
-        """Note how far groups are from their location, in scales."""
-        scale = jnp.linalg.norm(factor, axis=-1) if effects.correlation else factor
-        for i, name in enumerate(effects.members):
-            site_values.scales[name] = scale[..., i]
-            site_values.standard[name] = away[..., i] / scale[..., i]
 
     @cached_property
     def reparams(self) -> dict[str, Reparam]:
@@ -315,14 +310,13 @@ class Hierarchy:
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
         """What a posterior reports, by name."""
-        found = {}
-        for name, site in self.declaration.sites.items():
-            c = site.component
-            found[name] = Quantity(c, c.dims, c.unit, c.description)
+        sites = self.declaration.sites
+        components = {name: site.component for name, site in sites.items()}
+        found = {n: Quantity(c, c.dims, c.unit, c.description) for n, c in components.items()}
         for name, parameter in self.declaration.varying.items():
             for part in ("location", "scale"):
                 if f"{name}_{part}" in self.sites:
-                    text = f"{part} of {_linked(parameter)}{name}"
+                    text = f"{part} of {show_link(parameter)}{name}"
                     found[f"{name}_{part}"] = Quantity(parameter, parameter.dims, "", text)
             dim = self.individuals.groups[parameter.variation.group].dim
             dims = (dim, *parameter.dims)
@@ -334,22 +328,17 @@ class Hierarchy:
     @cached_property
     def coords(self) -> dict[str, np.ndarray]:
         """The labels of the dimensions of groups and of correlations."""
-        found = {
-            self.individuals.groups[c.variation.group].dim: self.individuals.groups[
-                c.variation.group
-            ].labels
-            for c in self.declaration.varying.values()
-        }
+        varying, groups = self.declaration.varying, self.individuals.groups
+        groupings = [groups[c.variation.group] for c in varying.values()]
+        coords = {grouping.dim: grouping.labels for grouping in groupings}
         for name, c in self.declaration.of(Correlation).items():
-            found |= {f"{name}_{side}": np.asarray(c.parameters) for side in ("row", "column")}
-        return found
+            coords |= {f"{name}_{side}": np.asarray(c.parameters) for side in ("row", "column")}
+        return coords
 
     def reported(self, site_values: SiteValues) -> dict[str, jax.Array]:
         """The values of what a posterior reports, by name, from values of the sites."""
-        return {
-            name: (site_values.own | site_values.correlations | site_values.sites)[name]
-            for name in self.quantities
-        }
+        values = site_values.own | site_values.correlations | site_values.sites
+        return {name: values[name] for name in self.quantities}
 
 
 def _differing(values: np.ndarray, grouping: Grouping) -> tuple[int, int] | None:
@@ -357,12 +346,6 @@ def _differing(values: np.ndarray, grouping: Grouping) -> tuple[int, int] | None
     first = np.unique(grouping.index, return_index=True)[1][grouping.index]
     other = np.flatnonzero(values != values[first])
     return (int(first[other[0]]), int(other[0])) if other.size else None
-
-
-def _linked(parameter: Varying) -> str:
-    """How the scale of the link is called before a name."""
-    link = type(parameter.variation.link).__name__.lower()
-    return "" if link == "identity" else f"{link} "
 
 
 def _cast(prior: dist.Distribution, dtype: Any) -> dist.Distribution:

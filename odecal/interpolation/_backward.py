@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import ArrayLike, Bool, Float
 
-from odecal.interpolation._base import AbstractInterpolation
+from odecal.interpolation._base import AbstractInterpolation, Coefficients, Times, Value
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,12 @@ class Backward(AbstractInterpolation):
         """Those that differ from the one after."""
         return np.append(np.diff(values) != 0, True)
 
-    def __call__(
-        self,
-        t: ArrayLike,
-        times: Float[Array, " sample"],
-        coefficients: Float[Array, "sample coefficient"],
-    ) -> Float[Array, "..."]:
+    def __call__(self, t: ArrayLike, times: Times, coefficients: Coefficients) -> Value:
         """The value at a time; at that of a sample, this one."""
         i = jnp.clip(jnp.searchsorted(times, t, side="left"), 0, len(times) - 1)
         return coefficients[i, 0]
 
-    def after(
-        self,
-        t: ArrayLike,
-        times: Float[Array, " sample"],
-        coefficients: Float[Array, "sample coefficient"],
-    ) -> Float[Array, "..."]:
+    def after(self, t: ArrayLike, times: Times, coefficients: Coefficients) -> Value:
         """The value just after a time; after that of a sample, the next one."""
         i = jnp.clip(jnp.searchsorted(times, t, side="right"), 0, len(times) - 1)
         return coefficients[i, 0]

@@ -7,6 +7,11 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+# As programs have them: the times of samples, their coefficients, and values at times asked for.
+Times = Float[Array, " sample"]
+Coefficients = Float[Array, "sample coefficient"]
+Value = Float[Array, "..."]
+
 
 @dataclass(frozen=True)
 class AbstractInterpolation(abc.ABC):
@@ -51,20 +56,10 @@ class AbstractInterpolation(abc.ABC):
         return np.arange(0 if self.jumps else len(times))
 
     @abc.abstractmethod
-    def __call__(
-        self,
-        t: ArrayLike,
-        times: Float[Array, " sample"],
-        coefficients: Float[Array, "sample coefficient"],
-    ) -> Float[Array, "..."]:
+    def __call__(self, t: ArrayLike, times: Times, coefficients: Coefficients) -> Value:
         """The value at a time."""
 
-    def after(
-        self,
-        t: ArrayLike,
-        times: Float[Array, " sample"],
-        coefficients: Float[Array, "sample coefficient"],
-    ) -> Float[Array, "..."]:
+    def after(self, t: ArrayLike, times: Times, coefficients: Coefficients) -> Value:
         """The value just after a time, which differs from that at it where it jumps there."""
         return self(t, times, coefficients)
 

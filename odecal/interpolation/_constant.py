@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import ArrayLike
 
-from odecal.interpolation._base import AbstractInterpolation
+from odecal.interpolation._base import AbstractInterpolation, Coefficients, Times, Value
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,7 @@ class Constant(AbstractInterpolation):
 
     jumps: ClassVar[bool] = True
 
-    def __call__(
-        self,
-        t: ArrayLike,
-        times: Float[Array, " sample"],
-        coefficients: Float[Array, "sample coefficient"],
-    ) -> Float[Array, "..."]:
+    def __call__(self, t: ArrayLike, times: Times, coefficients: Coefficients) -> Value:
         """The value at a time; at that of a sample, the new one."""
         i = jnp.clip(jnp.searchsorted(times, t, side="right") - 1, 0, len(times) - 1)
         return coefficients[i, 0]

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import ArrayLike, Float, Int
 
-from odecal.interpolation._base import AbstractInterpolation
+from odecal.interpolation._base import AbstractInterpolation, Coefficients, Times, Value
 from odecal.interpolation._turns import pieces_of, turns
 
 
@@ -41,12 +41,7 @@ class Hermite(AbstractInterpolation):
         slopes = np.concatenate([self.coefficients(*part)[:, 1] for part in parts])
         return turns(pieces_of(individual, times, values, slopes), rtol)
 
-    def __call__(
-        self,
-        t: ArrayLike,
-        times: Float[Array, " sample"],
-        coefficients: Float[Array, "sample coefficient"],
-    ) -> Float[Array, "..."]:
+    def __call__(self, t: ArrayLike, times: Times, coefficients: Coefficients) -> Value:
         """The value at a time."""
         if len(times) < 2:
             return coefficients[0, 0]

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import ArrayLike, Float, Int
 
-from odecal.interpolation._base import AbstractInterpolation
+from odecal.interpolation._base import AbstractInterpolation, Coefficients, Times, Value
 from odecal.interpolation._turns import pieces_of, turns
 
 
@@ -24,11 +24,6 @@ class Linear(AbstractInterpolation):
         """Those between which it is smooth."""
         return turns(pieces_of(individual, times, values, None), rtol)
 
-    def __call__(
-        self,
-        t: ArrayLike,
-        times: Float[Array, " sample"],
-        coefficients: Float[Array, "sample coefficient"],
-    ) -> Float[Array, "..."]:
+    def __call__(self, t: ArrayLike, times: Times, coefficients: Coefficients) -> Value:
         """The value at a time."""
         return jnp.interp(t, times, coefficients[:, 0])

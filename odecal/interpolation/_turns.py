@@ -21,37 +21,23 @@ Nodes = tuple[np.ndarray, np.ndarray]
 
 
 class Pieces(NamedTuple):
-    """An input of one or more individuals between each sample and the next, of shape (n,).
+    """An input of one or more individuals between each sample and the next, of shape (n,)."""
 
-    Args:
-        left: the samples, by number.
-        begins: whether a piece is the first of its individual.
-        times: of the samples.
-        values: of the samples.
-        middle: the value half-way.
-        half: the integral from the sample to half-way.
-        whole: the integral to the next sample.
-    """
-
-    left: np.ndarray
-    begins: np.ndarray
-    times: np.ndarray
+    left: np.ndarray  # the samples, by number
+    begins: np.ndarray  # whether a piece is the first of its individual
+    times: np.ndarray  # of the samples, as are the values
     values: np.ndarray
-    middle: np.ndarray
-    half: np.ndarray
-    whole: np.ndarray
+    middle: np.ndarray  # the value half-way
+    half: np.ndarray  # the integral from the sample to half-way
+    whole: np.ndarray  # the integral to the next sample
 
 
 def pieces_of(
     individual: np.ndarray, times: np.ndarray, values: np.ndarray, slopes: np.ndarray | None
 ) -> Pieces:
-    """The pieces of an input that is a line between samples, or a cubic of given slopes.
+    """The pieces of an input between samples: cubics of given slopes, or lines for None.
 
-    Args:
-        individual: whose each sample is, of shape (n,); not decreasing.
-        times: of shape (n,); rising within an individual.
-        values: of shape (n,).
-        slopes: at the samples, of shape (n,); None for a line.
+    Individuals do not decrease, and times rise within an individual.
     """
     left = np.flatnonzero(individual[1:] == individual[:-1])
     begins = np.append(True, np.diff(individual[left]) != 0)[: len(left)]
@@ -68,12 +54,7 @@ def pieces_of(
 
 
 def turns(pieces: Pieces, rtol: float) -> np.ndarray:
-    """The samples that no step may pass, by number.
-
-    Args:
-        pieces: an input.
-        rtol: the relative tolerance of a solve.
-    """
+    """The samples that no step may pass, by number."""
     count = len(pieces.left)
     if not count:
         return pieces.left
@@ -143,10 +124,7 @@ _CUBIC, _QUARTIC = _chebyshev(4), _chebyshev(5)
 def _through(at: Nodes, s: np.ndarray, of: np.ndarray) -> np.ndarray:
     """The polynomial of each stretch through some of its points, at all of them.
 
-    Args:
-        at: where, and the values there.
-        s: where it is asked for, of shape (2, n).
-        of: in which stretch, of shape (n,).
+    It is asked for at `s`, of shape (2, n), each in the stretch numbered in `of`, of shape (n,).
     """
     (nodes, values), found = at, np.zeros_like(s)
     for q in range(nodes.shape[1]):

@@ -20,24 +20,14 @@ class StudentT(dist.StudentT):
         super().__init__(df, location, scale)
 
     def log_prob(self, value: ArrayLike) -> Float[Array, "..."]:
-        """The log density of a value."""
-        z = (value - self.loc) / self.scale
-        return _log_density(z, self.df) - jnp.log(self.scale)
+        """The log density of a value, z scales from the location, with ν degrees of freedom.
 
+        With s what Stirling's formula leaves of log Γ, and less the logarithm of the scale,
 
-def _log_density(z: ArrayLike, df: ArrayLike) -> Float[Array, "..."]:
-    """The log density of Student's t of ν degrees of freedom.
-
-    With s what Stirling's formula leaves of log Γ,
-
-        log p = (ν/2) log(1 + 1/ν) − ½ + s(ν/2 + ½) − s(ν/2) − ½ log 2π − ((ν + 1)/2) log(1 + z²/ν).
-    """
-    z, df = floats(z, df)
-    half = 0.5 * df
-    flat = half * jnp.log1p(1.0 / df) - 0.5 - HALF_LOG_TWO_PI
-    return (
-        flat
-        + stirling(1.0 / (half + 0.5))
-        - stirling(1.0 / half)
-        - (half + 0.5) * jnp.log1p(jnp.square(z) / df)
-    )
+            (ν/2) log(1 + 1/ν) − ½ + s(ν/2 + ½) − s(ν/2) − ½ log 2π − ((ν + 1)/2) log(1 + z²/ν).
+        """
+        z, df = floats((value - self.loc) / self.scale, self.df)
+        half = 0.5 * df
+        flat = half * jnp.log1p(1.0 / df) - 0.5 - HALF_LOG_TWO_PI
+        gamma = flat + stirling(1.0 / (half + 0.5)) - stirling(1.0 / half)
+        return gamma - (half + 0.5) * jnp.log1p(jnp.square(z) / df) - jnp.log(self.scale)
