@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from odecal._errors import SettingsError
 
@@ -185,30 +185,13 @@ class AbstractSampler(eqx.Module):
         return ""
 
 
-def no_gradient(logdensity: Float[Array, ""], gradient: Float[Array, " dim"]) -> Bool[Array, ""]:
-    """Whether a log density is finite, and its gradient is not."""
-    return jnp.isfinite(logdensity) & ~jnp.all(jnp.isfinite(gradient), axis=-1)
-
-
 def check_between(
     sampler: AbstractSampler, setting: str, low: float, high: float, whole: bool = False
 ) -> None:
-    """Refuse a setting that is not a number within (low, high), or [low, high] for whole numbers.
-
-    Args:
-        sampler: the sampler.
-        setting: the name of the setting.
-        low: the lower limit.
-        high: the upper limit.
-        whole: whether it must be a whole number.
-
-    Raises:
-        SettingsError: if it is not.
-    """
+    """Refuse a setting that is no number within (low, high), or [low, high] for whole numbers."""
     value: Any = getattr(sampler, setting)
     number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    good = number and (low <= value <= high if whole else low < value < high)
-    if not good:
+    if not (number and (low <= value <= high if whole else low < value < high)):
         span = f"a whole number from {low} to {high}" if whole else f"a number in ({low}, {high})"
         raise SettingsError(
             f"{type(sampler).__name__}({setting}=...) expects {span}. Got {value!r}."

@@ -32,13 +32,9 @@ class Estimator(NamedTuple):
 
 
 def running_covariance(dim: int, diagonal: bool, made: Callable[..., jax.Array]) -> Estimator:
-    """BlackJAX's running estimate of variances, or of a covariance.
+    """BlackJAX's running estimate of a covariance, or of variances alone if it is diagonal.
 
-    Args:
-        dim: the number of dimensions.
-        diagonal: whether it is of variances alone.
-        made: `made(n, covariance, before)`, the metric, from n draws' covariance and the metric
-            before.
+    The metric is `made(n, covariance, before)`, from n draws' covariance and the metric before.
     """
     from odecal.samplers import _blackjax as blackjax
 
@@ -75,20 +71,12 @@ def shrunk(
     correlation = jnp.where(one > 0, one, covariance / scale[:, None] / scale)
     square = jnp.sum(correlation**2)
     excess = jnp.maximum(square - p, 1e-12)
-    rho = ((1 - 2 / p) * square + p**2) / ((n + 1 - 2 / p) * excess)
-    rho = jnp.clip(rho, 0.0, 1.0)
-    mixed = (1 - rho) * correlation + rho * one
-    return mixed * scale[:, None] * scale
+    rho = jnp.clip(((1 - 2 / p) * square + p**2) / ((n + 1 - 2 / p) * excess), 0.0, 1.0)
+    return ((1 - rho) * correlation + rho * one) * scale[:, None] * scale
 
 
 def low_rank(dim: int, max_rank: int, longest: int) -> Estimator:
-    """BlackJAX's estimate of a diagonal and a few directions.
-
-    Args:
-        dim: the number of dimensions.
-        max_rank: the largest number of directions.
-        longest: transitions of the longest window.
-    """
+    """BlackJAX's estimate of a diagonal and a few directions, of windows up to the longest."""
     from odecal.samplers import _blackjax as blackjax
 
     recipe = replace(blackjax.METRIC_RECIPES["fisher_low_rank"], max_rank=min(max_rank, dim))
@@ -130,17 +118,10 @@ class _Scaled(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """An estimate, and how much of the window's draws moved.
-
-    Args:
-        inner: the estimate itself.
-        last: the position before; not numbers at first.
-        drawn: the draws of the window.
-        moves: how many of them moved.
-    """
+    """An estimate, and how many of the window's draws moved."""
 
     inner: Any
-    last: Float[Array, " dim"]
+    last: Float[Array, " dim"]  # the position before; not numbers at first
     drawn: Int[Array, ""]
     moves: Int[Array, ""]
 
@@ -189,8 +170,7 @@ def _mixed(before: Any, new: Any, part: jax.Array) -> Any:
         good = (part >= 1) & jnp.all(jnp.isfinite(sigma)) & jnp.all(sigma > 0)
         new = new._replace(sigma=sigma)
         return jax.tree.map(lambda a, b: jnp.where(good, b, a), before, new)
-    variances = [x if x.ndim == 1 else jnp.diag(x) for x in (before, new)]
-    ratio = jnp.max(variances[1] / variances[0])
+    ratio = jnp.max(as_diagonal(new) / as_diagonal(before))
     part = part.astype(new.dtype)
     mixed = part * new + (1 - part + jnp.where(ratio < _LEAST, _LEAST, 0.0)) * before
     return jnp.where((part == 0) | ~jnp.all(jnp.isfinite(mixed)), before, mixed)

@@ -1,13 +1,14 @@
 """Static Hamiltonian Monte Carlo, with the same warm-up as the no-U-turn sampler."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Target, check_between
+from odecal.samplers._base import AbstractSampler, Kernel, Run, Target, check_between
 from odecal.samplers._metrics import AbstractMetric, default_metric
-from odecal.samplers._warmup import Warming, WindowedWarmup
+from odecal.samplers._warmup import Tuned, WindowedWarmup
 
 
 class HMC(AbstractSampler):
@@ -49,13 +50,12 @@ class HMC(AbstractSampler):
         warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
         transition = blackjax.hmc_kernel()
 
-        def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
-            tuned = state.tuned
+        def move(key: jax.Array, old: Any, tuned: Tuned) -> tuple[Any, dict[str, jax.Array]]:
             wanted = jnp.ceil(self.integration_time / tuned.step_size)
             num_steps = jnp.clip(wanted, 1, self.max_integration_steps).astype(jnp.int32)
             chain, info = transition(
                 key,
-                state.chain,
+                old,
                 target.logdensity_fn,
                 tuned.step_size,
                 tuned.inverse_mass_matrix,
@@ -66,18 +66,14 @@ class HMC(AbstractSampler):
             )
             stats = {
                 "lp": chain.logdensity,
-                "energy": kinetic - state.chain.logdensity,
-                "energy_error": info.energy - (kinetic - state.chain.logdensity),
+                "energy": kinetic - old.logdensity,
+                "energy_error": info.energy - (kinetic - old.logdensity),
                 "accepted": info.is_accepted,
                 "acceptance_rate": info.acceptance_rate,
-                "step_size": tuned.step_size,
                 "n_steps": num_steps,
                 "diverging": info.is_divergent,
                 "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
             }
-            tuned = warmup.update(
-                tuned, chain.position, chain.logdensity_grad, info.acceptance_rate, index
-            )
-            return Warming(chain, tuned), Draw(chain.position, stats)
+            return chain, stats
 
-        return Kernel(warmup.begin, step, warmup.adaptation)
+        return warmup.kernel(move)

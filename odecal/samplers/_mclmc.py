@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from odecal._errors import SettingsError
-from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Target, check_between
+from odecal.samplers._base import AbstractSampler, Kernel, Run, Target, check_between
 from odecal.samplers._metrics import AbstractMetric, DenseMetric, DiagonalMetric, LowRankMetric
-from odecal.samplers._warmup import Warming, WindowedWarmup
+from odecal.samplers._warmup import Tuned, WindowedWarmup
 
 
 class AdjustedMCLMC(AbstractSampler):
@@ -64,8 +64,7 @@ class AdjustedMCLMC(AbstractSampler):
         transition = blackjax.adjusted_mclmc_kernel()
         mean_length = self.length * math.sqrt(target.dim)
 
-        def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
-            tuned, old = state.tuned, state.chain
+        def move(key: jax.Array, old: Any, tuned: Tuned) -> tuple[Any, dict[str, jax.Array]]:
             # The microcanonical integrator takes no dense metric: move in coordinates made round.
             spread, pull = _round(tuned.inverse_mass_matrix)
 
@@ -89,15 +88,13 @@ class AdjustedMCLMC(AbstractSampler):
                 "lp": chain.logdensity,
                 "acceptance_rate": rate,
                 "accepted": info.is_accepted,
-                "step_size": tuned.step_size,
                 "n_steps": 2 * num_steps,
                 "diverging": info.is_divergent,
                 "failed_solves": jnp.isneginf(info.proposal.logdensity).astype(jnp.int32),
             }
-            tuned = warmup.update(tuned, position, gradient, rate, index)
-            return Warming(chain, tuned), Draw(position, stats)
+            return chain, stats
 
-        return Kernel(warmup.begin, step, warmup.adaptation)
+        return warmup.kernel(move)
 
 
 def _round(matrix: jax.Array) -> tuple[Any, Any]:

@@ -13,19 +13,15 @@ _STEPS = 12
 class Mixture(NamedTuple):
     """A mixture of multivariate t distributions.
 
-    Args:
-        log_weights: of the components.
-        means: of the components.
-        factors: lower triangular: a factor times its transpose is the scale matrix of a component.
-        inverses: the inverses of the factors.
-        freedom: the degrees of freedom of all components.
+    The factors are lower triangular: a factor times its transpose is the scale matrix of a
+    component.
     """
 
     log_weights: Float[Array, " component"]
     means: Float[Array, "component dim"]
     factors: Float[Array, "component dim dim"]
-    inverses: Float[Array, "component dim dim"]
-    freedom: Float[Array, ""]
+    inverses: Float[Array, "component dim dim"]  # of the factors
+    freedom: Float[Array, ""]  # degrees of freedom, of all components
 
     def parts(self, positions: Float[Array, "n dim"]) -> Float[Array, "n component"]:
         """Log densities of components, with their weights."""
@@ -61,13 +57,7 @@ def fitted(
     Its components are of Gaussians; tails of t distributions are given to them after the fit. The
     covariance of a component is drawn towards the mean covariance of all by as much as its
     particles are few. It works in coordinates in which the particles as a whole have unit
-    covariance, and so does not depend on units.
-
-    Args:
-        key: chooses the first centres.
-        positions: of the particles.
-        weights: of the particles, which sum to one.
-        components: the number of components.
+    covariance, and so does not depend on units. The weights sum to one.
     """
     dim = positions.shape[1]
     middle = weights @ positions

@@ -101,7 +101,7 @@ class NumPyroNUTS(AbstractSampler):
                 "acceptance_rate": new.accept_prob,
                 "step_size": old.adapt_state.step_size,
                 "n_steps": new.num_steps,
-                "tree_depth": _depth(new.num_steps),
+                "tree_depth": jnp.log2(jnp.maximum(new.num_steps, 1)).astype(jnp.int32) + 1,
                 "diverging": new.diverging,
             }
             return state._replace(chain=new), Draw(state.scale * new.z, stats)
@@ -117,8 +117,3 @@ class _State(NamedTuple):
     chain: Any
     covariance: jax.Array
     scale: jax.Array
-
-
-def _depth(num_steps: jax.Array) -> jax.Array:
-    """The number of doublings that gave a trajectory of so many steps."""
-    return jnp.floor(jnp.log2(jnp.maximum(num_steps, 1))).astype(jnp.int32) + 1

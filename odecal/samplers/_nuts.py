@@ -5,17 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from odecal.samplers._base import (
-    AbstractSampler,
-    Draw,
-    Kernel,
-    Run,
-    Target,
-    check_between,
-    no_gradient,
-)
+from odecal.samplers._base import AbstractSampler, Kernel, Run, Target, check_between
 from odecal.samplers._metrics import AbstractMetric, default_metric
-from odecal.samplers._warmup import Warming, WindowedWarmup
+from odecal.samplers._warmup import Tuned, WindowedWarmup
 
 
 class NUTS(AbstractSampler):
@@ -52,11 +44,10 @@ class NUTS(AbstractSampler):
         warmup = WindowedWarmup(metric, run.num_warmup, self.target_acceptance_rate, target.dim)
         transition = blackjax.nuts_kernel()
 
-        def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
-            tuned = state.tuned
+        def move(key: jax.Array, old: Any, tuned: Tuned) -> tuple[Any, dict[str, jax.Array]]:
             chain, info = transition(
                 key,
-                state.chain,
+                old,
                 target.logdensity_fn,
                 tuned.step_size,
                 tuned.inverse_mass_matrix,
@@ -66,36 +57,28 @@ class NUTS(AbstractSampler):
                 "lp": chain.logdensity,
                 "energy": info.energy,
                 "acceptance_rate": info.acceptance_rate,
-                "step_size": tuned.step_size,
                 "n_steps": info.num_integration_steps,
                 "tree_depth": info.num_trajectory_expansions,
                 "diverging": info.is_divergent,
-                "failed_solves": _failed(info),
-                "failed_gradients": _failed_gradients(info),
             }
-            tuned = warmup.update(
-                tuned, chain.position, chain.logdensity_grad, info.acceptance_rate, index
-            )
-            return Warming(chain, tuned), Draw(chain.position, stats)
+            return chain, stats | _failures(info)
 
-        return Kernel(warmup.begin, step, warmup.adaptation)
+        return warmup.kernel(move)
 
 
-def _failed(info: Any) -> jax.Array:
-    """How many solves failed in a transition.
+def _failures(info: Any) -> dict[str, jax.Array]:
+    """How many solves failed in a transition, and how many gradients of finite log densities.
 
-    A failed solve has log density −inf, which ends the trajectory; so there is at most one, at one
-    of its ends.
+    A failed solve has log density −inf, which ends the trajectory, as a gradient does that is no
+    number; so there is at most one, at one of its ends.
     """
-    failed = [jnp.isneginf(end.logdensity) for end in _ends(info)]
-    return (info.is_divergent & (failed[0] | failed[1])).astype(jnp.int32)
-
-
-def _failed_gradients(info: Any) -> jax.Array:
-    """How many gradients of a finite log density were no numbers: as above, 1 or 0."""
-    failed = [no_gradient(end.logdensity, end.logdensity_grad) for end in _ends(info)]
-    return (info.is_divergent & (failed[0] | failed[1])).astype(jnp.int32)
-
-
-def _ends(info: Any) -> tuple[Any, Any]:
-    return info.trajectory_leftmost_state, info.trajectory_rightmost_state
+    ends = info.trajectory_leftmost_state, info.trajectory_rightmost_state
+    solves = [jnp.isneginf(end.logdensity) for end in ends]
+    gradients = [
+        jnp.isfinite(end.logdensity) & ~jnp.all(jnp.isfinite(end.logdensity_grad)) for end in ends
+    ]
+    failures = {"failed_solves": solves, "failed_gradients": gradients}
+    return {
+        name: (info.is_divergent & (left | right)).astype(jnp.int32)
+        for name, (left, right) in failures.items()
+    }

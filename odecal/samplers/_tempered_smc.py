@@ -273,10 +273,8 @@ class _Tempering:
         """Steps with the covariance of a component that a particle may belong to.
 
         The component is drawn anew for each step, by the mixture's own odds at the particle, and
-        these odds are part of the density that decides.
-
-        Returns:
-            Positions, the components, and half the squared distance a dimension.
+        these odds are part of the density that decides. Half the squared distance a dimension is
+        how far a particle goes.
         """
         key_which, key_scale, key_step = jax.random.split(key, 3)
         dtype = now.gone.dtype

@@ -1,5 +1,6 @@
 """Warm-up in windows, a transition at a time: step size, metric, and their trace."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from odecal.samplers._base import Covariance, Start
+from odecal.samplers._base import Covariance, Draw, Kernel, Start
 from odecal.samplers._metrics import AbstractMetric
 
 # Transitions after the last window, for the step size: as in Stan, in a short warm-up fewer.
@@ -15,35 +16,25 @@ _SETTLING_DOWN = 50
 
 
 class Tuned(NamedTuple):
-    """What warm-up adapts.
-
-    Args:
-        step_size: the step size.
-        inverse_mass_matrix: the metric, in a form that BlackJAX takes.
-        averaging: the state of the dual averaging of the step size.
-        estimate: the state of the estimate of the metric.
-        window: how many windows have ended.
-        history: the step size and metric at the end of each window.
-    """
+    """What warm-up adapts."""
 
     step_size: jax.Array
-    inverse_mass_matrix: Any
-    averaging: Any
-    estimate: Any
-    window: jax.Array
-    history: Any
+    inverse_mass_matrix: Any  # in a form that BlackJAX takes
+    averaging: Any  # the state of the dual averaging of the step size
+    estimate: Any  # the state of the estimate of the metric
+    window: jax.Array  # how many windows have ended
+    history: Any  # the step size and metric at the end of each window
 
 
 class Warming(NamedTuple):
-    """The state of a chain that is warmed up in windows.
-
-    Args:
-        chain: BlackJAX's state of it.
-        tuned: what has been adapted.
-    """
+    """The state of a chain, BlackJAX's, and what has been adapted."""
 
     chain: Any
     tuned: Tuned
+
+
+# One transition of BlackJAX: its chain, and the statistics of the draw.
+Move = Callable[[jax.Array, Any, Tuned], tuple[Any, dict[str, jax.Array]]]
 
 
 class WindowedWarmup:
@@ -53,12 +44,6 @@ class WindowedWarmup:
     size; the Stan reference manual, https://mc-stan.org/docs/reference-manual/mcmc.html, for the
     windows. It differs in that the first metric is a guess of the covariance, not the identity, and
     in that the metric tells where the first window begins and how long it is.
-
-    Args:
-        metric: how the metric is estimated.
-        num_warmup: transitions of warm-up.
-        target_acceptance_rate: what the step size is adapted to.
-        dim: the number of dimensions.
     """
 
     def __init__(
@@ -81,15 +66,29 @@ class WindowedWarmup:
         self.window_ends = np.flatnonzero(self.ends_window)
         self.estimator = metric.estimator(dim, _longest(self.in_slow_window, self.window_ends))
 
+    def kernel(self, move: Move) -> Kernel:
+        """The kernel of chains whose every transition is `move(key, chain, tuned)`."""
+        from odecal.samplers import _blackjax as blackjax
+
+        def init(key: jax.Array, start: Start) -> Warming:
+            del key
+            chain = blackjax.HMCState(start.position, start.logdensity, start.gradient)
+            return Warming(chain, self.init(start.covariance))
+
+        def step(key: jax.Array, state: Warming, index: jax.Array) -> tuple[Warming, Draw]:
+            chain, stats = move(key, state.chain, state.tuned)
+            tuned = jax.lax.cond(
+                index < self.num_warmup,
+                lambda: self._adapt(state.tuned, chain, stats["acceptance_rate"], index),
+                lambda: state.tuned,
+            )
+            stats["step_size"] = state.tuned.step_size
+            return Warming(chain, tuned), Draw(chain.position, stats)
+
+        return Kernel(init, step, _trace)
+
     def init(self, covariance: Covariance) -> Tuned:
-        """Begin.
-
-        Args:
-            covariance: a guess of the covariance.
-
-        Returns:
-            The step size and metric to begin with.
-        """
+        """The step size and metric to begin with, from a guess of the covariance."""
         estimate = self.estimator.init(covariance)
         # The guess makes the density round, for which this is about right.
         step_size = jnp.asarray(0.8 / len(covariance) ** 0.25, covariance.dtype)
@@ -102,63 +101,15 @@ class WindowedWarmup:
             step_size, matrix, self.averaging[0](step_size), estimate, jnp.asarray(0), history
         )
 
-    def begin(self, key: jax.Array, start: Start) -> Warming:
-        """Put a chain at its starting point: the `init` of a kernel."""
-        from odecal.samplers import _blackjax as blackjax
-
-        del key
-        chain = blackjax.HMCState(start.position, start.logdensity, start.gradient)
-        return Warming(chain, self.init(start.covariance))
-
-    def update(
-        self,
-        tuned: Tuned,
-        position: Float[Array, " dim"],
-        gradient: Float[Array, " dim"],
-        acceptance_rate: Float[Array, ""],
-        index: Int[Array, ""],
-    ) -> Tuned:
-        """Adapt to a transition, if it is one of warm-up.
-
-        Args:
-            tuned: what has been adapted so far.
-            position: the position after the transition.
-            gradient: the gradient there.
-            acceptance_rate: the acceptance rate of the transition.
-            index: the number of the transition, from 0.
-
-        Returns:
-            What is adapted now.
-        """
-        return jax.lax.cond(
-            index < self.num_warmup,
-            lambda: self._adapt(tuned, position, gradient, acceptance_rate, index),
-            lambda: tuned,
-        )
-
-    def adaptation(self, state: Warming) -> dict[str, jax.Array]:
-        """The trace of warm-up, by name: step size and metric at the end of each window."""
-        tuned = state.tuned
-        step_size, matrix = tuned.history
-        return {
-            "window_step_size": step_size,
-            **_named(matrix, "window_"),
-            **_named(tuned.inverse_mass_matrix, ""),
-        }
-
     def _adapt(
-        self,
-        tuned: Tuned,
-        position: Float[Array, " dim"],
-        gradient: Float[Array, " dim"],
-        acceptance_rate: Float[Array, ""],
-        index: Int[Array, ""],
+        self, tuned: Tuned, chain: Any, acceptance_rate: Float[Array, ""], index: Int[Array, ""]
     ) -> Tuned:
+        """Adapt to a transition of warm-up."""
         _, averaging_update, averaging_final = self.averaging
         averaging = averaging_update(tuned.averaging, acceptance_rate)
         estimate = jax.lax.cond(
             jnp.asarray(self.in_slow_window)[index],
-            lambda: self.estimator.update(tuned.estimate, position, gradient),
+            lambda: self.estimator.update(tuned.estimate, chain.position, chain.logdensity_grad),
             lambda: tuned.estimate,
         )
         tuned = tuned._replace(averaging=averaging, estimate=estimate)
@@ -195,6 +146,16 @@ def _longest(
         return 0
     begin = int(np.argmax(in_slow_window)) - 1
     return int(np.diff(window_ends, prepend=begin).max())
+
+
+def _trace(state: Warming) -> dict[str, jax.Array]:
+    """The trace of warm-up, by name: step size and metric at the end of each window."""
+    step_size, matrix = state.tuned.history
+    return {
+        "window_step_size": step_size,
+        **_named(matrix, "window_"),
+        **_named(state.tuned.inverse_mass_matrix, ""),
+    }
 
 
 def _named(matrix: Any, prefix: str) -> dict[str, jax.Array]:

@@ -10,13 +10,9 @@ from odecal.samplers._base import LogDensity, as_matrix
 
 
 class Whitening(NamedTuple):
-    """The linear map x = factor z from whitened coordinates z to a chain's x.
+    """The linear map x = factor z from whitened coordinates z to a chain's x."""
 
-    Args:
-        factor: lower triangular.
-    """
-
-    factor: Float[Array, "dim dim"]
+    factor: Float[Array, "dim dim"]  # lower triangular
 
     @classmethod
     def of(
