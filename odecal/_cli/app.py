@@ -54,16 +54,12 @@ ResultArgument = Annotated[Path, typer.Argument(metavar="FILE.nc", help="A saved
 
 
 def main(stop: Stop | None = None) -> None:
-    """Run the command line: one clear message and status 1 for a mistake, no traceback.
-
-    Args:
-        stop: what a signal does; None makes one.
-    """
+    """Run the command line: one clear message and status 1 for a mistake, no traceback."""
     if stop is None:
         with Stop() as own:
             main(own)
         return
-    warnings.formatwarning = _in_a_line
+    warnings.formatwarning = lambda message, *_, **__: f"odecal: {printable(message)}\n"
     try:
         app(obj=stop)
     except OdecalError as error:
@@ -267,7 +263,3 @@ def _show_saved(posterior: Any, out: Path, stop: Stop) -> None:
     if not posterior.attrs["complete"]:
         say(f"The run is not complete. To go on: odecal resume {out}")
         sys.exit(stop.status)
-
-
-def _in_a_line(message: Any, *_: Any, **__: Any) -> str:
-    return f"odecal: {printable(message)}\n"

@@ -58,11 +58,7 @@ def adjoints() -> dict[str, str]:
 
 
 def choose(option: str, name: str, known: dict[str, Any]) -> Any:
-    """What a name stands for.
-
-    Raises:
-        SettingsError: if it is unknown.
-    """
+    """What a name stands for; one that is unknown is refused."""
     if name not in known:
         raise SettingsError(
             f"{option} {name} is unknown. Expected one of: {listed(known)}."

@@ -11,11 +11,7 @@ if TYPE_CHECKING:  # at once, it would start JAX for the help of the command lin
 
 
 class StoppableProgress(AbstractProgress):
-    """Shows progress, tells what a signal would interrupt, and ends a run after a block of draws.
-
-    Args:
-        stop: what a signal does.
-    """
+    """Shows progress, tells what a signal would interrupt, and ends a run after a block of it."""
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
@@ -40,10 +36,6 @@ class StoppableProgress(AbstractProgress):
         self._shown.start(run, done, headline)
 
     def update(self, done: int, stats: Mapping[str, Any], standing: str = "") -> None:
-        """Report a block of draws, after which a run may end.
-
-        Raises:
-            KeyboardInterrupt: if a signal has asked for that.
-        """
+        """Report a block of draws, after which a run ends if a signal has asked for that."""
         self._shown.update(done, stats, standing)
         self._stop.check()

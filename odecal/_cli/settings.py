@@ -16,16 +16,7 @@ if TYPE_CHECKING:
 
 
 def make_sampler(name: str, metric: str | None, settings: Iterable[str]) -> "AbstractSampler":
-    """The sampler of a name, with its settings.
-
-    Args:
-        name: such as `nuts`.
-        metric: such as `dense`, or None.
-        settings: of the form `name=value`.
-
-    Raises:
-        SettingsError: if a name is unknown, or a value cannot be one.
-    """
+    """The sampler of a name such as `nuts`, with settings of the form `name=value`."""
     import odecal
 
     cls = getattr(odecal.samplers, choose("--sampler", name, samplers()))
@@ -64,11 +55,7 @@ def _check_field(cls: Any, name: str) -> None:
 
 
 def change_solve(solve: "Solve", adjoint: str | None, dtype: str | None) -> "Solve":
-    """Settings of a solve, with the adjoint and the floating type of a name.
-
-    Raises:
-        SettingsError: if a name is unknown.
-    """
+    """Settings of a solve, with the adjoint and the floating type of a name."""
     if adjoint is not None:
         solve = replace(solve, adjoint=None if adjoint == "auto" else make_adjoint(adjoint, "auto"))
     if dtype is not None:
@@ -78,15 +65,7 @@ def change_solve(solve: "Solve", adjoint: str | None, dtype: str | None) -> "Sol
 
 
 def make_adjoint(name: str, *others: str) -> "AbstractAdjoint":
-    """The adjoint of a name.
-
-    Args:
-        name: such as `recursive-checkpoint`.
-        others: further names that may be given, for the message.
-
-    Raises:
-        SettingsError: if the name is unknown.
-    """
+    """The adjoint of a name such as `recursive-checkpoint`; others are for the message alone."""
     import odecal
 
     known = {**{other: other for other in others}, **adjoints()}

@@ -15,14 +15,17 @@ _WIDTH = 110
 _FOLDED = 12
 # A longer one is folded in any case.
 _LONGEST = 60
+# How the numbers of a summary are written.
+_FORMS = dict.fromkeys(("mean", "sd", "q5", "q50", "q95"), ".4g") | {
+    "ess_bulk": ".0f",
+    "ess_tail": ".0f",
+    "r_hat": ".3f",
+    "mcse_mean": ".2g",
+}
 
 
 def console(width: int = _WIDTH) -> "Console":
-    """The standard output, as wide as a terminal, or at least wide enough for a table.
-
-    Args:
-        width: what the table needs.
-    """
+    """The standard output, as wide as a terminal, or at least as a table needs."""
     from rich.console import Console
 
     output = Console(highlight=False, emoji=False)
@@ -31,20 +34,12 @@ def console(width: int = _WIDTH) -> "Console":
 
 
 def say(text: str) -> None:
-    """Print one line.
-
-    Args:
-        text: the line.
-    """
+    """Print one line."""
     console().print(printable(text), soft_wrap=True, markup=False)
 
 
 def show_systems(systems: dict[str, Any]) -> None:
-    """Print a table of systems.
-
-    Args:
-        systems: their classes, by the names that the command line uses.
-    """
+    """Print a table of systems, by the names that the command line uses."""
     import inspect
 
     rows = []
@@ -57,66 +52,35 @@ def show_systems(systems: dict[str, Any]) -> None:
 
 
 def show_summary(posterior: "xr.DataTree", every: bool = False) -> None:
-    """Print the summary of a calibration, and what it says of the draws.
-
-    Args:
-        posterior: the result of a calibration.
-        every: whether each of many groups has rows of its own.
-    """
+    """Print the summary of a calibration, if need be every row, and what it says of the draws."""
     from odecal._results.summary import folded, summary
     from odecal._results.verdict import verdict
 
     frame = summary(posterior)
     rest, groups = (frame, frame.head(0)) if every else folded(posterior, frame)
     if len(rest):
-        _print_rows(rest)
+        _print_summary(rest)
     if len(groups):
         say("")
-        _print_groups(groups)
+        _print_summary(groups)
         own = len(frame) - len(rest)
         say(f"Groups have {own} rows of their own: odecal summary FILE.nc --all prints each.")
     for sentence in verdict(posterior, frame):
         say(sentence)
 
 
-def _print_rows(frame: "pd.DataFrame") -> None:
-    """Print rows of a summary."""
+def _print_summary(frame: "pd.DataFrame") -> None:
+    """Print rows of a summary, or what it says of groups: `lowest q50` as `q50`."""
+    forms = [_FORMS.get(name.split()[-1], "") for name in frame.columns]
     rows = [
-        [
-            str(label),
-            *(f"{row[name]:.4g}" for name in ("mean", "sd", "q5", "q50", "q95")),
-            *(f"{row[name]:.0f}" for name in ("ess_bulk", "ess_tail")),
-            f"{row['r_hat']:.3f}",
-            f"{row['mcse_mean']:.2g}",
-            row["unit"],
-        ]
+        [str(label), *(format(x, form) for x, form in zip(row, forms, strict=True))]
         for label, row in frame.iterrows()
     ]
     _print_table(["", *frame.columns], rows, left=1, wrapped="unit")
 
 
-def _print_groups(frame: "pd.DataFrame") -> None:
-    """Print a row for each quantity that groups have of their own."""
-    rows = [
-        [
-            str(name),
-            row["groups"],
-            *(f"{row[bound]:.4g}" for bound in ("lowest q50", "highest q50")),
-            *(f"{row[least]:.0f}" for least in ("least ess_bulk", "least ess_tail")),
-            f"{row['largest r_hat']:.3f}",
-            row["unit"],
-        ]
-        for name, row in frame.iterrows()
-    ]
-    _print_table(["", *frame.columns], rows, left=1, wrapped="unit")
-
-
 def show_comparison(comparison: "xr.Dataset") -> None:
-    """Print a comparison of adjoints.
-
-    Args:
-        comparison: the result of `compare_adjoints`.
-    """
+    """Print a comparison of adjoints."""
     import numpy as np
 
     ratios = np.abs(np.log(comparison.tolerance.values / float(comparison.attrs["rtol"])))
@@ -160,10 +124,7 @@ def _print_table(
     table, needed = Table(box=None, pad_edge=False), 0
     rows = [[printable(cell).replace("\n", r"\n") for cell in row] for row in rows]
     for i, head in enumerate(heads):
-        text, longest = (
-            i < left or head == wrapped,
-            max(len(x) for x in (head, *(r[i] for r in rows))),
-        )
+        text, longest = i < left or head == wrapped, max(len(row[i]) for row in [heads, *rows])
         folds = head == wrapped or (text and i > 0)
         table.add_column(
             head,

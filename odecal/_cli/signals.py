@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -45,12 +45,7 @@ class Stop:
         threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for signum, handler in self._old.items():
             signal.signal(signum, handler)
         if self._pipe is not None:
@@ -63,41 +58,23 @@ class Stop:
         return 128 + (self.signum or signal.SIGINT)
 
     def writes(self, out: Path, journal: Path) -> None:
-        """Say what the command works on.
-
-        Args:
-            out: the file that it writes.
-            journal: the journal of its run.
-        """
+        """Say what the command works on: the file that it writes, and the journal of its run."""
         self._out, self._journal = out, journal
         self._drawn = journal.exists()  # by an earlier process
 
     def does(self, what: str, sampling: bool = False) -> None:
-        """Say what is being done.
-
-        Args:
-            what: a few words, such as `compiling`.
-            sampling: whether draws are being made, so that the first signal waits for one.
-        """
+        """Say what is being done, such as `compiling`; in sampling the first signal waits."""
         self._doing, self._sampling = what, sampling
 
     def check(self) -> None:
-        """Mark that something has been drawn, and stop there if that was asked for.
-
-        Raises:
-            KeyboardInterrupt: if it was.
-        """
+        """Mark that something has been drawn, and stop there if that was asked for."""
         self._drawn = True
         if self.signum:
             self._sampling = False
             raise KeyboardInterrupt
 
     def saved(self, out: Path) -> None:
-        """Mark that the result has been written.
-
-        Args:
-            out: the file.
-        """
+        """Mark that the result has been written."""
         self.does("printing the summary")
         self._out, self._saved = out, True
 

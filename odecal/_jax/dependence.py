@@ -7,14 +7,9 @@ import jax
 
 
 def depends_on(function: Callable[..., Any], *arguments: Any) -> list[bool]:
-    """Whether the result of a function depends on each leaf of its last argument.
+    """Whether the result of a function of pytrees depends on each leaf of its last argument.
 
-    Args:
-        function: a function of pytrees.
-        *arguments: its arguments, or their shapes.
-
-    Returns:
-        One answer a leaf. A leaf that it depends on need not matter; another cannot.
+    Shapes do for arguments. A leaf that it depends on need not matter; another cannot.
     """
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     return read_by(jaxpr)[-len(jax.tree.leaves(arguments[-1])) or len(jaxpr.invars) :]

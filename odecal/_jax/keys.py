@@ -16,21 +16,13 @@ KeyData = UInt32[np.ndarray, "2"]
 
 
 class RunKeys(NamedTuple):
-    """The key of each purpose.
+    """The key of each purpose."""
 
-    Args:
-        starts: for dispersing chains.
-        chains: for the chains.
-        replicates: for replicated data of the draws.
-        prior: for draws from the prior.
-        others: for replicated data of those.
-    """
-
-    starts: KeyData
+    starts: KeyData  # for dispersing chains
     chains: KeyData
-    replicates: KeyData
-    prior: KeyData
-    others: KeyData
+    replicates: KeyData  # for replicated data of the draws
+    prior: KeyData  # for draws from the prior
+    others: KeyData  # for replicated data of those
 
 
 def run_keys(seed: int) -> RunKeys:

@@ -17,16 +17,11 @@ from odecal._jax.trace import trace
 
 
 class Program:
-    """A program that is being compiled; calling it waits until it is.
-
-    Args:
-        compiling: gives the compiled program.
-        shape: the shapes and types of its results.
-    """
+    """A program that is being compiled; calling it waits until it is."""
 
     def __init__(self, compiling: "Future[Any]", shape: Any) -> None:
         self._compiling = compiling
-        self.shape = shape
+        self.shape = shape  # the shapes and types of its results
 
     def wait(self) -> None:
         """Wait until it is compiled."""
@@ -58,15 +53,7 @@ class Compiler:
             atexit.register(_leave, self._futures)
 
     def __call__(self, function: Any, *examples: Any) -> Program:
-        """Trace a program now, and compile it in the background.
-
-        Args:
-            function: from `jax.jit`, or [`jit_sharded`][odecal._jax.programs.jit_sharded].
-            examples: its arguments, or their shapes.
-
-        Returns:
-            The program.
-        """
+        """Trace a jitted program for examples of arguments, and compile it in the background."""
         began = time.perf_counter()
         lowered = function.lower(*examples)
         self._spans.append((began, time.perf_counter()))
@@ -124,15 +111,8 @@ def jit_sharded(
 ) -> Any:
     """Jit a function of many so that each device runs its own share in a loop of its own.
 
-    Args:
-        function: the function; its results have a leading axis like its first arguments'.
-        devices: the devices.
-        batched: how many of its arguments have a leading axis to share out, a multiple of the
-            number of devices.
-        replicated: how many arguments after those are the same for all.
-
-    Returns:
-        The jitted function.
+    So many of its arguments are batched: they have a leading axis to share out, a multiple of the
+    number of devices, as its results have. So many after those are the same for all.
     """
     if len(devices) == 1:
         return jax.jit(function)
@@ -146,9 +126,8 @@ def jit_sharded(
     def on_mesh(*args: Any) -> Any:
         local = (*jax.tree.map(share, args[:batched]), *args[batched:])
         traced = trace(function, *local)
-        return jax.shard_map(traced, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)(
-            *args
-        )
+        sharded = jax.shard_map(traced, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)
+        return sharded(*args)
 
     shardings = tuple(jax.sharding.NamedSharding(mesh, spec) for spec in specs)
     return jax.jit(on_mesh, in_shardings=shardings, out_shardings=shardings[0])

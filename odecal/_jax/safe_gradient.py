@@ -13,11 +13,8 @@ def safe_gradient(x: Any, function: Callable[[Any], tuple[jax.Array, Any]]) -> A
     """A function whose gradient is zero, and not NaN, where its value is not finite.
 
     The reverse pass of a failed solve multiplies its zero cotangent by what overflowed, which is
-    NaN; that is zero here. Where the value is finite and the gradient NaN, it stays so.
-
-    Args:
-        x: where; any pytree.
-        function: gives an array, and what carries no gradient.
+    NaN; that is zero here. Where the value is finite and the gradient NaN, it stays so. The
+    function, of a pytree, gives an array, and what carries no gradient.
     """
     return function(x)
 

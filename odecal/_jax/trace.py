@@ -15,13 +15,8 @@ def trace(function: Callable[..., Any], *examples: Any) -> Callable[..., Any]:
     transformations are then done here, outside any device mesh: Equinox's checkpointed loops and
     Lineax's solves compare shardings, and refuse to be traced where a mesh comes and goes.
 
-    Args:
-        function: a function of pytrees of arrays.
-        examples: arguments, or their shapes.
-
-    Returns:
-        The function, for arguments like the examples. It has lost its own rules of
-        differentiation: differentiate before tracing.
+    It is for arguments like the examples, and has lost its own rules of differentiation:
+    differentiate before tracing.
     """
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*examples)
     evaluate = jaxpr_as_fun(closed)
@@ -36,15 +31,7 @@ def trace(function: Callable[..., Any], *examples: Any) -> Callable[..., Any]:
 def value_and_gradient(
     function: Callable[[jax.Array], jax.Array], forward_mode: bool = False
 ) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
-    """The value and gradient of a scalar function of a vector.
-
-    Args:
-        function: from an array of shape (dim,) to a scalar.
-        forward_mode: whether the gradient is taken by forward mode.
-
-    Returns:
-        A function from an array of shape (dim,) to a scalar and an array of shape (dim,).
-    """
+    """The value and gradient of a scalar function of a vector."""
     if not forward_mode:
         return jax.value_and_grad(function)
 
@@ -66,13 +53,7 @@ def trace_scalar(
 ) -> Callable[[jax.Array], jax.Array]:
     """A scalar function of a vector whose value and gradient are traced once.
 
-    Args:
-        function: from an array of shape (dim,) to a scalar.
-        example: an array of that shape, or its shape.
-        forward_mode: whether its gradient is taken by forward mode.
-
-    Returns:
-        The function, reverse-mode differentiable once.
+    It is reverse-mode differentiable once, also where its gradient is taken by forward mode.
     """
     value_and_grad = trace(value_and_gradient(function, forward_mode), example)
 

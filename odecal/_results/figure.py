@@ -18,14 +18,7 @@ _LONGEST, _PART = 60, 24
 def panel_grid(
     number: int, columns: int, size: tuple[float, float], margin: tuple[float, float]
 ) -> "tuple[Figure, Any]":
-    """A figure and the axes of its panels.
-
-    Args:
-        number: how many panels.
-        columns: in how many columns.
-        size: the width and height of a panel, in inches.
-        margin: what the figure has beside them.
-    """
+    """A figure and the axes of its panels, of this width and height in inches, beside a margin."""
     from matplotlib.figure import Figure
 
     rows = -(-number // columns)
@@ -64,12 +57,8 @@ def label_panel(
 ) -> None:
     """Give a panel its title, and its axes their names.
 
-    Args:
-        axis: the panel.
-        data: the observable.
-        element: which element of a vector-valued one, by dimension.
-        time_unit: the unit of time.
-        individual: its dimension and label; empty for one that needs no name.
+    The element is that of a vector-valued observable, by dimension; the individual is its dimension
+    and label, and empty where it needs no name.
     """
     labels = [str(data[dim].values[i]) for dim, i in element.items()]
     title = f"{data.name}[{', '.join(labels)}]" if labels else str(data.name)

@@ -50,19 +50,12 @@ def plot_fit(posterior: "xr.DataTree", path: str | Path | None = None) -> "Figur
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """What one panel shows.
-
-    Args:
-        name: the observable.
-        element: which element of a vector-valued one, by dimension.
-        rows: which of its values are shown.
-        individual: its dimension and label; empty for one that needs no name.
-    """
+    """What one panel shows of an observable."""
 
     name: str
-    element: dict[Any, int]
-    rows: np.ndarray
-    individual: dict[str, Any]
+    element: dict[Any, int]  # of a vector-valued one, by dimension
+    rows: np.ndarray  # which of its values are shown
+    individual: dict[str, Any]  # its dimension and label; empty for one that needs no name
 
 
 def _panels(posterior: "xr.DataTree") -> list[_Panel]:

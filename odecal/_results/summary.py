@@ -73,16 +73,10 @@ def _elements(group: "xr.Dataset") -> Iterator[tuple[str, tuple[int, ...], str]]
 def folded(
     posterior: "xr.DataTree", table: "pd.DataFrame"
 ) -> tuple["pd.DataFrame", "pd.DataFrame"]:
-    """Divide a long summary: what all share, and a row for each quantity that groups have.
+    """Divide a long summary: the rows of no single group, and one for each quantity of groups.
 
-    Args:
-        posterior: the result of a calibration.
-        table: its summary.
-
-    Returns:
-        The rows that are of no single group; and of each quantity of groups their number, the
-        lowest and the highest median, the smallest effective sample sizes, the largest R-hat, and
-        the unit. The whole table and an empty one, where the rows are few.
+    The latter tells their number, the lowest and the highest median, the smallest effective sample
+    sizes, the largest R-hat, and the unit. Where the rows are few, it is all of them and none.
     """
     import pandas as pd
 

@@ -19,14 +19,7 @@ from odecal._run.records import Evaluation, Result
 
 
 def build_tree(result: Result) -> xr.DataTree:
-    """Put everything about a calibration into one tree.
-
-    Args:
-        result: the calibration.
-
-    Returns:
-        A tree with the groups of ArviZ, and more; see `odecal.calibrate`.
-    """
+    """Everything about a calibration: the groups of ArviZ, and more; see `odecal.calibrate`."""
     prior, drawn, model = result.prior, result.posterior, result.plan.model
     builder = VariableBuilder(model)
     draws = DrawDims((1, len(prior.failed)))
@@ -39,7 +32,10 @@ def build_tree(result: Result) -> xr.DataTree:
         "warm_start": _warm_start(result, builder),
         "adaptation": _adaptation(result),
         "centring": builder.centrings(),
-        "checkpoint": _checkpoint(result),
+        "checkpoint": {
+            name: xr.DataArray(x, dims=[f"{name}_byte"])
+            for name, x in checkpoint_arrays(result).items()
+        },
     }
     if drawn is not None:
         draws = DrawDims(result.chains.positions.shape[:2])
@@ -157,9 +153,3 @@ def _adaptation(result: Result) -> Variables:
         dims += [f"{name}_{i}" for i in range(x.ndim - len(dims))]
         variables[name] = xr.DataArray(x, dims=dims)
     return variables
-
-
-def _checkpoint(result: Result) -> Variables:
-    """What a run needs to go on, as bytes."""
-    arrays = checkpoint_arrays(result)
-    return {name: xr.DataArray(x, dims=[f"{name}_byte"]) for name, x in arrays.items()}

@@ -19,15 +19,10 @@ Coords = dict[str, Any]
 
 @dataclass(frozen=True)
 class DrawDims:
-    """The two leading dimensions of draws.
+    """The two leading dimensions of draws."""
 
-    Args:
-        shape: the numbers of chains, and of draws of each.
-        step: of every how many draws there are values.
-    """
-
-    shape: tuple[int, int]
-    step: int = 1
+    shape: tuple[int, int]  # the numbers of chains, and of draws of each
+    step: int = 1  # of every how many draws there are values
 
     def every(self, step: int) -> "DrawDims":
         """Of every few draws only."""
@@ -42,11 +37,7 @@ class DrawDims:
 
 
 class VariableBuilder:
-    """Makes the variables of each group.
-
-    Args:
-        model: the model.
-    """
+    """Makes the variables of each group."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -96,7 +87,11 @@ class VariableBuilder:
         if len(values) == 1 and series[name := next(iter(values))].complete:
             flat, (dims, coords) = values[name], self.data_dims(name)
             dims = dims[: flat.ndim - 1]  # a joint distribution has one density a time
-            coords = {c: x for c, x in coords.items() if _dims_of(c, x) <= set(dims)}
+            coords = {
+                key: coord
+                for key, coord in coords.items()
+                if (coord[0] if isinstance(coord, tuple) else key) in dims
+            }
             return {name: draws.array(flat, dims, coords)}
         columns, observables, times, individuals = [], [], [], []
         for name, flat in values.items():
@@ -217,11 +212,6 @@ def with_attrs(array: xr.DataArray, unit: str, description: str) -> xr.DataArray
     if description:
         array.attrs["long_name"] = description
     return array
-
-
-def _dims_of(name: str, coord: Any) -> set[str]:
-    """The dimensions of a coordinate, as it is given to xarray."""
-    return {coord[0]} if isinstance(coord, tuple) else {name}
 
 
 def _elements(declaration: Declaration) -> list[str]:

@@ -21,15 +21,7 @@ _TEMPERED = 20
 
 
 def verdict(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
-    """Say in sentences whether the draws can be trusted.
-
-    Args:
-        posterior: the result of a calibration.
-        table: its summary.
-
-    Returns:
-        One sentence a finding.
-    """
+    """Say whether draws can be trusted, from a result and its summary: one sentence a finding."""
     attrs, stats = posterior.attrs, posterior["sample_stats"]
     draws = stats["diverging"].size
     found = [f"{draws} draws in {stats.sizes['chain']} chains{_of_how_long(attrs)}."]

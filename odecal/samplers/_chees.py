@@ -115,12 +115,21 @@ class _Ensemble:
     def step(self, key: jax.Array, state: "_State", index: jax.Array) -> tuple["_State", Draw]:
         """Move every chain by a trajectory of one length; in warm-up, adapt."""
         old, warming = state.chains, index < self.run.num_warmup
-        step_size, length = self._step_size_and_length(state.adapted, warming)
+        adapted = state.adapted
+        now = (adapted.step_size, adapted.trajectory_length)
+        averages = (
+            adapted.log_step_size_moving_average,
+            adapted.log_trajectory_length_moving_average,
+        )
+        step_size, length = (
+            jnp.where(warming, x, jnp.exp(average))
+            for x, average in zip(now, averages, strict=True)
+        )
         density = state.whitening.density(self.target.logdensity_fn)
 
         def move(key: jax.Array, chain: Any) -> Any:
-            how = (step_size, state.variance, (length / step_size,))
-            return self.transition(key, chain, density, *how)
+            steps = (length / step_size,)
+            return self.transition(key, chain, density, step_size, state.variance, steps)
 
         chains, info = jax.vmap(move)(jax.random.split(key, self.run.num_chains), old)
         state = state._replace(chains=chains)
@@ -142,21 +151,6 @@ class _Ensemble:
         length = jnp.exp(state.adapted.log_trajectory_length_moving_average)
         matrix = state.whitening.factor * state.variance @ state.whitening.factor.T
         return {"inverse_mass_matrix": matrix, "trajectory_length": length}
-
-    def _step_size_and_length(
-        self, adapted: Any, warming: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Those of the moment in warm-up, and their averages after it."""
-        averages = (
-            adapted.log_step_size_moving_average,
-            adapted.log_trajectory_length_moving_average,
-        )
-        now = (adapted.step_size, adapted.trajectory_length)
-        step_size, length = (
-            jnp.where(warming, one, jnp.exp(average))
-            for one, average in zip(now, averages, strict=True)
-        )
-        return step_size, length
 
     def _adapt(self, state: "_State", old: Any, info: Any, index: jax.Array) -> "_State":
         """Adapt step size and length; and the variances, over the second quarter of warm-up."""

@@ -1,6 +1,7 @@
 """Adjusted microcanonical Langevin Monte Carlo."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -66,7 +67,7 @@ class AdjustedMCLMC(AbstractSampler):
 
         def move(key: jax.Array, old: Any, tuned: Tuned) -> tuple[Any, dict[str, jax.Array]]:
             # The microcanonical integrator takes no dense metric: move in coordinates made round.
-            spread, pull = _round(tuned.inverse_mass_matrix)
+            spread, pull, unpull = _round(tuned.inverse_mass_matrix)
 
             def rounded(z: jax.Array) -> jax.Array:
                 return target.logdensity_fn(old.position + spread(z))
@@ -80,9 +81,8 @@ class AdjustedMCLMC(AbstractSampler):
             )
             moved, info = transition(key_transition, here, rounded, tuned.step_size, (num_steps,))
             position = old.position + spread(moved.position)
-            # The gradient in the chain's own coordinates, for the next metric.
-            gradient = _unpull(tuned.inverse_mass_matrix, moved.logdensity_grad)
-            chain = blackjax.HMCState(position, moved.logdensity, gradient)
+            # With the gradient in the chain's own coordinates, for the next metric.
+            chain = blackjax.HMCState(position, moved.logdensity, unpull(moved.logdensity_grad))
             rate = jnp.where(jnp.isfinite(info.acceptance_rate), info.acceptance_rate, 0.0)
             stats = {
                 "lp": chain.logdensity,
@@ -97,18 +97,11 @@ class AdjustedMCLMC(AbstractSampler):
         return warmup.kernel(move)
 
 
-def _round(matrix: jax.Array) -> tuple[Any, Any]:
-    """From round coordinates to the chain's, and gradients the other way."""
+def _round(matrix: jax.Array) -> tuple[Any, Any, Any]:
+    """From round coordinates to the chain's; gradients the other way; and these back."""
     if matrix.ndim == 1:
         scale = jnp.sqrt(matrix)
-        return lambda z: scale * z, lambda gradient: scale * gradient
+        return lambda z: scale * z, lambda g: scale * g, lambda g: g / scale
     factor = jnp.linalg.cholesky(matrix)
-    return lambda z: factor @ z, lambda gradient: factor.T @ gradient
-
-
-def _unpull(matrix: jax.Array, gradient: jax.Array) -> jax.Array:
-    """A gradient in round coordinates back in the chain's."""
-    if matrix.ndim == 1:
-        return gradient / jnp.sqrt(matrix)
-    factor = jnp.linalg.cholesky(matrix)
-    return jax.scipy.linalg.solve_triangular(factor.T, gradient)
+    back = partial(jax.scipy.linalg.solve_triangular, factor.T)
+    return lambda z: factor @ z, lambda g: factor.T @ g, back

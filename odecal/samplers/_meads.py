@@ -93,14 +93,14 @@ class _Ensemble:
         warming, num_steps = index < self.run.num_warmup, self.settings.steps_per_draw
         key_fold, key_moves = jax.random.split(key)
         how = self._how(state.adapted, warming)
-        chains, total = self._moved(key_moves, state, how)
+        chains, accepted, diverging, failed = self._moved(key_moves, state, how)
         stats = {
             "lp": chains.logdensity,
-            "acceptance_rate": total.accepted / num_steps,
+            "acceptance_rate": accepted / num_steps,
             "step_size": how[0],
             "n_steps": jnp.full(self.run.num_chains, num_steps, jnp.int32),
-            "diverging": total.diverging,
-            "failed_solves": total.failed,
+            "diverging": diverging,
+            "failed_solves": failed,
         }
         draw = Draw(state.whitening.unwhiten(chains.position), stats)
         state = state._replace(chains=chains)
@@ -121,28 +121,25 @@ class _Ensemble:
             for x in fields
         )
 
-    def _moved(
-        self, key: jax.Array, state: "_State", how: tuple[jax.Array, ...]
-    ) -> tuple[Any, "_Total"]:
-        """All chains after the leapfrog steps of one draw."""
+    def _moved(self, key: jax.Array, state: "_State", how: tuple[jax.Array, ...]) -> Any:
+        """All chains after the leapfrog steps of one draw, and what happened in these.
+
+        That is the sum of their acceptance rates, whether one diverged, and how many solves failed.
+        """
         num_chains = self.run.num_chains
         density = state.whitening.density(self.target.logdensity_fn)
         move = jax.vmap(lambda key, chain, *how: self.transition(key, chain, density, *how))
 
         def one(i: jax.Array, carry: Any) -> Any:
-            chains, total = carry
+            chains, accepted, diverging, failed = carry
             keys = jax.random.split(jax.random.fold_in(key, i), num_chains)
             chains, info = move(keys, chains, *how)
-            failed = jnp.isneginf(info.proposal.logdensity).astype(jnp.int32)
-            return chains, _Total(
-                total.accepted + info.acceptance_rate,
-                total.diverging | info.is_divergent,
-                total.failed + failed,
-            )
+            failed += jnp.isneginf(info.proposal.logdensity).astype(jnp.int32)
+            return chains, accepted + info.acceptance_rate, diverging | info.is_divergent, failed
 
         none = jnp.zeros(num_chains, state.chains.position.dtype)
-        total = _Total(none, none > 0, jnp.zeros(num_chains, jnp.int32))
-        return jax.lax.fori_loop(0, self.settings.steps_per_draw, one, (state.chains, total))
+        begin = (state.chains, none, none > 0, jnp.zeros(num_chains, jnp.int32))
+        return jax.lax.fori_loop(0, self.settings.steps_per_draw, one, begin)
 
     def _adapt(self, key: jax.Array, state: "_State", index: jax.Array) -> "_State":
         """Adapt one fold to the others; shuffle all after the last."""
@@ -160,12 +157,6 @@ class _Ensemble:
         )
         chains = jax.tree.map(lambda x: x[order], state.chains)
         return _State(chains, adapted, state.whitening)
-
-
-class _Total(NamedTuple):
-    accepted: jax.Array
-    diverging: jax.Array
-    failed: jax.Array
 
 
 class _State(NamedTuple):

@@ -1,6 +1,5 @@
 """The no-U-turn sampler of NumPyro."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -60,14 +59,13 @@ class NumPyroNUTS(AbstractSampler):
 
         dense = isinstance(self.metric or (target.dim <= 50 and DenseMetric()), DenseMetric)
 
-        # NumPyro draws every metric towards the identity: so in units of the guessed scales.
-        def potential(scale: jax.Array) -> Callable[[jax.Array], jax.Array]:
-            return lambda z: -target.logdensity_fn(scale * z)
-
         def set_up(
             here: Any, covariance: jax.Array, scale: jax.Array, key: jax.Array
         ) -> tuple[Any, Any]:
-            init_kernel, sample_kernel = hmc(potential(scale), algo="NUTS")
+            # NumPyro draws every metric towards the identity: so in units of the guessed scales.
+            init_kernel, sample_kernel = hmc(
+                lambda z: -target.logdensity_fn(scale * z), algo="NUTS"
+            )
             matrix = as_matrix(covariance) / (scale[:, None] * scale)
             state = init_kernel(
                 here,

@@ -138,7 +138,7 @@ class _Tempering:
         particles = self._weighed(jax.vmap(self.target.sample_prior)(keys))
         one, none = jnp.ones((), particles.position.dtype), jnp.zeros((), jnp.int32)
         scale = 2.4 / jnp.sqrt(self.target.dim) * one
-        failed = _count(jnp.isneginf(particles.posterior))
+        failed = jnp.sum(jnp.isneginf(particles.posterior), dtype=jnp.int32)
         return _State(particles, 0 * one, 0 * one, scale, one / 2, none, 0 * one, none, failed)
 
     def step(self, key: jax.Array, state: _State, index: jax.Array) -> tuple[_State, Draw]:
@@ -176,7 +176,12 @@ class _Tempering:
         beta = jnp.where(state.beta + rise > 1 - 1e-6, 1.0, state.beta + rise)
         log_weights = [jnp.where(jnp.isneginf(x), -jnp.inf, rise * x) for x in likelihood]
         pilots, draws = (jax.nn.softmax(x) for x in log_weights)
-        mixture = self._mixture(key_fit, state.particles.position[: self.pilots], pilots)
+        # With the roots of the weights the pilots stand for an inverse temperature between the last
+        # and this one: proposals should rather be too wide than too narrow.
+        roots = jnp.sqrt(pilots)
+        components = _COMPONENTS if self.target.dim <= _FEW else _COMPONENTS_OF_MANY
+        positions = state.particles.position[: self.pilots]
+        mixture = fitted(key_fit, positions, roots / jnp.sum(roots), components)
         keys = jax.random.split(key_resample)
         chosen = jnp.concatenate(
             [resampled(keys[0], pilots), self.pilots + resampled(keys[1], draws)]
@@ -194,16 +199,6 @@ class _Tempering:
             moved.done,
             moved.failed,
         )
-
-    def _mixture(self, key: jax.Array, pilots: jax.Array, weights: jax.Array) -> Mixture:
-        """The mixture of proposals of a stage.
-
-        With the roots of the weights the pilots stand for an inverse temperature between the last
-        and this one: proposals should rather be too wide than too narrow.
-        """
-        weights = jnp.sqrt(weights)
-        components = _COMPONENTS if self.target.dim <= _FEW else _COMPONENTS_OF_MANY
-        return fitted(key, pilots, weights / jnp.sum(weights), components)
 
     def _moved(
         self,
@@ -255,16 +250,15 @@ class _Tempering:
         def chosen(new: jax.Array, old: jax.Array) -> jax.Array:
             return jnp.where(accepted.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
-        jumps, walks = _mean(chance, jumping), _mean(chance, ~jumping)
         return _Sweeps(
             jax.tree.map(chosen, proposed, now.particles),
             chosen(parts, now.parts),
             now.gone + jnp.where(accepted, jnp.where(jumping, 1.0, distance), 0.0),
-            jnp.clip(now.scale * jnp.exp(walks - _ACCEPTANCE), 1e-4, 10.0),
-            0.5 * (now.jumps + jumps),
+            jnp.clip(now.scale * jnp.exp(_mean(chance, ~jumping) - _ACCEPTANCE), 1e-4, 10.0),
+            0.5 * (now.jumps + _mean(chance, jumping)),
             jnp.mean(chance),
             now.done + 1,
-            now.failed + _count(jnp.isneginf(proposed.posterior)),
+            now.failed + jnp.sum(jnp.isneginf(proposed.posterior), dtype=jnp.int32),
         )
 
     def _walk(
@@ -305,7 +299,3 @@ def _belonging(parts: jax.Array, component: jax.Array) -> jax.Array:
 def _mean(values: jax.Array, where: jax.Array) -> jax.Array:
     """The mean of some values, zero where there is none."""
     return jnp.sum(jnp.where(where, values, 0.0)) / jnp.maximum(jnp.sum(where), 1)
-
-
-def _count(flags: jax.Array) -> jax.Array:
-    return jnp.sum(flags, dtype=jnp.int32)

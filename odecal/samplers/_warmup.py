@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from odecal.samplers._base import Covariance, Draw, Kernel, Start
 from odecal.samplers._metrics import AbstractMetric
@@ -52,7 +52,8 @@ class WindowedWarmup:
         from odecal.samplers import _blackjax as blackjax
 
         self.num_warmup = num_warmup
-        self.averaging = blackjax.dual_averaging_adaptation(target_acceptance_rate)
+        averaging = blackjax.dual_averaging_adaptation(target_acceptance_rate)
+        self.averaging_init, self.averaging_update, self.averaging_final = averaging
         schedule = np.zeros((num_warmup + 1, 2), bool)  # one more, for an index past the end
         if num_warmup:
             windows = blackjax.build_schedule(
@@ -64,7 +65,9 @@ class WindowedWarmup:
             schedule[:-1] = np.asarray(windows, bool)
         self.in_slow_window, self.ends_window = schedule.T
         self.window_ends = np.flatnonzero(self.ends_window)
-        self.estimator = metric.estimator(dim, _longest(self.in_slow_window, self.window_ends))
+        begin = int(np.argmax(self.in_slow_window)) - 1
+        longest = int(np.diff(self.window_ends, prepend=begin).max(initial=0))
+        self.estimator = metric.estimator(dim, longest)
 
     def kernel(self, move: Move) -> Kernel:
         """The kernel of chains whose every transition is `move(key, chain, tuned)`."""
@@ -98,15 +101,14 @@ class WindowedWarmup:
             lambda x: jnp.full((count, *x.shape), jnp.nan, x.dtype), (step_size, matrix)
         )
         return Tuned(
-            step_size, matrix, self.averaging[0](step_size), estimate, jnp.asarray(0), history
+            step_size, matrix, self.averaging_init(step_size), estimate, jnp.asarray(0), history
         )
 
     def _adapt(
         self, tuned: Tuned, chain: Any, acceptance_rate: Float[Array, ""], index: Int[Array, ""]
     ) -> Tuned:
         """Adapt to a transition of warm-up."""
-        _, averaging_update, averaging_final = self.averaging
-        averaging = averaging_update(tuned.averaging, acceptance_rate)
+        averaging = self.averaging_update(tuned.averaging, acceptance_rate)
         estimate = jax.lax.cond(
             jnp.asarray(self.in_slow_window)[index],
             lambda: self.estimator.update(tuned.estimate, chain.position, chain.logdensity_grad),
@@ -118,34 +120,23 @@ class WindowedWarmup:
         )
         last = index == self.num_warmup - 1
         averaging = tuned.averaging
-        step_size = jnp.where(last, averaging_final(averaging), jnp.exp(averaging.log_step_size))
-        return tuned._replace(step_size=step_size)
+        averaged, now = self.averaging_final(averaging), jnp.exp(averaging.log_step_size)
+        return tuned._replace(step_size=jnp.where(last, averaged, now))
 
     def _end_window(self, tuned: Tuned) -> Tuned:
-        averaging_init, _, averaging_final = self.averaging
-        step_size = averaging_final(tuned.averaging)
+        step_size = self.averaging_final(tuned.averaging)
         estimate = self.estimator.final(tuned.estimate)
         matrix = estimate.inverse_mass_matrix
         history = jax.tree.map(
             lambda kept, x: kept.at[tuned.window].set(x), tuned.history, (step_size, matrix)
         )
         return tuned._replace(
-            averaging=averaging_init(step_size),
+            averaging=self.averaging_init(step_size),
             estimate=estimate,
             inverse_mass_matrix=matrix,
             window=tuned.window + 1,
             history=history,
         )
-
-
-def _longest(
-    in_slow_window: Bool[np.ndarray, " transition"], window_ends: Int[np.ndarray, " window"]
-) -> int:
-    """Transitions of the longest window; 0 if there is none."""
-    if not len(window_ends):
-        return 0
-    begin = int(np.argmax(in_slow_window)) - 1
-    return int(np.diff(window_ends, prepend=begin).max())
 
 
 def _trace(state: Warming) -> dict[str, jax.Array]:
