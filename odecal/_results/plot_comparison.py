@@ -14,18 +14,7 @@ if TYPE_CHECKING:
 
 
 def plot_comparison(comparison: "xr.Dataset", path: str | Path | None = None) -> "Figure":
-    """Draw a comparison of adjoints: work against precision, and memory.
-
-    Args:
-        comparison: the result of `compare_adjoints`.
-        path: where to save the picture as PNG; None only makes it.
-
-    Returns:
-        The figure: error against time, and the peak memory of each adjoint.
-
-    Raises:
-        OutputError: if the picture cannot be written there.
-    """
+    """Draw work against precision of adjoints, and memory; save it as PNG where there is a path."""
     from matplotlib.figure import Figure
 
     target = None if path is None else check_output(path, ".png")

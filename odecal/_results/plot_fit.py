@@ -115,7 +115,9 @@ def _draw_panel(axis: Any, posterior: "xr.DataTree", panel: _Panel) -> None:
     if times.size and times.min() > 0 and times.max() > 1000 * times.min():
         axis.set_xscale("log")
         axis.set_xlim(times.min() / 1.5, times.max() * 1.5)
-    _limit(axis, np.concatenate([shown[np.isfinite(shown)], np.nanquantile(draws, 0.95, 0)]))
+    values = np.concatenate([shown[np.isfinite(shown)], np.nanquantile(draws, 0.95, 0)])
+    if values.min() >= 0 and values.max() > 0:  # near what is shown, whatever a heavy tail does
+        axis.set_ylim(0, 1.08 * values.max())
     label_panel(axis, data, panel.element, posterior.attrs.get("time_unit", ""), panel.individual)
 
 
@@ -152,10 +154,3 @@ def _dataset(tree: "xr.DataTree", group: str) -> "xr.Dataset":
     import xarray as xr
 
     return tree.children[group].to_dataset() if group in tree.children else xr.Dataset()
-
-
-def _limit(axis: Any, values: np.ndarray) -> None:
-    """Keep the upper end of the axis near what is shown, whatever a heavy tail does."""
-    top = float(np.max(values))
-    if np.min(values) >= 0 and top > 0:
-        axis.set_ylim(0, 1.08 * top)

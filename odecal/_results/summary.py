@@ -33,9 +33,10 @@ def summary(posterior: "xr.DataTree") -> "pd.DataFrame":
     draws = ("chain", "draw")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of what is left out
+        mean, sd = group.mean(draws), group.std(draws)
         columns = {
-            "mean": group.mean(draws),
-            "sd": group.std(draws),
+            "mean": mean,
+            "sd": sd,
             "q5": group.quantile(0.05, draws),
             "q50": group.quantile(0.5, draws),
             "q95": group.quantile(0.95, draws),
@@ -48,14 +49,9 @@ def summary(posterior: "xr.DataTree") -> "pd.DataFrame":
         label: {name: float(data[variable].values[index]) for name, data in columns.items()}
         | {"unit": group[variable].attrs.get("units", "")}
         for variable, index, label in _elements(group)
-        if _varies(columns["mean"][variable].values[index], columns["sd"][variable].values[index])
-    }
+        if not sd[variable].values[index] <= 1e-14 * abs(mean[variable].values[index])
+    }  # draws differ by more than rounding, or are not numbers
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "unit"])
-
-
-def _varies(mean: float, sd: float) -> bool:
-    """Whether draws differ by more than rounding, or are not numbers."""
-    return not sd <= 1e-14 * abs(mean)
 
 
 def _elements(group: "xr.Dataset") -> Iterator[tuple[str, tuple[int, ...], str]]:

@@ -15,7 +15,7 @@ from odecal._run.provenance import (
     solve_attrs,
     system_attrs,
 )
-from odecal._run.records import Evaluation, Result
+from odecal._run.records import Result
 
 
 def build_tree(result: Result) -> xr.DataTree:
@@ -47,7 +47,9 @@ def build_tree(result: Result) -> xr.DataTree:
             "posterior_predictive": builder.at_data(drawn.replicated, replicates),
             "log_likelihood": builder.log_likelihood(drawn.log_likelihood, replicates),
             "population_predictive": builder.at_data(drawn.renewed, replicates),
-            "sample_stats": _stats(result.chains.stats, drawn),
+            "sample_stats": _stats(
+                {**result.chains.stats, "solver_steps": drawn.solver_steps.reshape(draws.shape)}
+            ),
             "trajectories": builder.on_grid(drawn.states, trajectories, result.grid),
             "predictions": builder.on_grid(drawn.predicted, trajectories, result.grid),
             "unconstrained_posterior": {"position": draws.array(flat, ["unconstrained"], names)},
@@ -61,14 +63,14 @@ def build_tree(result: Result) -> xr.DataTree:
 
 def _attrs(result: Result) -> dict[str, Any]:
     """Provenance."""
-    plan, chains = result.plan, result.chains
+    plan, chains, t0 = result.plan, result.chains, result.plan.model.experiment.t0
     return merge(
         system_attrs(plan.model.system),
         solve_attrs(plan.model.solve),
         sampler_attrs(plan.sampler),
         environment_attrs(),
         {
-            "t0": _one_or_all(plan.model.experiment.t0),
+            "t0": float(t0[0]) if (t0 == t0[0]).all() else t0,
             "seed": plan.seed,
             "adjoint_choice": plan.adjoint_choice,
             "num_chains": plan.run.num_chains,
@@ -81,30 +83,18 @@ def _attrs(result: Result) -> dict[str, Any]:
             "start_seconds": result.start_seconds,
             "sampling_seconds": chains.seconds,
         },
-        _counts(chains.warmup_stats),
+        {
+            f"warmup_{name}": int(chains.warmup_stats[stat].sum())
+            for name, stat in (("divergences", "diverging"), ("failed_solves", "failed_solves"))
+            if stat in chains.warmup_stats
+        },
     )
 
 
-def _counts(warmup_stats: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Divergences in warm-up, and failed solves, where the sampler tells them."""
-    told = {"warmup_divergences": "diverging", "warmup_failed_solves": "failed_solves"}
-    return {
-        name: int(warmup_stats[stat].sum()) for name, stat in told.items() if stat in warmup_stats
-    }
-
-
-def _one_or_all(values: np.ndarray) -> Any:
-    """A number where all are the same."""
-    return float(values[0]) if (values == values[0]).all() else values
-
-
-def _stats(stats: Mapping[str, np.ndarray], evaluation: Evaluation | None = None) -> Variables:
-    """Statistics of every transition, and of the solve of its draw."""
-    shape = stats["lp"].shape
-    stats = dict(stats)
-    if evaluation is not None:
-        stats["solver_steps"] = evaluation.solver_steps.reshape(shape)
-    coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+def _stats(stats: Mapping[str, np.ndarray]) -> Variables:
+    """Statistics of every transition."""
+    chains, draws = map(np.arange, stats["lp"].shape)
+    coords = {"chain": chains, "draw": draws}
     return {name: xr.DataArray(x, coords, ["chain", "draw"]) for name, x in stats.items()}
 
 

@@ -1,7 +1,6 @@
 """Whether draws can be trusted, in sentences."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +23,11 @@ def verdict(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
     """Say whether draws can be trusted, from a result and its summary: one sentence a finding."""
     attrs, stats = posterior.attrs, posterior["sample_stats"]
     draws = stats["diverging"].size
-    found = [f"{draws} draws in {stats.sizes['chain']} chains{_of_how_long(attrs)}."]
+    long = ""
+    if "compile_seconds" in attrs:
+        compiled, sampled = attrs["compile_seconds"], attrs["sampling_seconds"]
+        long = f" ({compiled:.1f} s of tracing and compiling, {sampled:.1f} s of sampling)"
+    found = [f"{draws} draws in {stats.sizes['chain']} chains{long}."]
     if not attrs.get("complete", 1):
         found.append("The run was interrupted, and is not complete.")
     found += _modes(posterior)
@@ -32,14 +35,6 @@ def verdict(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
         return [*found, *_approximation(posterior)]
     agreement = _agreement(posterior, table)
     return [*found, *agreement, *_evidence(posterior), _failures(posterior), _steps(posterior)]
-
-
-def _of_how_long(attrs: Mapping[Any, Any]) -> str:
-    """How long compilation and sampling took, in words."""
-    if "compile_seconds" not in attrs:
-        return ""
-    compiled, sampled = attrs["compile_seconds"], attrs["sampling_seconds"]
-    return f" ({compiled:.1f} s of tracing and compiling, {sampled:.1f} s of sampling)"
 
 
 def _modes(posterior: "xr.DataTree") -> list[str]:
@@ -109,18 +104,19 @@ def _agreement(posterior: "xr.DataTree", table: "pd.DataFrame") -> list[str]:
     """Whether the chains agree; every reason to doubt the draws; and their number."""
     if not len(table):
         return ["No chain moved: every draw of a chain is the same. Nothing is known from them."]
-    worst = float(table["r_hat"].max())
+    worst, stats = float(table["r_hat"].max()), posterior["sample_stats"]
+    failed = any(bool(stats[x].any()) for x in ("diverging", "failed_solves") if x in stats)
     doubts = [sentence for doubt in DOUBTS for sentence in doubt(posterior, table)]
     if worst >= HIGHEST_R_HAT:
         first = f"R-hat reaches {worst:.3f} ({table['r_hat'].idxmax()}): {_disagreement(posterior)}"
-    elif posterior["sample_stats"].sizes["chain"] == 1:
+    elif stats.sizes["chain"] == 1:
         first = (
             "There is a single chain: whether another would agree is not known. Run several "
             "(num_chains=4)."
         )
     elif not np.isfinite(worst):
         first = "R-hat cannot be told from these draws: run several chains, and longer."
-    elif doubts or _diverged(posterior) or in_several_modes(posterior):
+    elif doubts or failed or in_several_modes(posterior):
         first = "R-hat is below 1.01 where it is known, but there is reason to doubt the draws:"
     else:
         first = "R-hat is below 1.01 throughout: the chains agree."
@@ -143,11 +139,6 @@ def _disagreement(posterior: "xr.DataTree") -> str:
     return "the chains do not agree yet. Run longer; if that does not help, look for several modes."
 
 
-def _diverged(posterior: "xr.DataTree") -> bool:
-    stats = posterior["sample_stats"]
-    return any(bool(stats[x].any()) for x in ("diverging", "failed_solves") if x in stats)
-
-
 def _evidence(posterior: "xr.DataTree") -> list[str]:
     """The evidence, where the sampler gives it."""
     if not tempered(posterior):
@@ -160,11 +151,12 @@ def _evidence(posterior: "xr.DataTree") -> list[str]:
             f"{arrived:.2g}. These are not draws of it. Raise num_warmup, the number of stages."
         ]
     values = group["log_evidence"].values
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    spread = values.std(ddof=1) if len(values) > 1 else np.nan
+    error = spread / np.sqrt(len(values))
     found = [f"The log evidence is {values.mean():.2f} (standard error {error:.2f})."]
-    if len(values) > 1 and values.std(ddof=1) > _NATS_APART:
+    if spread > _NATS_APART:
         found.append(
-            f"It differs by {values.std(ddof=1):.1f} nats between populations: particles moved too "
+            f"It differs by {spread:.1f} nats between populations: particles moved too "
             "little, and means may be off by more than their standard errors. Where there is one "
             "mode, compare with odecal.samplers.NUTS()."
         )

@@ -101,7 +101,7 @@ def _round(matrix: jax.Array) -> tuple[Any, Any, Any]:
     """From round coordinates to the chain's; gradients the other way; and these back."""
     if matrix.ndim == 1:
         scale = jnp.sqrt(matrix)
-        return lambda z: scale * z, lambda g: scale * g, lambda g: g / scale
+        return lambda z: scale * z, lambda g: scale * g, lambda g: g / jnp.sqrt(matrix)
     factor = jnp.linalg.cholesky(matrix)
     back = partial(jax.scipy.linalg.solve_triangular, factor.T)
     return lambda z: factor @ z, lambda g: factor.T @ g, back
