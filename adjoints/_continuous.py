@@ -125,7 +125,7 @@ def _for_linear_equations(solver: diffrax.AbstractSolver) -> diffrax.AbstractSol
     convergence that it measures after that is rounding, which on stiff systems looks like
     divergence.
     """
-    root_finder = getattr(solver, "root_finder", None)
+    root_finder: Any = getattr(solver, "root_finder", None)
     if not getattr(root_finder, "cauchy_termination", False):
         return solver
     return replace(solver, root_finder=replace(root_finder, cauchy_termination=False))
