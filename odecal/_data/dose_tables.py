@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TABLE = "the table of doses"
 _HINT = f" This is in {TABLE}."
-# The columns that may be left out, and what their cells are where they are empty: none.
+# The columns that may be left out, by the fields of `DoseRecords`; an empty cell is 0.
 _OPTIONAL = {
     "rate": "rate",
     "duration": "duration",
