@@ -179,10 +179,10 @@ def _measured(
             progress.say(f"Measuring adjoints: {name}")
             program = compiled_gradient(gradient_of(model, adjoint), positions[0])
             timers[name], compile_seconds[name] = Timer(_BUDGET), program.seconds
-            found = {
+            timed = {
                 i: timers[name].gradient(i, program, x, 1.0, 3) for i, x in enumerate(positions)
             }
-            gradients[name] = {i: x[1] for i, x in found.items() if x and np.isfinite(x[0])}
+            gradients[name] = {i: x[1] for i, x in timed.items() if x and np.isfinite(x[0])}
     exact = [name for name, a in candidates.items() if a.properties and a.properties.exact]
     reference = gradients[exact[0]]
     trials = {}

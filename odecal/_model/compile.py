@@ -125,19 +125,19 @@ def _check_values(model: Model, name: str, series: Series) -> None:
 
 def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, Any, bool]:
     """Which values lie in the support; the noise model's name, support, and whether it is joint."""
-    found: dict[str, Any] = {}
+    traced: dict[str, Any] = {}
 
     def at_start(values: Any) -> Any:
         one = model.distribution_at_start(name, values)
-        found["noise"] = type(one).__name__
-        found["joint"] = bool(one.event_shape)
+        traced["noise"] = type(one).__name__
+        traced["joint"] = bool(one.event_shape)
         return one.support
 
-    jax.eval_shape(lambda values: found.update(support=at_start(values)), model.site_shapes)
-    support, values = found["support"], _known(series)
+    jax.eval_shape(lambda values: traced.update(support=at_start(values)), model.site_shapes)
+    support, values = traced["support"], _known(series)
     dependent = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support))
     if not dependent:
-        return np.asarray(support(values)), found["noise"], support, found["joint"]
+        return np.asarray(support(values)), traced["noise"], support, traced["joint"]
 
     @jax.jit
     @jax.vmap
@@ -145,7 +145,7 @@ def _support(model: Model, name: str, series: Series) -> tuple[np.ndarray, str, 
         return at_start(model.sample_prior(key))(jnp.asarray(values, model.dtype))
 
     tried = np.asarray(inside(jax.random.split(jax.random.key(0), _NUM_DRAWS)))
-    return tried.any(axis=0), found["noise"], type(support).__name__, found["joint"]
+    return tried.any(axis=0), traced["noise"], type(support).__name__, traced["joint"]
 
 
 def _known(series: Series) -> np.ndarray:

@@ -93,8 +93,8 @@ def solve_each(
     if np.array_equal(order, np.arange(len(order))):
         return many(own, *jax.tree.map(jnp.asarray, (*when, forcing_data)))
     t0, ts, known = jax.tree.map(lambda x: jnp.asarray(x[order]), (*when, forcing_data))
-    found = many({name: x[order] for name, x in own.items()}, t0, ts, known)
-    return jax.tree.map(lambda x: x[np.argsort(order)], found)
+    trajectories = many({name: x[order] for name, x in own.items()}, t0, ts, known)
+    return jax.tree.map(lambda x: x[np.argsort(order)], trajectories)
 
 
 def own_derived(
@@ -103,7 +103,7 @@ def own_derived(
     shapes: Mapping[str, jax.ShapeDtypeStruct],
 ) -> frozenset[str]:
     """The derived quantities that differ between individuals; `shapes` are those of the sites."""
-    found = []
+    differing = []
 
     def trace(values: Mapping[str, Any]) -> None:
         parameters = parameters_from(values)
@@ -115,10 +115,10 @@ def own_derived(
             depends = depends_on(
                 lambda own, d=d: d.function(Values({**shared, **own}, "parameter")), own
             )
-            found.extend([name] if any(depends) else [])
+            differing.extend([name] if any(depends) else [])
 
     jax.eval_shape(trace, shapes)
-    return frozenset(found)
+    return frozenset(differing)
 
 
 def derived_values(

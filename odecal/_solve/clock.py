@@ -56,11 +56,11 @@ def switch_times(
     They rise, each once, infinity for what never comes. An input is `TIME`, `Fixed`, or None for
     any other; recurring switches are found from the start for as long as the span.
     """
-    found: list[Any] = []
-    _followed(program.jaxpr, program.consts, inputs, _Found(found, start, span))
-    if not found:
+    switches = _Switches([], start, span)
+    _followed(program.jaxpr, program.consts, inputs, switches)
+    if not switches.times:
         return None
-    times = jnp.concatenate([jnp.ravel(jnp.asarray(x, start.dtype)) for x in found])
+    times = jnp.concatenate([jnp.ravel(jnp.asarray(x, start.dtype)) for x in switches.times])
     return merged(jax.lax.stop_gradient(times))
 
 
@@ -71,7 +71,7 @@ def merged(times: Float[Array, " time"]) -> Float[Array, " time"]:
     return jnp.sort(jnp.where(jnp.append(False, again), jnp.inf, times))
 
 
-class _Found(NamedTuple):
+class _Switches(NamedTuple):
     """Where times are collected; `start` and `span` are those of `switch_times`."""
 
     times: list[Any]
@@ -95,18 +95,18 @@ class _Found(NamedTuple):
         slope, period = np.asarray(slope, float), np.asarray(period, float)
         if slope.size != 1 or period.size != 1 or slope == 0 or period == 0:
             return
-        every = float(abs(period.item() / slope.item()))
-        count = int(self.span / every) + 2
+        interval = float(abs(period.item() / slope.item()))
+        count = int(self.span / interval) + 2
         if count > _MAX_TIMES:
             return
         phases = [0.0 * offset] if steps else [level - shift, 0.0 * (level - shift)]
         for phase in phases:  # when it is at the level, and when it begins anew
             first = jnp.ravel((phase - offset) / slope.item())
-            first = first + every * jnp.ceil((self.start - first) / every)
-            self.note(first + every * jnp.arange(count)[:, None], sharp)
+            first = first + interval * jnp.ceil((self.start - first) / interval)
+            self.note(first + interval * jnp.arange(count)[:, None], sharp)
 
 
-def _followed(jaxpr: Any, consts: Any, inputs: Sequence[Value], found: _Found) -> list[Value]:
+def _followed(jaxpr: Any, consts: Any, inputs: Sequence[Value], switches: _Switches) -> list[Value]:
     """What the results of a jaxpr are; the times at which clocks are compared are noted."""
     known: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
     known |= {var: fixed(x) for var, x in zip(jaxpr.constvars, consts, strict=True)}
@@ -117,7 +117,7 @@ def _followed(jaxpr: Any, consts: Any, inputs: Sequence[Value], found: _Found) -
     for eqn in jaxpr.eqns:
         values = [read(atom) for atom in eqn.invars]
         if any(isinstance(x, tuple) for x in values):
-            results = _of_clocks(eqn, values, found)
+            results = _of_clocks(eqn, values, switches)
         elif values and all(isinstance(x, Fixed) for x in values):
             results = _of_fixed(eqn, values)
         else:
@@ -152,17 +152,17 @@ def _computed(eqn: Any, inputs: list[Any]) -> list[Any]:
     bound = eqn.primitive.get_bind_params(eqn.params)
     functions, params = bound if isinstance(bound, tuple) else ([], bound)
     with nullcontext() if traced else jax.ensure_compile_time_eval():
-        found = eqn.primitive.bind(*functions, *inputs, **params)
-    return found if eqn.primitive.multiple_results else [found]
+        results = eqn.primitive.bind(*functions, *inputs, **params)
+    return results if eqn.primitive.multiple_results else [results]
 
 
-def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
+def _of_clocks(eqn: Any, values: list[Any], switches: _Switches) -> list[Value]:
     """The results of an equation of clocks, and perhaps of fixed or unknown values."""
     name, params = eqn.primitive.name, eqn.params
     nothing: list[Value] = [None] * len(eqn.outvars)
     if name == "SearchSorted" or params.get("name") == "searchsorted":
         if isinstance(values[0], Fixed) and eqn.invars[0].aval.ndim == 1:
-            _compared(values[1], _column(eqn, values[0]), found, sharp=False)
+            _compared(values[1], _column(eqn, values[0]), switches, sharp=False)
         return nothing
     if name in _CALLS:
         inner = params.get("jaxpr", params.get("call_jaxpr"))
@@ -170,19 +170,19 @@ def _of_clocks(eqn: Any, values: list[Any], found: _Found) -> list[Value]:
             return nothing
         closed = hasattr(inner, "consts")
         program, consts = (inner.jaxpr, inner.consts) if closed else (inner, ())
-        return _followed(program, consts, values, found)
+        return _followed(program, consts, values, switches)
     if name == "cond":
         for branch in params["branches"]:
-            _followed(branch.jaxpr, branch.consts, values[1:], found)
+            _followed(branch.jaxpr, branch.consts, values[1:], switches)
         return nothing
     if name in _COMPARED or name in ("max", "min"):
-        _compared(values[0], values[1], found, sharp=name in _COMPARED)
+        _compared(values[0], values[1], switches, sharp=name in _COMPARED)
     if name == "clamp":
-        _compared(values[1], values[0], found, sharp=False)
-        _compared(values[1], values[2], found, sharp=False)
+        _compared(values[1], values[0], switches, sharp=False)
+        _compared(values[1], values[2], switches, sharp=False)
     if name in ("abs", "sign"):
-        _compared(values[0], fixed(0.0), found, sharp=name == "sign")
-    return [_moved(eqn, values, found)] if len(nothing) == 1 else nothing
+        _compared(values[0], fixed(0.0), switches, sharp=name == "sign")
+    return [_moved(eqn, values, switches)] if len(nothing) == 1 else nothing
 
 
 def _column(eqn: Any, among: Fixed) -> Fixed:
@@ -190,7 +190,7 @@ def _column(eqn: Any, among: Fixed) -> Fixed:
     return Fixed(lambda: jnp.reshape(among.value(), (-1, *(1,) * eqn.invars[1].aval.ndim)))
 
 
-def _compared(one: Value, other: Value, found: _Found, sharp: bool) -> None:
+def _compared(one: Value, other: Value, switches: _Switches, sharp: bool) -> None:
     """Note the times at which two values are the same."""
     if isinstance(one, Fixed):
         one, other = other, one
@@ -198,20 +198,20 @@ def _compared(one: Value, other: Value, found: _Found, sharp: bool) -> None:
         return
     for clock in one:
         if isinstance(other, Fixed):
-            found.where_equal(clock, other.value(), sharp)
+            switches.where_equal(clock, other.value(), sharp)
             continue
         for second in other:
             if clock.period is None and second.period is None:
                 slope, offset = clock.slope - second.slope, clock.offset - second.offset
-                found.where_equal(Clock(slope, offset), 0.0, sharp)
+                switches.where_equal(Clock(slope, offset), 0.0, sharp)
 
 
-def _moved(eqn: Any, values: list[Any], found: _Found) -> Value:
+def _moved(eqn: Any, values: list[Any], switches: _Switches) -> Value:
     """The result of an equation of a clock, as a clock; None where it is none."""
     name = eqn.primitive.name
     if name == "convert_element_type" and not jnp.issubdtype(eqn.params["new_dtype"], jnp.floating):
         stepped = all(c.steps for c in values[0])
-        return values[0] if stepped else _recurring(values[0], fixed(1.0), True, found)
+        return values[0] if stepped else _recurring(values[0], fixed(1.0), True, switches)
     if name in _SHAPED:
         return tuple(_shaped(eqn, clock) for clock in values[0])
     if name in ("select_n", "max", "min", "clamp"):
@@ -224,7 +224,7 @@ def _moved(eqn: Any, values: list[Any], found: _Found) -> Value:
         return (*values[0], *_scaled(values[0], -1.0))[:_MAX_FORMS]
     if name in ("floor", "ceil", "round", "rem"):
         period = values[1] if name == "rem" else fixed(1.0)
-        return _recurring(values[0], period, name != "rem", found)
+        return _recurring(values[0], period, name != "rem", switches)
     if name in ("add", "sub", "mul", "div"):
         return _combined(name, values[0], values[1])
     return None
@@ -257,7 +257,7 @@ def _scaled(clocks: Any, by: Any) -> Any:
     )
 
 
-def _recurring(clocks: Value, period: Value, steps: bool, found: _Found) -> Value:
+def _recurring(clocks: Value, period: Value, steps: bool, switches: _Switches) -> Value:
     """A clock that starts again from zero, or steps, after each period."""
     if clocks is None or isinstance(clocks, Fixed) or not isinstance(period, Fixed):
         return None
@@ -266,7 +266,7 @@ def _recurring(clocks: Value, period: Value, steps: bool, found: _Found) -> Valu
         return None
     new = tuple(Clock(_plain(c.slope), c.offset, abs(length), 0.0, steps) for c in clocks)
     for clock in new:
-        found.where_equal(clock, 0.0, sharp=True)
+        switches.where_equal(clock, 0.0, sharp=True)
     return new
 
 

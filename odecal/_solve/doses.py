@@ -118,9 +118,9 @@ def _ends(
 def _reaches(flags: ForcingFlags, cycles: list[Cycle]) -> Bool[Array, " steady"]:
     """Whether all doses before each steady state are reckoned with."""
     infused = jnp.stack([jnp.any(cycle.rate != 0) for cycle in cycles])
-    every = jax.tree.map(lambda *x: jnp.stack(x), *cycles)
-    reach = every.lag + jnp.where(infused, every.lasts, 0.0)
-    return (every.interval <= 0) | (reach < (flags.before + 1) * every.interval)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *cycles)
+    reach = stacked.lag + jnp.where(infused, stacked.lasts, 0.0)
+    return (stacked.interval <= 0) | (reach < (flags.before + 1) * stacked.interval)
 
 
 def _before(
@@ -194,8 +194,8 @@ def _of_each(
         return {name: x[element] for name, x in _dosing_of(declaration, p, dtype).items()}
     recorded = doses["recorded"] if "recorded" in doses else doses["time"]
     recorded = jnp.where(jnp.isfinite(recorded), recorded, 0.0)
-    every = jax.vmap(lambda t: _dosing_of(declaration, p_at(t), dtype))(recorded)
-    return {name: x[jnp.arange(len(element)), element] for name, x in every.items()}
+    values = jax.vmap(lambda t: _dosing_of(declaration, p_at(t), dtype))(recorded)
+    return {name: x[jnp.arange(len(element)), element] for name, x in values.items()}
 
 
 def _dosing_of(
@@ -243,7 +243,7 @@ def _cycles(
 ) -> list[Cycle]:
     """The cycles of doses that may be at a steady state."""
     rate = jnp.where(doses["amount"] > 0, dose.rate, doses["rate"])
-    every = Cycle(
+    cycles = Cycle(
         jnp.where(doses["steady"] > 0, doses["time"], 0.0),
         doses["interval"],
         lag,
@@ -251,4 +251,4 @@ def _cycles(
         into * rate[:, None],
         dose.lasts,
     )
-    return [jax.tree.map(lambda x, i=i: x[i], every) for i in first]
+    return [jax.tree.map(lambda x, i=i: x[i], cycles) for i in first]

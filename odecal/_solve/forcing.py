@@ -124,11 +124,11 @@ def _schedule(forcing: Forcing, pack: Pack, steady: SteadyStates, args: Any) -> 
     if not parts:
         throughout = Between(jnp.zeros((1, 0), y0.dtype), {})
         return Schedule(jnp.zeros(0, y0.dtype), Change(y0[None][:0], y0[None][:0]), throughout)
-    every = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-    order = jnp.lexsort((every.rank, jax.lax.stop_gradient(every.time)))
-    every = jax.tree.map(lambda x: x[order], every)
-    times = every.time
-    rate = _rates(every) if forcing.flags.infusions else jnp.zeros((len(times) + 1, 0), y0.dtype)
+    entries = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    order = jnp.lexsort((entries.rank, jax.lax.stop_gradient(entries.time)))
+    entries = jax.tree.map(lambda x: x[order], entries)
+    times = entries.time
+    rate = _rates(entries) if forcing.flags.infusions else jnp.zeros((len(times) + 1, 0), y0.dtype)
     begins = jnp.concatenate([jnp.full(1, -jnp.inf, times.dtype), jax.lax.stop_gradient(times)])
     inputs = {
         name: jax.vmap(lambda t, n=name, c=c: c.interpolation.after(t, *forcing_data.inputs[n]))(
@@ -137,8 +137,8 @@ def _schedule(forcing: Forcing, pack: Pack, steady: SteadyStates, args: Any) -> 
         for name, c in forcing.declaration.inputs.items()
         if c.interpolation.jumps
     }
-    ranks = every.rank if forcing.flags.ordered else None
-    return Schedule(times, Change(every.keep, every.add), Between(rate, inputs), ranks)
+    ranks = entries.rank if forcing.flags.ordered else None
+    return Schedule(times, Change(entries.keep, entries.add), Between(rate, inputs), ranks)
 
 
 def _nothing_at(times: Float[Array, " entry"], y0: Float[Array, " element"]) -> Entry:
@@ -148,7 +148,7 @@ def _nothing_at(times: Float[Array, " entry"], y0: Float[Array, " element"]) -> 
     return Entry(times.astype(y0.dtype), none, zero + 1, zero, zero, none)
 
 
-def _rates(every: Entry) -> Float[Array, "interval element"]:
+def _rates(entries: Entry) -> Float[Array, "interval element"]:
     """The rate of infusion before the first entry, between each and the next, and after the last.
 
     An end that comes after what had begun was cleared takes nothing away: so each entry's rise
@@ -159,6 +159,6 @@ def _rates(every: Entry) -> Float[Array, "interval element"]:
         rate = rate * (1 - entry.clears) + entry.rate
         return rate, rate
 
-    start = jnp.zeros(every.rate.shape[1], every.rate.dtype)
-    _, rates = jax.lax.scan(after, start, every)
+    start = jnp.zeros(entries.rate.shape[1], entries.rate.dtype)
+    _, rates = jax.lax.scan(after, start, entries)
     return jnp.concatenate([start[None], rates])

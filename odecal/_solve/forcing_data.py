@@ -150,13 +150,13 @@ def _padded_samples(
         needed = [interpolation.needed(values) for _, values in own]
         own = [(t[kept], x[kept]) for (t, x), kept in zip(own, needed, strict=True)]
     width = max(len(times) for times, _ in own)
-    every = []
+    padded = []
     for times, values in own:
         later = np.full(width - len(times), np.inf if interpolation.jumps else times[-1])
         coefficients = interpolation.coefficients(times, values)
         last = np.repeat(coefficients[-1:], len(later), axis=0)
-        every.append((np.append(times, later), np.concatenate([coefficients, last])))
-    times, coefficients = zip(*every, strict=True)
+        padded.append((np.append(times, later), np.concatenate([coefficients, last])))
+    times, coefficients = zip(*padded, strict=True)
     return np.stack(times), np.stack(coefficients)
 
 
@@ -185,13 +185,13 @@ def limits_of(
     An input is smooth between them: what it does is seen by the stages of a step that is as long.
     """
     count = len(experiment.individuals)
-    every = [np.zeros((0, 2))]
+    stops = [np.zeros((0, 2))]
     for name, c in declaration.inputs.items():
         s = experiment.inputs[name]
         turns = c.interpolation.turns(s.individual, s.times, s.values, rtol)
         times = s.times[turns].astype(dtype)
-        every.append(np.stack([s.individual[turns], times], axis=1))
-    who, times = np.unique(np.concatenate(every), axis=0).T
+        stops.append(np.stack([s.individual[turns], times], axis=1))
+    who, times = np.unique(np.concatenate(stops), axis=0).T
     who = who.astype(int)
     if not len(who):
         return None

@@ -65,19 +65,19 @@ def steady_states(field: Field, settings: Solve, period: float) -> SteadyStates:
         ) -> Float[Array, "2 element"]:
             cycle, moving = unravel(theta)
             rest = iter(moving)
-            every = [
+            merged = [
                 next(rest) if used else stop_gradient(leaf)
                 for leaf, used in zip(leaves, read, strict=True)
             ]
-            p = jax.tree.unflatten(structure, every)
+            p = jax.tree.unflatten(structure, merged)
             return _round(field, allowed, period, y, cycle, p, stop_gradient(forcing_data))
 
         still = stop_gradient(theta)
         y = _fixed_point(lambda y: once(y, still)[1], stop_gradient(start), allowed)
-        found, (of_y, of_theta) = _value_and_jacobian(once, y, still)
+        states, (of_y, of_theta) = _value_and_jacobian(once, y, still)
         moves = jnp.linalg.solve(jnp.eye(len(y)) - of_y[1], of_theta[1])
         slope = of_y[0] @ moves + of_theta[0]
-        return found[0] + slope @ (theta - still)
+        return states[0] + slope @ (theta - still)
 
     return steady
 
@@ -158,13 +158,13 @@ def _fixed_point(
     for _ in range(_CYCLES):
         start = once(start)
 
-    def unsettled(found: tuple[jax.Array, jax.Array, jax.Array]) -> Bool[Array, ""]:
-        y, change, i = found
+    def unsettled(carry: tuple[jax.Array, jax.Array, jax.Array]) -> Bool[Array, ""]:
+        y, change, i = carry
         scale = jnp.asarray(settings.atol) + settings.rtol * jnp.abs(y)
         return (i < _CORRECTIONS) & jnp.any(jnp.abs(change) > scale)
 
-    def correct(found: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
-        y, _, i = found
+    def correct(carry: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
+        y, _, i = carry
         after, (slope,) = _value_and_jacobian(once, y)
         change = jnp.linalg.solve(jnp.eye(len(y)) - slope, after - y)
         return y + change, change, i + 1

@@ -93,15 +93,15 @@ def solve(
         failed = solution.result != diffrax.RESULTS.successful
         return jnp.where(failed, jnp.nan, solution.ys), solution.stats["num_steps"]
 
-    own = forcing_data
+    data = forcing_data
     if forcing_data is not None and not forcing.flags.steady:  # nothing else looks at the limits
-        own = forcing_data._replace(limits=None)
+        data = forcing_data._replace(limits=None)
     used, switches = _dependence_and_switches(
         declaration, (pack, unpack), (start, y0), p, forcing.span
     )
     if jumps is not None:
-        used = depends_on(lambda p: _outputs_with_jumps(field, jumps, (start, y0), p, own), p)
-    args = (_stop_unused_gradients(p, used), own)
+        used = depends_on(lambda p: _outputs_with_jumps(field, jumps, (start, y0), p, data), p)
+    args = (_stop_unused_gradients(p, used), data)
     # Every array comes through the inputs: what a rule of its own closes over, loops cannot map.
     limits = None if forcing_data is None else forcing_data.limits
     if switches is not None:

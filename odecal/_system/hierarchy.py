@@ -312,18 +312,18 @@ class Hierarchy:
         """What a posterior reports, by name."""
         sites = self.declaration.sites
         components = {name: site.component for name, site in sites.items()}
-        found = {n: Quantity(c, c.dims, c.unit, c.description) for n, c in components.items()}
+        quantities = {n: Quantity(c, c.dims, c.unit, c.description) for n, c in components.items()}
         for name, parameter in self.declaration.varying.items():
             for part in ("location", "scale"):
                 if f"{name}_{part}" in self.sites:
                     text = f"{part} of {show_link(parameter)}{name}"
-                    found[f"{name}_{part}"] = Quantity(parameter, parameter.dims, "", text)
+                    quantities[f"{name}_{part}"] = Quantity(parameter, parameter.dims, "", text)
             dim = self.individuals.groups[parameter.variation.group].dim
             dims = (dim, *parameter.dims)
-            found[name] = Quantity(parameter, dims, parameter.unit, parameter.description)
+            quantities[name] = Quantity(parameter, dims, parameter.unit, parameter.description)
         for name, c in self.declaration.of(Correlation).items():
-            found[name] = Quantity(c, (f"{name}_row", f"{name}_column"), "", c.description)
-        return found
+            quantities[name] = Quantity(c, (f"{name}_row", f"{name}_column"), "", c.description)
+        return quantities
 
     @cached_property
     def coords(self) -> dict[str, np.ndarray]:

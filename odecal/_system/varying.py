@@ -65,15 +65,15 @@ def as_group(group: Any) -> tuple[str, ...]:
 
 def as_link(link: Any) -> links.AbstractLink:
     """A link, of which the usual ones have names, refused if it is none."""
-    found = _LINKS.get(link) if isinstance(link, str) else link
-    if isinstance(found, type) and issubclass(found, links.AbstractLink):
-        found = found()
-    if not isinstance(found, links.AbstractLink):
+    link = _LINKS.get(link, link) if isinstance(link, str) else link
+    if isinstance(link, type) and issubclass(link, links.AbstractLink):
+        link = link()
+    if not isinstance(link, links.AbstractLink):
         raise DeclarationError(
             f'link=... expects "log", "logit", "identity", or an object of odecal.links, such as '
             f"odecal.links.Logit(0.0, 10.0). Got {link!r}."
         )
-    return found
+    return link
 
 
 def as_centring(centring: Any) -> centrings.AbstractCentring:
