@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Array, Float
 
@@ -49,7 +50,7 @@ class RandomEffects:
 class SiteValues:
     """One value of every site, and what follows for the groups, by name."""
 
-    sites: dict[str, Array]
+    sites: dict[str, Any]  # arrays; where NumPyro is given values, as they were given
     own: dict[str, Float[Array, " group *dims"]]  # of varying parameters
     correlations: dict[str, Float[Array, "parameter parameter"]]
     standard: dict[str, Float[Array, " group *dims"]]  # (linked value − location)/scale
