@@ -263,7 +263,7 @@ class Hierarchy:
 
     def of_individuals(
         self, site_values: SiteValues, dtype: Any
-    ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """What all individuals share, and what each has of its own so far, by name.
 
         The latter, varying parameters and covariates, has a leading axis of individuals.
