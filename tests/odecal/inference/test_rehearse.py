@@ -1,5 +1,7 @@
 """What cannot be saved is refused before anything is drawn."""
 
+from concurrent.futures import Future
+
 import jax
 import numpyro.distributions as dist
 import pandas as pd
@@ -12,20 +14,20 @@ from odecal._inference.pipeline import time_grid
 from odecal._inference.predictive import Evaluator
 from odecal._inference.rehearse import rehearse
 from odecal._jax.keys import run_keys
-from odecal._jax.programs import Program
+from odecal._jax.programs import Compiler, Program
 from odecal._model.flat import flatten
 from odecal._run.names import check_dims
 from odecal._run.records import Plan
 from odecal.samplers import MEADS, NUTS, Run
 
 
-class Uncompiled:
+class Uncompiled(Compiler):
     """Traces programs and compiles none, which takes long."""
 
     def __call__(self, function, *examples):
         shape = jax.eval_shape(function, *examples)
         shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shape)
-        return Program(None, shape)
+        return Program(Future(), shape)
 
 
 def rehearsed(system, table, sampler):
