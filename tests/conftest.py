@@ -20,8 +20,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    compiled = config.cache.mkdir(f"jax-{version('jax')}")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        compiled = config.cache.mkdir(f"jax-{version('jax')}")
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     if find_spec("beartype"):
         from jaxtyping import install_import_hook

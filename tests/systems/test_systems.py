@@ -102,8 +102,8 @@ def test_gradients_are_right_to_four_digits(cls, adjoint):
     with loose.precision():
         at = positions(loose, 3)
         gradient = jax.jit(value_and_grad(loose))
-        alone = jnp.stack([gradient(x)[1] for x in at])
-        batch = jax.jit(jax.vmap(value_and_grad(loose)))(at)[1]
+        alone = np.stack([gradient(x)[1] for x in at])
+        batch = np.asarray(jax.jit(jax.vmap(gradient))(at)[1])
     scale = np.linalg.norm(expected, axis=1)
     assert np.max(np.linalg.norm(alone - expected, axis=1) / scale) < 1e-4
     assert np.max(np.linalg.norm(batch - expected, axis=1) / scale) < 1e-4

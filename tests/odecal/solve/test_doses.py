@@ -10,7 +10,7 @@ from odecal.adjoints import ExplicitForward, Forward, RecursiveCheckpoint
 
 import odecal
 from odecal import Covariate, Dosing, Observable, Parameter, Solve, State, System
-from odecal._model.forward import Forward as Way
+from odecal._model.forward import Forward as ModelForward
 
 TIMES = np.array([0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 9.5, 12.0, 13.0, 18.0, 25.0])
 TRUTH = {"ka": 1.3, "k": 0.25, "lag": 0.4, "part": 0.7, "rate": 18.0, "lasts": 2.2}
@@ -300,7 +300,7 @@ def test_individuals_with_doses_of_their_own():
     three = table_of(CASES["infusions that overlap"][0], TIMES[2:7]).assign(ID=3)
     system, solve = Oral(), Solve(**TIGHT)
     together = odecal.compile(system, pd.concat([one, two, three], ignore_index=True), solve)
-    assert Way(system, together.experiment, solve).order.tolist() == [2, 1, 0]
+    assert ModelForward(system.declaration, together.experiment, solve).order.tolist() == [2, 1, 0]
     with together.precision():
         p = parameters()
         got = jax.jit(jax.jacrev(seen(together)))(p)
