@@ -111,9 +111,9 @@ def _span(of: Dosing, amount: float, rate: float, duration: float) -> tuple[floa
         spans.append(of.duration if rate == -2 else duration)
     elif rate != 0:
         rate, part = (of.rate if rate == -1 else rate), of.bioavailability
-        known = not callable(rate) and bool(rate > 0)
-        sure &= known
-        spans.append(amount * (1.0 if callable(part) else part) / rate if known else 0.0)
+        given = not callable(rate) and bool(rate > 0)
+        sure &= given
+        spans.append(amount * (1.0 if callable(part) else part) / rate if given else 0.0)
     known = sum(float(span) for span in spans if not callable(span))
     return known, sure and not any(callable(span) for span in spans)
 
