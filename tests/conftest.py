@@ -13,9 +13,14 @@ import pytest
 # An int where a float is expected is no mistake.
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 
+# What neither solves nor starts a process, but compiles for most of the time that is left.
+COMPILES = {"test_samplers.py", "test_censoring.py", "test_densities.py", "test_interpolation.py"}
+
 
 def pytest_addoption(parser):
-    parser.addoption("--quick", action="store_true", help="skip what solves or starts a process")
+    parser.addoption(
+        "--quick", action="store_true", help="skip what solves, starts a process or compiles much"
+    )
     parser.addini("typed", "rooms whose annotations the tests check", type="linelist")
 
 
@@ -31,6 +36,10 @@ def pytest_configure(config):
     import jax
 
     jax.config.update("jax_num_cpu_devices", 2)
+
+
+def pytest_ignore_collect(collection_path, config):
+    return True if config.getoption("--quick") and collection_path.name in COMPILES else None
 
 
 @pytest.fixture(autouse=True, scope="session")
