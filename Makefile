@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3 python; do \
 
 help:
 	@echo "make demo       calibrate Lotka-Volterra to the Hudson Bay data; see runs/"
-	@echo "make quick      the tests that neither solve nor start a process"
+	@echo "make quick      the tests that neither solve, start a process, nor compile much"
 	@echo "make test       the tests"
 	@echo "make test-slow  the slow statistical suites"
 	@echo "make test-lowest  the tests, with the oldest versions that are claimed"
