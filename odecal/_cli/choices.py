@@ -17,20 +17,26 @@ _CLASS = re.compile(r"^class (\w+)\(([^)]*)\):", re.MULTILINE)
 
 
 @cache
+def _classes(package: str) -> dict[str, tuple[list[str], str]]:
+    """The bases and the file of every class in the files of a package, by name."""
+    return {
+        name: (re.findall(r"\w+", bases), path.stem)
+        for path in sorted(Path(importlib.import_module(package).__path__[0]).glob("_*.py"))
+        for name, bases in _CLASS.findall(path.read_text("utf-8"))
+    }
+
+
+@cache
 def _choices(package: str, base: str, suffix: str = "") -> dict[str, str]:
     """The exported classes that derive from a base of the package, by their names here."""
-    face = importlib.import_module(package)
-    parents: dict[str, list[str]] = {}
-    files: dict[str, str] = {}
-    for path in sorted(Path(face.__path__[0]).glob("_*.py")):
-        for name, bases in _CLASS.findall(path.read_text("utf-8")):
-            parents[name], files[name] = re.findall(r"\w+", bases), path.stem
+    classes = _classes(package)
 
     def derives(name: str) -> bool:
-        return name == base or any(map(derives, parents.get(name, ())))
+        return name == base or (name in classes and any(map(derives, classes[name][0])))
 
-    names = [x for x in face.__all__ if derives(x) and not x.startswith("Abstract")]
-    return dict(sorted((_said(x.removesuffix(suffix), files[x]), x) for x in names))
+    exported = importlib.import_module(package).__all__
+    names = [x for x in exported if derives(x) and not x.startswith("Abstract")]
+    return dict(sorted((_said(x.removesuffix(suffix), classes[x][1]), x) for x in names))
 
 
 def _said(name: str, file: str) -> str:

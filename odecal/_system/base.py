@@ -49,6 +49,7 @@ def check_component(component: Component) -> None:
 
 
 def check_column(component: Component, column: Any) -> None:
+    """Refuse a column of a table that is not named by text; None is for none."""
     if column is not None and not isinstance(column, str):
         raise DeclarationError(
             f"{type(component).__name__}(column) expects the name of a column of the table. "
@@ -57,10 +58,12 @@ def check_column(component: Component, column: Any) -> None:
 
 
 def is_prior(x: Any) -> bool:
+    """Whether it is a distribution, as priors are."""
     return isinstance(x, dist.Distribution)
 
 
 def is_number(x: Any) -> bool:
+    """Whether it is a finite real number, or an array of such."""
     if isinstance(x, (str, bytes, bool)) or x is None or callable(x) or is_prior(x):
         return False
     try:
@@ -89,4 +92,5 @@ def num_positional(function: Any) -> int | None:
 
 
 def shown(x: Any) -> str:
+    """What was given, and its type, as messages say it."""
     return f"{x!r} ({type(x).__name__})"
