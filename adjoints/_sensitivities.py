@@ -64,6 +64,7 @@ _solve = eqx.filter_custom_vjp(primal_states)
 def _solve_forward(perturbed: Any, y0__args: Any, strategy: Any) -> tuple[Any, Any]:
     adjoint, problem = strategy
     diff, nondiff = eqx.partition(y0__args, perturbed)
+    diff = jax.tree.map(jnp.asarray, diff)  # JAX gives a Python number as it is
     ys, jacobian, rest = adjoint.jacobian(problem, diff, nondiff)
     return (ys, rest), jacobian
 

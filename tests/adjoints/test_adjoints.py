@@ -124,6 +124,20 @@ def test_a_failed_solve_raises_otherwise(adjoint, inputs):
         jax.block_until_ready(solve(adjoint, *inputs, max_steps=2).ys)
 
 
+@pytest.mark.parametrize("name", ["Forward", "ExplicitForward", "ForwardSensitivity"])
+def test_a_gradient_by_a_python_number(name, inputs):
+    """JAX gives it to a rule as it is, not as an array, where nothing is traced."""
+    y0, args = inputs
+
+    def of_k(k, max_steps):
+        return loss(solve(PUBLIC[name], y0, {**args, "k": k}, max_steps=max_steps).ys)
+
+    expected = jax.grad(lambda k: loss(closed_form(y0, {**args, "k": k})))(0.7)
+    np.testing.assert_allclose(jax.grad(of_k)(0.7, 512), expected, rtol=1e-6)
+    with pytest.raises(Exception, match="maximum number of"):
+        jax.block_until_ready(jax.grad(of_k)(0.7, 2))
+
+
 @pytest.mark.parametrize("adjoint", [adjoints.Forward(), adjoints.ExplicitForward()])
 def test_forward_takes_tangents_of_what_moves_only(adjoint, inputs):
     """Differentiated by one number of five, the Jacobian has one tangent."""
