@@ -122,6 +122,10 @@ class _WithSensitivities(AbstractPrimalAndTangents):
         problem, diff, nondiff = eqx.combine(member, self.rest)
         return (problem, *eqx.combine(diff, nondiff))
 
+    def num_columns(self, member: Any) -> int:
+        _, diff, _ = eqx.combine(member, self.rest)
+        return 1 + ravel_pytree(diff)[0].size
+
     def init(self, members: Any) -> tuple[PrimalAndTangents, Any]:
         """The initial states and their tangents; those of the parameters, and the schedules.
 

@@ -35,6 +35,10 @@ class AbstractPrimalAndTangents(abc.ABC):
         """The problem, the initial state and the parameters; of one, or of all."""
 
     @abc.abstractmethod
+    def num_columns(self, member: Any) -> int:
+        """How many columns one has."""
+
+    @abc.abstractmethod
     def init(self, members: Any) -> tuple[PrimalAndTangents, Any]:
         """The initial columns of all, and `aux`, with a leading axis."""
 
@@ -113,6 +117,10 @@ class Primal(AbstractPrimalAndTangents):
 
     def unpack(self, member: Any) -> tuple[Problem, Any, Any]:
         return eqx.combine(member, self.rest)
+
+    def num_columns(self, member: Any) -> int:
+        del member
+        return 1 + self.witness
 
     def init(self, members: Any) -> tuple[PrimalAndTangents, Any]:
         def begin(member: Any) -> tuple[jax.Array, Any]:

@@ -104,9 +104,14 @@ def _solve_in_pieces(columns: AbstractPrimalAndTangents, members: Any) -> End:
     """Solve for all: on a CPU so many at a time as fit into its innermost cache."""
     if jax.default_backend() != "cpu":
         return _solve_all(columns, members)
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), members)
-    z0, _ = jax.eval_shape(columns.init, one)
-    return in_pieces(partial(_solve_all, columns), members, max(1, _AT_ONCE // z0.size))
+
+    def blank(member: Any) -> jax.Array:
+        _, y0, _ = columns.unpack(member)
+        return jnp.zeros((ravel_pytree(y0)[0].size, columns.num_columns(member)))
+
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), members)
+    size = jax.eval_shape(blank, one).size
+    return in_pieces(partial(_solve_all, columns), members, max(1, _AT_ONCE // size))
 
 
 def _solve_all(columns: AbstractPrimalAndTangents, members: Any) -> End:
