@@ -155,8 +155,7 @@ def _fixed_point(
     once: Callable[[jax.Array], jax.Array], start: Float[Array, " element"], settings: Solve
 ) -> Float[Array, " element"]:
     """Solve y = Φ(y) by some rounds, then Newton's method; not a number if that fails."""
-    for _ in range(_CYCLES):
-        start = once(start)
+    start = jax.lax.fori_loop(0, _CYCLES, lambda _, y: once(y), start)
 
     def unsettled(carry: tuple[jax.Array, jax.Array, jax.Array]) -> Bool[Array, ""]:
         y, change, i = carry
