@@ -1,5 +1,6 @@
 """What every declared part has, and what may stand in one."""
 
+import abc
 import inspect
 from typing import Any
 
@@ -25,27 +26,30 @@ def _as_dims(dims: Any) -> Dims:
     return tuple(names)
 
 
-class Component:
+class Component(abc.ABC):
     """What every declared part has. Each kind of part is a frozen dataclass with these fields.
 
-    To write one of your own: derive a dataclass with `frozen=True, eq=False`; give it these three
-    fields beside its own; and call `check_component(self)` in its `__post_init__`.
+    To write one of your own: derive a dataclass with `frozen=True, eq=False`, give it these three
+    fields beside its own, and refuse in `check` what cannot be.
     """
 
     unit: str
     dims: Any
     description: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dims", _as_dims(self.dims))
+        for field in ("unit", "description"):
+            if not isinstance(getattr(self, field), str):
+                raise DeclarationError(
+                    f"{type(self).__name__}({field}=...) expects text. "
+                    f"Got {getattr(self, field)!r}."
+                )
+        self.check()
 
-def check_component(component: Component) -> None:
-    """Make dims a tuple of names, and refuse a unit or a description that is no text."""
-    object.__setattr__(component, "dims", _as_dims(component.dims))
-    for field in ("unit", "description"):
-        if not isinstance(getattr(component, field), str):
-            raise DeclarationError(
-                f"{type(component).__name__}({field}=...) expects text. "
-                f"Got {getattr(component, field)!r}."
-            )
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
 
 
 def check_column(component: Component, column: Any) -> None:

@@ -8,14 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from odecal._errors import DeclarationError
-from odecal._system.base import (
-    Component,
-    check_component,
-    is_number,
-    is_prior,
-    num_positional,
-    shown,
-)
+from odecal._system.base import Component, is_number, is_prior, num_positional, shown
 from odecal._system.inputs import Dosing
 from odecal._system.varying import Pooling, Variation, Varying, as_centring, as_group, as_link
 from odecal.centring import AbstractCentring
@@ -45,8 +38,8 @@ class State(Component):
     description: str = ""
     dosing: Any = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        check_component(self)
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
         initial, dosing = self.initial, Dosing() if self.dosing is None else self.dosing
         object.__setattr__(self, "dosing", dosing)
         known = is_number(initial) or is_prior(initial) or isinstance(initial, Varying)
@@ -85,8 +78,8 @@ class Parameter(Component):
     dims: Any = ()
     description: str = ""
 
-    def __post_init__(self) -> None:
-        check_component(self)
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
         if not is_prior(self.prior):
             raise DeclarationError(
                 "Parameter(prior) expects a NumPyro distribution, such as "
@@ -181,8 +174,8 @@ class Constant(Component):
     dims: Any = ()
     description: str = ""
 
-    def __post_init__(self) -> None:
-        check_component(self)
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
         if not is_number(self.value):
             raise DeclarationError(
                 "Constant(value) expects a finite number or an array of numbers. "
@@ -221,8 +214,8 @@ class Observable(Component):
     lloq: float | None = field(default=None, kw_only=True)
     uloq: float | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        check_component(self)
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
         interval, lloq, uloq = self.interval, self.lloq, self.uloq
         arguments = num_positional(self.law)
         if arguments not in (3, 4):
@@ -275,8 +268,8 @@ class Derived(Component):
     dims: Any = ()
     description: str = ""
 
-    def __post_init__(self) -> None:
-        check_component(self)
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
         if num_positional(self.function) != 1:
             raise DeclarationError(
                 f"Derived(...) expects a function of the parameters, `lambda p: ...`. "

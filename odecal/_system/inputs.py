@@ -7,14 +7,7 @@ from typing import Any
 import numpy as np
 
 from odecal._errors import DeclarationError
-from odecal._system.base import (
-    Component,
-    check_column,
-    check_component,
-    is_number,
-    num_positional,
-    shown,
-)
+from odecal._system.base import Component, check_column, is_number, num_positional, shown
 from odecal.interpolation import AbstractInterpolation, Linear
 
 
@@ -78,9 +71,9 @@ class Input(Component):
     dims: Any = field(default=(), init=False)
     description: str = ""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
         object.__setattr__(self, "interpolation", _as_interpolation(self.interpolation))
-        check_component(self)
         check_column(self, self.column)
 
 
@@ -105,8 +98,8 @@ class Event(Component):
     dims: Any = field(default=(), init=False)
     description: str = ""
 
-    def __post_init__(self) -> None:
-        check_component(self)
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
         for name in ("condition", "change"):
             function = getattr(self, name)
             if num_positional(function) != 3:

@@ -9,15 +9,7 @@ import numpy as np
 from odecal import centring as centrings
 from odecal import links
 from odecal._errors import DeclarationError
-from odecal._system.base import (
-    Component,
-    check_column,
-    check_component,
-    is_number,
-    is_prior,
-    num_positional,
-    shown,
-)
+from odecal._system.base import Component, check_column, is_number, is_prior, num_positional, shown
 
 _LINKS = {"log": links.Log(), "logit": links.Logit(), "identity": links.Identity()}
 
@@ -109,8 +101,8 @@ class Varying(Component):
     dims: Any = ()
     description: str = ""
 
-    def __post_init__(self) -> None:
-        check_component(self)
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
         location, scale = self.variation.location, self.variation.scale
         if not (is_number(location) or is_prior(location) or num_positional(location) == 1):
             raise DeclarationError(
@@ -179,7 +171,11 @@ class Correlation(Component):
         object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "concentration", concentration)
         object.__setattr__(self, "description", description)
-        check_component(self)
+        self.__post_init__()
+
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
+        parameters, concentration = self.parameters, self.concentration
         names = all(isinstance(name, str) for name in parameters)
         if not names or len(parameters) < 2 or len(set(parameters)) < len(parameters):
             raise DeclarationError(
@@ -213,6 +209,6 @@ class Covariate(Component):
     dims: Any = field(default=(), init=False)
     description: str = ""
 
-    def __post_init__(self) -> None:
-        check_component(self)
+    def check(self) -> None:
+        """Refuse what cannot be declared."""
         check_column(self, self.column)
