@@ -82,7 +82,7 @@ def gradient(table: pd.DataFrame) -> dict[str, float]:
 
     model = odecal.compile(Population(), table)
     with model.precision():
-        flat = flatten(model)
+        flat = flatten(model).target
         rng = np.random.default_rng(1)
         raws = {n: rng.normal(size=model.sites[n].shape) for n in ("ka_raw", "cl_raw", "v_raw")}
         values = {name: jnp.asarray(x) for name, x in (TRUTH | raws).items()}

@@ -50,7 +50,7 @@ def compare(name: str, seeds: int) -> list[dict]:
     system = getattr(systems, name)()
     model = odecal.compile(system, system.data)
     with model.precision():
-        flat = flatten(model)
+        flat = flatten(model).target
         keys = jax.random.split(jax.random.key(0), (seeds, NUM_CLIMBS))
         starts = jax.vmap(jax.vmap(flat.sample_prior))(keys)
         ends, rows = {}, []

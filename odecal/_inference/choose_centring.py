@@ -56,14 +56,14 @@ def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> Draw
     """Draws of a short run."""
     run_key = run_keys(seed + _OTHER_SEED)
     sampler = NUTS(max_tree_depth=_DEPTH, metric=LowRankMetric())
-    engine = Engine(flat, sampler, _PILOT, run_key.chains, compiler)
-    find_starts = MultiStart(flat, compiler, flat.hierarchical)
+    engine = Engine(flat.target, sampler, _PILOT, run_key.chains, compiler)
+    find_starts = MultiStart(flat.target, compiler, flat.hierarchical, flat.names)
     candidates = np.asarray(jax.jit(prior_sampler(model, NUM_CANDIDATES))(run_key.prior))
     starts = find_starts(candidates, run_key.starts, _PILOT.num_chains).starts
     chains, complete = engine.sample(engine.init(starts), NoProgress())
     if not complete:
         raise KeyboardInterrupt  # nothing that is kept has been drawn yet
-    return np.asarray(chains.positions).reshape(-1, flat.dim)
+    return np.asarray(chains.positions).reshape(-1, flat.target.dim)
 
 
 def _standardised(

@@ -188,7 +188,9 @@ def _points(
     if counts[1]:
         shown.say("Looking for the mode")
         with Compiler() as compiler:
-            found = MultiStart(flatten(model), compiler)(prior, run_key.starts, counts[1])
+            flat = flatten(model)
+            find_starts = MultiStart(flat.target, compiler, names=flat.names)
+            found = find_starts(prior, run_key.starts, counts[1])
         positions = np.concatenate([positions, np.asarray(found.starts.position)])
     shown.say("Reference gradients")
     return _Points(

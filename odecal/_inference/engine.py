@@ -45,10 +45,9 @@ class Engine:
     ) -> None:
         self.run = run
         self._key_data = key_data
-        self._sampler = sampler
         self._ensemble = sampler.ensemble
         self.devices = usable_devices(1 if sampler.ensemble else run.num_chains)
-        kernel = sampler.kernel(target, run)
+        self._kernel = kernel = sampler.kernel(target, run)
         starts = _start_shapes(target, run.num_chains)
         init, advance = (partial(f, kernel, sampler.ensemble) for f in (_init_states, _transitions))
         if sampler.ensemble:
@@ -95,7 +94,7 @@ class Engine:
         snapshot = self._checked(snapshot)
         states = self._states(snapshot.state)
         self._advance.wait()  # the clock is of sampling alone
-        progress.start(self.run, snapshot.done, self._sampler.headline(self.run))
+        progress.start(self.run, snapshot.done, self._kernel.headline)
         size = 1
         try:
             while snapshot.done < total:
@@ -113,7 +112,7 @@ class Engine:
                 )
                 record(snapshot)
                 size = _next_size(count, seconds)
-                progress.update(snapshot.done, draws.stats, self._sampler.standing(draws.stats))
+                progress.update(snapshot.done, draws.stats, self._kernel.standing(draws.stats))
         except KeyboardInterrupt:
             return self.chains(snapshot), snapshot.done >= total
         return self.chains(snapshot), True

@@ -14,7 +14,7 @@ from odecal._inference.laplace import Gaussian, measure_curvature, measure_scale
 from odecal._inference.optimise import Optimiser, Optimum
 from odecal._jax.keys import KeyData, key_data_of, key_of
 from odecal._jax.programs import Compiler
-from odecal._model.flat import FlatModel, flatten
+from odecal._model.flat import flatten
 from odecal._model.model import Model
 from odecal._run.records import WarmStart
 from odecal.samplers import Start, Target
@@ -56,10 +56,10 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
     """
     with model.precision(), Compiler() as compiler:
         flat = flatten(model)
-        finder = MultiStart(flat, compiler, flat.hierarchical)
+        finder = MultiStart(flat.target, compiler, flat.hierarchical, flat.names)
         key_draws, key_find = jax.random.split(key)
         keys = jax.random.split(key_draws, NUM_CANDIDATES)
-        candidates = jax.jit(jax.vmap(flat.sample_prior))(keys)
+        candidates = jax.jit(jax.vmap(flat.target.sample_prior))(keys)
         found = finder(np.asarray(candidates), key_data_of(key_find), num_chains)
         return jax.vmap(flat.unravel)(jnp.asarray(found.starts.position))
 
@@ -87,11 +87,16 @@ class MultiStart:
     is to be called within the precision of the model.
     """
 
-    def __init__(self, flat: Target, compiler: Compiler, hierarchical: bool = False) -> None:
-        self._dim = flat.dim
-        self._names = flat.names if isinstance(flat, FlatModel) else ()
+    def __init__(
+        self,
+        target: Target,
+        compiler: Compiler,
+        hierarchical: bool = False,
+        names: tuple[str, ...] = (),
+    ) -> None:
+        self._dim, self._names = target.dim, names
         self._steps = _HIERARCHY_STEPS if hierarchical else _MAX_STEPS
-        self._optimise = Optimiser(flat, compiler, _NUM_STARTS)
+        self._optimise = Optimiser(target, compiler, _NUM_STARTS)
         self.wait, self.evaluate = self._optimise.wait, self._optimise.evaluate
 
     def __call__(

@@ -38,8 +38,10 @@ def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) ->
         draw_prior = compiler(jax.jit(prior_sampler(model, _NUM_PRIOR)), example_key_data())
         flat = flatten(model)
         # The engine first, which takes longest to compile.
-        engine = Engine(flat, plan.sampler, run, run_key.chains, compiler)
-        finder = MultiStart(flat, compiler, flat.hierarchical) if warm_start is None else None
+        engine = Engine(flat.target, plan.sampler, run, run_key.chains, compiler)
+        finder = None
+        if warm_start is None:
+            finder = MultiStart(flat.target, compiler, flat.hierarchical, flat.names)
         grid = time_grid(model)
         evaluate = Evaluator(model, flat, grid, compiler)
         # While programs compile.

@@ -44,12 +44,12 @@ class Evaluator:
             return map_or_vmap(one)(positions, numbers)
 
         self._data_size, self._grid_size = _sizes(model, save_times)
-        most = _CHUNK_SIZE // (3 * self._data_size + self._grid_size + flat.dim)
+        most = _CHUNK_SIZE // (3 * self._data_size + self._grid_size + flat.target.dim)
         devices = usable_devices(_CHUNK)
         self._chunk = padded(int(np.clip(most, 8, _CHUNK)), len(devices))
         self._program = compiler(
             jit_sharded(chunk, devices, batched=2, replicated=1),
-            jax.ShapeDtypeStruct((self._chunk, flat.dim), model.dtype),
+            jax.ShapeDtypeStruct((self._chunk, flat.target.dim), model.dtype),
             jax.ShapeDtypeStruct((self._chunk, 2), np.uint32),
             example_key_data(),
         )

@@ -13,12 +13,13 @@ from odecal.samplers import Target
 
 
 @dataclass(frozen=True, eq=False)
-class FlatModel(Target):
-    """What samplers and optimisers see of a model."""
+class FlatModel:
+    """What samplers and optimisers see of a model, and how its positions are read."""
 
+    target: Target
     unravel: Callable[[jax.Array], dict[str, jax.Array]]
     names: tuple[str, ...]  # of every element of a position
-    hierarchical: bool = False  # whether parameters vary between groups by unknown scales
+    hierarchical: bool  # whether parameters vary between groups by unknown scales
 
 
 def flatten(model: Model) -> FlatModel:
@@ -30,15 +31,13 @@ def flatten(model: Model) -> FlatModel:
     def logdensity_fn(x: jax.Array) -> jax.Array:
         return model.logdensity_fn(unravel(x))
 
-    return FlatModel(
+    target = Target(
         dim,
         trace_scalar(logdensity_fn, example, model.solve.forward_mode),
         lambda x: model.logprior_fn(unravel(x)),
         lambda key: ravel_pytree(model.init_position(key))[0],
-        unravel,
-        _names(sites),
-        bool(model.hierarchy.reparams),
     )
+    return FlatModel(target, unravel, _names(sites), bool(model.hierarchy.reparams))
 
 
 def unraveller(

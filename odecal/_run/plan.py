@@ -16,7 +16,7 @@ from odecal._run.system_record import Tell, identity, recorded_system
 from odecal._system.solve import Solve
 from odecal._system.system import System
 from odecal.centring import AbstractCentring
-from odecal.samplers import AbstractSampler, Run
+from odecal.samplers import AbstractEnsemble, AbstractSampler, Run
 
 _VERSION = 3
 
@@ -113,7 +113,8 @@ def checked_run(sampler: Any, num_chains: int, num_warmup: int, num_samples: int
     if seed >= 2**32:
         raise SettingsError(f"calibrate(seed=...) expects a number below 2**32. Got {seed}.")
     run = Run(int(num_chains), int(num_warmup), int(num_samples))
-    sampler.check_run(run)
+    if isinstance(sampler, AbstractEnsemble):
+        sampler.check_run(run)
     return run
 
 

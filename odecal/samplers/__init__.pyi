@@ -1,3 +1,4 @@
+from ._base import AbstractEnsemble as AbstractEnsemble
 from ._base import AbstractSampler as AbstractSampler
 from ._base import Draw as Draw
 from ._base import Kernel as Kernel

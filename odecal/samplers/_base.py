@@ -105,11 +105,16 @@ class Kernel(NamedTuple):
             first `num_warmup` of them adapt. What a step needs to know is in the state, so that a
             run can be cut anywhere.
         adaptation: `adaptation(state) -> arrays`, by name: what warm-up found, such as the metric.
+        headline: what progress says first, of a method of which numbers of transitions tell little.
+        standing: `standing(stats) -> words`, if there is a headline: where a run stands, from the
+            statistics of the last transitions, each of shape (chain, transition).
     """
 
     init: Callable[[jax.Array, Start], Any]
     step: Callable[[jax.Array, Any, jax.Array], tuple[Any, Draw]]
     adaptation: Callable[[Any], dict[str, jax.Array]]
+    headline: str = ""
+    standing: Callable[[Mapping[str, Any]], str] = lambda stats: ""
 
 
 class AbstractSampler(eqx.Module):
@@ -128,8 +133,8 @@ class AbstractSampler(eqx.Module):
       gradient that is no number. None is kept whose log density is −inf.
 
     Attributes:
-        ensemble: whether its kernel moves all chains together, and each depends on the others: what
-            `init` and `step` take and give then has a leading axis of chains.
+        ensemble: whether its kernel moves all chains together, as that of an
+            [`AbstractEnsemble`][odecal.samplers.AbstractEnsemble] does.
         approximate: whether its draws are of an approximation, whatever their number.
         extendable: whether more draws can be added to a finished run.
     """
@@ -150,39 +155,25 @@ class AbstractSampler(eqx.Module):
             The kernel.
         """
 
+
+class AbstractEnsemble(AbstractSampler):
+    """A method whose kernel moves all chains together, of which each depends on the others.
+
+    What its `init` and `step` take and give has a leading axis of chains.
+    """
+
+    ensemble: ClassVar[bool] = True
+
+    @abc.abstractmethod
     def check_run(self, run: Run) -> None:
-        """Refuse a run that the method cannot make.
+        """Refuse a run of too few chains to learn from.
 
         Args:
             run: the size of the run.
 
         Raises:
-            SettingsError: if it cannot.
+            SettingsError: if the method cannot make it.
         """
-
-    def headline(self, run: Run) -> str:
-        """What progress says first, of a method of which numbers of transitions tell little.
-
-        Args:
-            run: the size of the run.
-
-        Returns:
-            A few words; none for what is usual.
-        """
-        del run
-        return ""
-
-    def standing(self, stats: Mapping[str, Any]) -> str:
-        """Where a run stands, in the method's own words, if it has a headline.
-
-        Args:
-            stats: the statistics of the last transitions, each of shape (chain, transition).
-
-        Returns:
-            A few words.
-        """
-        del stats
-        return ""
 
 
 def check_between(

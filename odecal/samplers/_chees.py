@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from odecal._errors import SettingsError
-from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._base import AbstractEnsemble, Draw, Kernel, Run, Start, Target, check_between
 from odecal.samplers._estimators import with_definite_types
 from odecal.samplers._whitening import Whitening
 
@@ -14,7 +14,7 @@ from odecal.samplers._whitening import Whitening
 _DIGITS = 24
 
 
-class ChEES(AbstractSampler):
+class ChEES(AbstractEnsemble):
     """Hamiltonian Monte Carlo of BlackJAX whose trajectory length an ensemble learns.
 
     All chains take the same number of leapfrog steps, so they fill a vector unit or a GPU, where
@@ -39,8 +39,6 @@ class ChEES(AbstractSampler):
     target_acceptance_rate: float = 0.651
     max_integration_steps: int = 1000
     learning_rate: float = 0.025
-
-    ensemble = True
 
     def __check_init__(self) -> None:
         check_between(self, "target_acceptance_rate", 0, 1)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from odecal._errors import SettingsError
-from odecal.samplers._base import AbstractSampler, Draw, Kernel, Run, Start, Target, check_between
+from odecal.samplers._base import AbstractEnsemble, Draw, Kernel, Run, Start, Target, check_between
 from odecal.samplers._whitening import Whitening
 
 
-class MEADS(AbstractSampler):
+class MEADS(AbstractEnsemble):
     """Generalised Hamiltonian Monte Carlo of BlackJAX, tuned by maximum eigenvalues of an ensemble.
 
     A draw is `steps_per_draw` transitions, each of a single leapfrog step with a momentum that
@@ -33,8 +33,6 @@ class MEADS(AbstractSampler):
     num_folds: int = 4
     steps_per_draw: int = 10
     step_size_multiplier: float = 0.5
-
-    ensemble = True
 
     def __check_init__(self) -> None:
         check_between(self, "num_folds", 2, 1024, whole=True)

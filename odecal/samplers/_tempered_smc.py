@@ -70,26 +70,25 @@ class TemperedSMC(AbstractSampler):
         check_between(self, "target_ess", 0, 1)
         check_between(self, "max_moves", 1, 1_000_000, whole=True)
 
-    def headline(self, run: Run) -> str:
-        """What is going to be done. See the base class."""
-        number = max(self.num_particles, run.num_samples)
-        return (
-            f"Tempering, {run.num_chains} populations of {number} particles: from the prior to the "
-            f"posterior, in at most {run.num_warmup} stages"
-        )
-
-    def standing(self, stats: Mapping[str, Any]) -> str:
-        """How far the population is that is furthest behind. See the base class."""
-        beta, stage = stats["inverse_temperature"][:, -1], stats["stage"][:, -1]
-        last = int(beta.argmin())
-        if beta[last] == 1.0:
-            return f"at the posterior after {stage.max()} stages"
-        return f"stage {stage[last]}, inverse temperature {beta[last]:.2g}"
-
     def kernel(self, target: Target, run: Run) -> Kernel:
         """Build the kernel. See the base class."""
         tempering = _Tempering(self, target, run)
-        return Kernel(tempering.init, tempering.step, tempering.adaptation)
+        headline = (
+            f"Tempering, {run.num_chains} populations of {tempering.number} particles: from the "
+            f"prior to the posterior, in at most {run.num_warmup} stages"
+        )
+        return Kernel(
+            tempering.init, tempering.step, tempering.adaptation, headline, _furthest_behind
+        )
+
+
+def _furthest_behind(stats: Mapping[str, Any]) -> str:
+    """How far the population is that is furthest behind."""
+    beta, stage = stats["inverse_temperature"][:, -1], stats["stage"][:, -1]
+    last = int(beta.argmin())
+    if beta[last] == 1.0:
+        return f"at the posterior after {stage.max()} stages"
+    return f"stage {stage[last]}, inverse temperature {beta[last]:.2g}"
 
 
 class _State(NamedTuple):

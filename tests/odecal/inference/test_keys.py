@@ -115,7 +115,7 @@ def test_no_two_parts_of_a_prediction_share_a_random_number(uses, monkeypatch):
     with model.precision(), Compiler() as compiler:
         flat = flatten(model)
         evaluate = Evaluator(model, flat, np.linspace(0.0, 2.0, 4), compiler)
-        found = evaluate(np.zeros((2, 8, flat.dim)), run_keys(0).replicates)
+        found = evaluate(np.zeros((2, 8, flat.target.dim)), run_keys(0).replicates)
     assert set(found.renewed) == {"first", "second"}
     uses.check()
 

@@ -23,7 +23,7 @@ def hudson_bay():
     """A finder of the modes of the Hudson Bay posterior, and the prior's draws of a seed."""
     model = odecal.compile(LotkaVolterra(), LotkaVolterra.data)
     with model.precision(), Compiler() as compiler:
-        flat = flatten(model)
+        flat = flatten(model).target
         finder = MultiStart(flat, compiler)
         draw = jax.jit(jax.vmap(flat.sample_prior))
 

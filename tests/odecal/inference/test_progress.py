@@ -7,7 +7,7 @@ import pytest
 
 from odecal._cli.progress import StoppableProgress
 from odecal._inference.progress import AbstractProgress, PlainProgress, RichProgress, shown_progress
-from odecal.samplers import Run, TemperedSMC
+from odecal.samplers import Run, Target, TemperedSMC
 
 
 def block(num_draws, diverging=0):
@@ -50,13 +50,14 @@ def tempered(stage, beta):
 
 def test_a_method_may_say_where_it_stands_in_its_own_words(capsys):
     """Tempering in stages and temperatures, of the population furthest behind, each said once."""
-    sampler, run = TemperedSMC(), Run(2, 500, 100)
+    run, target = Run(2, 500, 100), Target(1, *[np.sum] * 3)
+    kernel = TemperedSMC().kernel(target, run)
     steps = [(3, tempered(3, [0, 0, 0.0341])), (5, tempered(3, [0, 0, 0.0341]))]
     steps += [(400, tempered(9, [0, 1.0, 1.0])), (600, tempered(9, [1.0, 1.0, 1.0]))]
     progress = PlainProgress()
-    progress.start(run, 0, sampler.headline(run))
+    progress.start(run, 0, kernel.headline)
     for done, stats in steps:
-        progress.update(done, stats, sampler.standing(stats))
+        progress.update(done, stats, kernel.standing(stats))
     assert capsys.readouterr().err.splitlines() == [
         "Tempering, 2 populations of 1000 particles: from the prior to the posterior, in at most "
         "500 stages",
@@ -64,14 +65,14 @@ def test_a_method_may_say_where_it_stands_in_its_own_words(capsys):
         "  at the posterior after 9 stages",
     ]
     with RichProgress() as bars:
-        bars.start(run, 0, sampler.headline(run))
+        bars.start(run, 0, kernel.headline)
         stats = tempered(3, [0, 0, 0.0341])
-        bars.update(3, stats, sampler.standing(stats))
+        bars.update(3, stats, kernel.standing(stats))
         warmup, sampling = bars._bars.tasks
         assert warmup.fields["note"] == "stage 3, inverse temperature 0.034"
         assert warmup.total is None
         stats = block(100) | tempered(9, [1.0, 1.0, 1.0])
-        bars.update(600, stats, sampler.standing(stats))
+        bars.update(600, stats, kernel.standing(stats))
         assert warmup.finished
         assert sampling.completed == 100
 

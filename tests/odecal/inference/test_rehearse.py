@@ -36,7 +36,7 @@ def rehearsed(system, table, sampler):
     plan, compiler = Plan(model, sampler, Run(8, 5, 5), 0), Uncompiled()
     with model.precision():
         flat = flatten(model)
-        engine = Engine(flat, plan.sampler, plan.run, run_keys(0).chains, compiler)
+        engine = Engine(flat.target, plan.sampler, plan.run, run_keys(0).chains, compiler)
         evaluate = Evaluator(model, flat, time_grid(model), compiler)
         rehearse(plan, flat.names, engine.blank(), evaluate.blank(), time_grid(model))
 

@@ -38,7 +38,9 @@ def test_value_and_gradient_are_those_of_the_model(adjoint, model, expected):
     position, value, gradient = expected
     with model.precision():
         flat = flatten(other)
-        got, slope = jax.jit(jax.value_and_grad(flat.logdensity_fn))(ravel_pytree(position)[0])
+        got, slope = jax.jit(jax.value_and_grad(flat.target.logdensity_fn))(
+            ravel_pytree(position)[0]
+        )
         expected = np.asarray(ravel_pytree(gradient)[0])
     np.testing.assert_allclose(got, value, rtol=1e-12)
     np.testing.assert_allclose(slope, expected, rtol=1e-9)
@@ -48,11 +50,11 @@ def test_the_prior_is_a_part_of_the_density():
     model = odecal.compile(ExponentialDecay(), ExponentialDecay.data)
     with model.precision():
         flat = flatten(model)
-        x = flat.sample_prior(jax.random.key(2))
+        x = flat.target.sample_prior(jax.random.key(2))
         values = model.constrain(flat.unravel(x))
         likelihood = sum(v.sum() for v in model.log_likelihood(model.predict(values)).values())
         np.testing.assert_allclose(
-            flat.logdensity_fn(x), flat.logprior_fn(x) + likelihood, rtol=1e-10
+            flat.target.logdensity_fn(x), flat.target.logprior_fn(x) + likelihood, rtol=1e-10
         )
 
 

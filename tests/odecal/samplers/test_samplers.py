@@ -67,7 +67,8 @@ def engine(sampler, density, dim, run, compiler, seed=0):
         logprior,
         lambda key: PRIOR_SD * jax.random.normal(key, (dim,)),
     )
-    sampler.check_run(run)
+    if sampler.ensemble:
+        sampler.check_run(run)
     return Engine(target, sampler, run, run_keys(seed).chains, compiler)
 
 

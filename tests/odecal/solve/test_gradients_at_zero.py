@@ -36,7 +36,7 @@ def test_a_power_of_no_drug_has_gradients():
     table = pd.concat([rows, dose]).sort_values("TIME").reset_index(drop=True).assign(CMT="c")
     model = odecal.compile(Hill(), table, odecal.Solve(rtol=1e-9, atol=1e-11))
     with model.precision():
-        x = np.asarray(flatten(model).sample_prior(jax.random.key(0)))
+        x = np.asarray(flatten(model).target.sample_prior(jax.random.key(0)))
         program = jax.jit(gradient_of(model, ExplicitForward()))
         gradient = np.asarray(program(x, 1.0)[1])
         around = [
