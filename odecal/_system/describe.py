@@ -12,7 +12,7 @@ from odecal._system.inputs import Event, Input
 from odecal._system.varying import Correlation, Covariate, Pooling, Varying
 
 # The kinds of parts, in the order of the table, as they are called there.
-_KINDS = {
+_KINDS: dict[type[Component], str] = {
     State: "state",
     Parameter: "parameter",
     Varying: "varying",
