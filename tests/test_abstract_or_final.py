@@ -14,6 +14,8 @@ import pytest
 ROOMS = [
     "odecal.adjoints",
     "odecal.noise",
+    "odecal.links",
+    "odecal.centring",
     "odecal._jax",
     "odecal.samplers",
     "odecal._system",
@@ -30,7 +32,7 @@ ROOMS = [
 
 def classes(room):
     package = importlib.import_module(room)
-    names = [m.name for m in pkgutil.walk_packages(package.__path__, f"{room}.")]
+    names = [m.name for m in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{room}.")]
     modules = [package, *map(importlib.import_module, names)]
     every = {c for m in modules for c in vars(m).values() if inspect.isclass(c)}
     return {c for c in every if dataclasses.is_dataclass(c) and c.__module__.startswith(room)}
