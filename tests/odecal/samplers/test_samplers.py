@@ -19,6 +19,7 @@ from odecal._inference.progress import NoProgress
 from odecal._jax.keys import run_keys
 from odecal._jax.programs import Compiler
 from odecal._jax.trace import trace_scalar
+from odecal._run.plan import checked_run
 from odecal.samplers._warmup import WindowedWarmup
 
 SAMPLERS = {
@@ -415,8 +416,8 @@ def test_without_warmup_it_still_moves(cls):
         (lambda: samplers.HMC(integration_time=0), "integration_time.*Got 0"),
         (lambda: samplers.LowRankMetric(max_rank=0), "max_rank.*Got 0"),
         (lambda: samplers.TemperedSMC(target_ess=1.5), "target_ess.*Got 1.5"),
-        (lambda: samplers.ChEES().check_run(samplers.Run(2, 1, 1)), "num_chains.*Got 2"),
-        (lambda: samplers.MEADS().check_run(samplers.Run(18, 1, 1)), "multiple of 4.*Got 18"),
+        (lambda: checked_run(samplers.ChEES(), 2, 1, 1, 0), "num_chains.*Got 2"),
+        (lambda: checked_run(samplers.MEADS(), 18, 1, 1, 0), "multiple of 4.*Got 18"),
         (lambda: run(samplers.AdjustedMCLMC(), logprior, 1, 1, 1, 1), "two dimensions.*Got 1"),
     ],
 )
