@@ -1,10 +1,10 @@
 """Log densities, of counts against their probabilities in sixty digits."""
 
 import decimal
+import math
 from decimal import Decimal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -22,7 +22,7 @@ COUNTS = [0, 1, 3, 40, 1000, 99_999, 100_000_000]
 
 def log_gamma(z):
     """By Stirling's formula forty further on."""
-    shift = sum((z + j).ln() for j in range(40))
+    shift = math.prod(z + j for j in range(40)).ln()
     z = z + 40
     series = sum(Decimal(a) / b / z ** (2 * n + 1) for n, (a, b) in enumerate(STIRLING))
     return (z - Decimal("0.5")) * z.ln() - z + HALF_LOG_TWO_PI + series - shift
@@ -57,57 +57,59 @@ def density(k, mean, a):
 def test_negative_binomial_over_sixteen_orders_of_magnitude(x64, eps):
     with jax.enable_x64(x64):
         rows = grid(np.float64 if x64 else np.float32)
-        found = np.asarray(jax.jit(density)(*map(jnp.asarray, rows.T)))
+        found = jax.jit(density)(*rows.T)
     expected = of_grid(reference, rows)
     np.testing.assert_allclose(found, expected, rtol=eps, atol=eps)
 
 
 @pytest.mark.parametrize(("x64", "eps"), [(True, 1e-10), (False, 1e-4)])
-@pytest.mark.parametrize("of", [1, 2], ids=["mean", "overdispersion"])
-def test_slopes_of_a_negative_binomial(of, x64, eps):
+def test_slopes_of_a_negative_binomial(x64, eps):
     with jax.enable_x64(x64):
         rows = grid(np.float64 if x64 else np.float32)
         rows = rows[rows[:, 0] <= 1e5]
-        slope = jax.jit(jax.vmap(jax.grad(density, argnums=of)))
-        found = np.asarray(slope(*map(jnp.asarray, rows.T)))
+        slopes = jax.jit(jax.vmap(jax.grad(density, argnums=(1, 2))))(*rows.T)
 
-    def difference(*row):
+    def difference(of, row):
         row = [Decimal(float(x)) for x in row]
         step = row[of] * Decimal("1e-15") or Decimal("1e-22")
         up = list(row)
         up[of] += step
-        return (exact(*up) - exact(*row)) / step
+        return float((exact(*up) - exact(*row)) / step)
 
-    expected = of_grid(difference, rows)
-    assert np.all(np.isfinite(found))
-    np.testing.assert_allclose(found, expected, rtol=eps, atol=eps)
+    for of, name in [(1, "mean"), (2, "overdispersion")]:
+        expected, found = [difference(of, row) for row in rows], slopes[of - 1]
+        assert np.all(np.isfinite(found)), name
+        np.testing.assert_allclose(found, expected, rtol=eps, atol=eps, err_msg=name)
 
 
 @pytest.mark.parametrize(("x64", "eps"), [(True, 1e-14), (False, 1e-6)])
 def test_poisson_over_sixteen_orders_of_magnitude(x64, eps):
     rows = np.array([(k, m, 0.0) for k in COUNTS for m in MEANS])
     with jax.enable_x64(x64):
-        found = noise.Poisson(jnp.asarray(rows[:, 1])).log_prob(jnp.asarray(rows[:, 0]))
+        found = jax.jit(lambda k, m: noise.Poisson(m).log_prob(k))(*rows[:, :2].T)
         rows = rows.astype(found.dtype)
     np.testing.assert_allclose(found, of_grid(reference, rows), rtol=eps, atol=eps)
 
 
 @pytest.mark.parametrize(("x64", "eps"), [(True, 1e-12), (False, 5e-6)])
-@pytest.mark.parametrize("df", [0.3, 1.0, 4.0, 30.0, 1e3, 1e6, 1e9])
-def test_student_s_t_of_any_degrees_of_freedom(df, x64, eps):
-    z = np.array([0.0, 0.1, 3.0, 40.0, 1e5])
+def test_student_s_t_of_any_degrees_of_freedom(x64, eps):
+    z, df = np.array([0.0, 0.1, 3.0, 40.0, 1e5]), np.array([[0.3, 1, 4, 30, 1e3, 1e6, 1e9]]).T
     with jax.enable_x64(x64):
-        found = noise.StudentT(0.0, 2.0, df).log_prob(jnp.asarray(2.0 * z))
+        found = jax.jit(lambda df, x: noise.StudentT(0.0, 2.0, df).log_prob(x))(df, 2.0 * z)
     np.testing.assert_allclose(found, scipy.stats.t(df, 0, 2).logpdf(2 * z), rtol=eps, atol=eps)
 
 
-@pytest.mark.parametrize("scale", [1e-14, 1e-6, 1e6, 1e14])
-def test_combined_noise_of_any_scale_in_single_precision(scale):
+def test_combined_noise_of_any_scale_in_single_precision():
+    scale = np.array([1e-14, 1e-6, 1e6, 1e14], np.float32)
+
+    @jax.jit
+    def log_prob(scale):
+        return noise.AdditiveProportional(2.0 * scale, 0.1 * scale, 0.2).log_prob(1.5 * scale)
+
     with jax.enable_x64(False):
-        law = noise.AdditiveProportional(2.0 * scale, 0.1 * scale, 0.2)
-        found = law.log_prob(jnp.asarray(1.5 * scale))
+        found = log_prob(scale)
     expected = scipy.stats.norm(2 * scale, np.hypot(0.1, 0.4) * scale).logpdf(1.5 * scale)
-    assert found == pytest.approx(expected, abs=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-4)
 
 
 def test_draws_without_overdispersion_are_poisson_s():
