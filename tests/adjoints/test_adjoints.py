@@ -1,5 +1,6 @@
 """Contract of every gradient strategy, on a plain Diffrax problem with a closed form."""
 
+import functools
 import inspect
 import re
 
@@ -23,8 +24,13 @@ PUBLIC = {
 STRATEGIES = {name: adjoint for name, adjoint in PUBLIC.items() if name != "SteadyState"}
 STRATEGIES["ForwardSensitivity in the error norm"] = adjoints.ForwardSensitivity(True)
 STRATEGIES["a Diffrax adjoint"] = adjoints.as_adjoint(diffrax.RecursiveCheckpointAdjoint())
-TS = np.array([0.0, 0.5, 1.0, 2.0])
-every_strategy = pytest.mark.parametrize("adjoint", STRATEGIES.values(), ids=STRATEGIES)
+every_strategy = pytest.mark.parametrize("name", STRATEGIES)
+TIMES = {
+    "apart": np.array([0.0, 0.5, 1.0, 2.0]),
+    "twice": np.array([0.0, 1.0, 1.0, 1.5]),
+    "at the start": np.zeros(4),
+}
+TS = TIMES["apart"]
 
 
 def decay(t, y, args):
@@ -32,96 +38,105 @@ def decay(t, y, args):
     return -args["k"] * y + args["c"]
 
 
-def solve(adjoint, y0, args, **kwargs):
-    settings = {
-        "saveat": diffrax.SaveAt(ts=TS),
-        "stepsize_controller": diffrax.PIDController(rtol=1e-9, atol=1e-9),
-        "max_steps": 512,
-    }
-    return adjoint.diffeqsolve(
-        diffrax.ODETerm(decay), diffrax.Tsit5(), 0.0, 2.0, None, y0, args, **{**settings, **kwargs}
-    )
-
-
-def closed_form(y0, args):
-    rest = args["c"] / args["k"]
-    return rest + (y0 - rest) * jnp.exp(-args["k"] * jnp.asarray(TS)[:, None])
+def solve(adjoint, y0, args, ts=TS, tolerance=1e-9, **settings):
+    controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
+    settings = {"saveat": diffrax.SaveAt(ts=ts), "max_steps": 256, **settings}
+    problem = diffrax.ODETerm(decay), diffrax.Tsit5(), 0.0, 2.0, None, y0, args
+    return adjoint.diffeqsolve(*problem, stepsize_controller=controller, **settings)
 
 
 def loss(ys):
-    return jnp.sum(jnp.sin(ys) * jnp.arange(1.0, 5.0)[:, None])
+    return jnp.sum(jnp.sin(ys) * np.arange(1.0, 5.0, dtype=ys.dtype)[:, None])
+
+
+@jax.jit
+@functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+def expected(y0, args, ts=TS):
+    """((loss, solution), gradient)."""
+    rest = args["c"] / args["k"]
+    ys = rest + (y0 - rest) * jnp.exp(-args["k"] * ts[:, None])
+    return loss(ys), ys
+
+
+@functools.cache
+def program(name, throw):
+    def of(y0, args, ts, tolerance):
+        solution = solve(STRATEGIES[name], y0, args, ts, tolerance, throw=throw)
+        return loss(solution.ys), (solution.ys, solution.result == diffrax.RESULTS.successful)
+
+    return jax.jit(jax.value_and_grad(of, (0, 1), has_aux=True))
+
+
+def solved(name, y0, args, ts=TS, tolerance=1e-9, throw=False):
+    """As expected, by a strategy; with the solution, whether the solve has succeeded."""
+    return program(name, throw)(y0, args, ts, tolerance)
+
+
+def assert_close(got, want, **tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), got, want)
 
 
 @pytest.fixture
 def inputs():
     with jax.enable_x64(True):
-        yield jnp.array([1.5, -0.3]), {"k": jnp.array(0.7), "c": jnp.array([0.2, 0.1])}
+        yield np.array([1.5, -0.3]), {"k": np.array(0.7), "c": np.array([0.2, 0.1])}
 
 
 @every_strategy
-def test_the_solution_is_right(adjoint, inputs):
-    np.testing.assert_allclose(solve(adjoint, *inputs).ys, closed_form(*inputs), rtol=1e-7)
+@pytest.mark.parametrize("ts", TIMES.values(), ids=TIMES)
+def test_the_solution_and_its_gradient_are_right(name, ts, inputs):
+    (_, (ys, well)), gradient = solved(name, *inputs, ts)
+    (_, right), right_gradient = expected(*inputs, ts)
+    assert well
+    assert_close(ys, right, rtol=1e-7)
+    assert_close(gradient, right_gradient, rtol=1e-6)
 
 
 @every_strategy
-@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
-def test_the_gradient_is_right(adjoint, transform, inputs):
-    gradient = transform(jax.grad(lambda y0, args: loss(solve(adjoint, y0, args).ys), (0, 1)))
-    expected = jax.grad(lambda y0, args: loss(closed_form(y0, args)), (0, 1))(*inputs)
-    jax.tree.map(
-        lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-6),
-        gradient(*inputs),
-        expected,
+def test_a_batch_is_as_each_alone(name, inputs):
+    batch, args = np.array([1.0, 2.0, -1.0])[:, None] * inputs[0], inputs[1]
+    together = jax.vmap(lambda y0: solved(name, y0, args))(batch)
+    each = [solved(name, y0, args) for y0 in batch]
+    assert_close(together, jax.tree.map(lambda *one: np.stack(one), *each), rtol=1e-10)
+
+
+@every_strategy
+def test_second_derivatives_are_right_where_declared(name, inputs):
+    """Along one direction in which everything moves."""
+    properties = STRATEGIES[name].properties
+    if properties is None or not properties.hessian:
+        pytest.skip("declares none")
+    along = np.array([0.6, -1.1]), {"k": np.array(0.9), "c": np.array([-0.4, 1.3])}
+    got, right = (
+        jax.jvp(lambda y0, args, f=f: f(y0, args)[1], inputs, along)[1]
+        for f in (functools.partial(solved, name), expected)
     )
+    assert_close(got, right, rtol=1e-5, atol=1e-6)
 
 
-@every_strategy
-def test_a_batch_is_as_each_alone(adjoint, inputs):
-    y0, args = inputs
-    gradient = jax.grad(lambda y0: loss(solve(adjoint, y0, args).ys))
-    batch = jnp.stack([y0, 2 * y0, -y0])
-    each = jnp.stack([gradient(y) for y in batch])
-    np.testing.assert_allclose(jax.vmap(gradient)(batch), each, rtol=1e-10)
-
-
-@every_strategy
-@pytest.mark.parametrize("ts", [[0.0], [0.0, 1.0, 1.0]], ids=["at the start", "twice"])
-def test_times_may_coincide(adjoint, ts, inputs):
-    y0, args = inputs
-
-    def total(y0):
-        return solve(adjoint, y0, args, saveat=diffrax.SaveAt(ts=jnp.array(ts))).ys.sum()
-
-    expected = np.exp(-float(args["k"]) * np.array(ts)).sum()
-    np.testing.assert_allclose(jax.grad(total)(y0), expected, rtol=1e-6)
-
-
-@every_strategy
-def test_single_precision_is_kept(adjoint):
+@pytest.fixture
+def single(inputs):
     with jax.enable_x64(False):
-        y0, args = jnp.array([1.5, -0.3]), {"k": jnp.array(0.7), "c": jnp.array([0.2, 0.1])}
-        loose = diffrax.PIDController(rtol=1e-4, atol=1e-5)
-
-        def total(y0, args):
-            return loss(solve(adjoint, y0, args, stepsize_controller=loose).ys)
-
-        got = jax.jit(jax.grad(total, (0, 1)))(y0, args)
-        expected = jax.grad(lambda y0, args: loss(closed_form(y0, args)), (0, 1))(y0, args)
-    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        assert one.dtype == np.float32
-        np.testing.assert_allclose(one, other, rtol=1e-2)
+        yield (*jax.tree.map(np.float32, inputs), np.float32(TS))
 
 
 @every_strategy
-def test_a_failed_solve_can_be_silent(adjoint, inputs):
-    solution = solve(adjoint, *inputs, max_steps=2, throw=False)
-    assert solution.result != diffrax.RESULTS.successful
+def test_single_precision_is_kept(name, single):
+    got, right = solved(name, *single, 1e-5, throw=True)[1], expected(*single)[1]
+    assert {one.dtype for one in jax.tree.leaves(got)} == {np.dtype(np.float32)}
+    assert_close(got, right, rtol=1e-2)
 
 
 @every_strategy
-def test_a_failed_solve_raises_otherwise(adjoint, inputs):
+def test_a_failed_solve_can_be_silent(name, inputs):
+    """One that is to be far too exact for its number of steps."""
+    assert not solved(name, *inputs, TS, 1e-20)[0][1][1]
+
+
+@every_strategy
+def test_a_failed_solve_raises_otherwise(name, single):
     with pytest.raises(Exception, match="maximum number of"):
-        jax.block_until_ready(solve(adjoint, *inputs, max_steps=2).ys)
+        jax.block_until_ready(solved(name, *single, 1e-20, throw=True))
 
 
 @pytest.mark.parametrize("name", ["Forward", "ExplicitForward", "ForwardSensitivity"])
@@ -183,19 +198,6 @@ def test_memory_grows_with_the_steps_as_declared(adjoint, growth, inputs):
     assert growth[0] <= memory(8192) / memory(512) <= growth[1]
 
 
-@every_strategy
-def test_second_derivatives_are_right_where_declared(adjoint, inputs):
-    if adjoint.properties is None or not adjoint.properties.hessian:
-        pytest.skip("declares none")
-
-    def hessian(function):
-        return jax.jacfwd(jax.grad(function, (0, 1)), (0, 1))(*inputs)
-
-    got = hessian(lambda y0, args: loss(solve(adjoint, y0, args).ys))
-    expected = hessian(lambda y0, args: loss(closed_form(y0, args)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, expected)
-
-
 @pytest.mark.parametrize("adjoint", [adjoints.Forward(), adjoints.ExplicitForward()])
 def test_forward_refuses_dense_output(adjoint, inputs):
     with pytest.raises(ValueError, match=r"SaveAt\(dense=True\).*SaveAt\(ts="):
@@ -222,46 +224,27 @@ def pendulum(t, y, args):
 )
 def test_explicit_forward_steps_as_diffrax_does(solver, controller):
     """The same steps from the same first step, hence the same solution and Jacobian."""
-    with jax.enable_x64(True):
-        ts = jnp.array([0.0, 0.01, 3.0, 3.1, 3.2, 11.0, 12.0])
+    ts = np.array([0.0, 0.01, 3.0, 3.1, 3.2, 11.0, 12.0])
+    dt0 = None if isinstance(controller, diffrax.StepTo) else 0.05
+
+    def of(adjoint, push):
         y0 = {"angle": jnp.array(0.3), "speed": jnp.array(1.2)}
-        dt0 = None if isinstance(controller, diffrax.StepTo) else 0.05
+        problem = diffrax.ODETerm(pendulum), solver, 0.0, 12.0, dt0, y0, {"push": push}
+        saveat = diffrax.SaveAt(ts=ts)
+        solution = adjoint.diffeqsolve(*problem, saveat=saveat, stepsize_controller=controller)
+        return jnp.sum(solution.ys["angle"] ** 2), (solution.ys, solution.stats)
 
-        def solution(adjoint, push):
-            return adjoint.diffeqsolve(
-                diffrax.ODETerm(pendulum),
-                solver,
-                0.0,
-                12.0,
-                dt0,
-                y0,
-                {"push": push},
-                saveat=diffrax.SaveAt(ts=ts),
-                stepsize_controller=controller,
-            )
+    def all_of(adjoint, push):
+        """Without and with tangents, which the steps need not see."""
+        return of(adjoint, push)[1], jax.grad(lambda push: of(adjoint, push)[0])(push)
 
-        push = jnp.array(0.7)
-        ours = solution(adjoints.ExplicitForward(), push)
-        theirs = solution(adjoints.Forward(), push)
-        assert {k: int(v) for k, v in ours.stats.items()} == {
-            k: int(v) for k, v in theirs.stats.items()
-        }
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12),
-            ours.ys,
-            theirs.ys,
-        )
-        gradients = [
-            jax.grad(lambda push, a=adjoint: jnp.sum(solution(a, push).ys["angle"] ** 2))(push)
-            for adjoint in (adjoints.ExplicitForward(), adjoints.Forward())
-        ]
-        np.testing.assert_allclose(*gradients, rtol=1e-9)
-
-
-@pytest.mark.parametrize("solver", [diffrax.Kvaerno5(), diffrax.Heun(), diffrax.KenCarp4()])
-def test_explicit_forward_refuses_other_solvers(solver):
-    with pytest.raises(ValueError, match=rf"{type(solver).__name__}.*Tsit5.*Forward\(\)"):
-        adjoints.ExplicitForward().check(solver, 100)
+    with jax.enable_x64(True):
+        ((ours, steps), gradient), ((theirs, their_steps), their_gradient) = jax.jit(
+            lambda push: [all_of(a, push) for a in (adjoints.ExplicitForward(), adjoints.Forward())]
+        )(0.7)
+    assert jax.tree.map(int, steps) == jax.tree.map(int, their_steps)
+    assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    assert_close(gradient, their_gradient, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -302,26 +285,28 @@ def test_as_adjoint_refuses_a_name():
         adjoints.as_adjoint("forward")
 
 
-BOUNDED = [
-    adjoints.Backsolve(),
-    adjoints.Direct(),
-    adjoints.ExplicitReverse(),
-    adjoints.Gauss(),
-    adjoints.Interpolating(),
-    adjoints.Quadrature(),
-    adjoints.RecursiveCheckpoint(),
+BOUNDED = (
+    *(adjoints.Backsolve(), adjoints.Direct(), adjoints.ExplicitReverse(), adjoints.Gauss()),
+    *(adjoints.Interpolating(), adjoints.Quadrature(), adjoints.RecursiveCheckpoint()),
+)
+IMPLICIT = adjoints.as_adjoint(diffrax.ImplicitAdjoint())
+REFUSED = [
+    (adjoints.ExplicitForward(), diffrax.Kvaerno5(), 100, r"Kvaerno5.*Tsit5.*Forward\(\)"),
+    (adjoints.ExplicitForward(), diffrax.Heun(), 100, r"Heun.*Tsit5.*Forward\(\)"),
+    (adjoints.ExplicitForward(), diffrax.KenCarp4(), 100, r"KenCarp4.*Tsit5.*Forward\(\)"),
+    (adjoints.Backsolve(), diffrax.KenCarp4(), 100, "KenCarp4.*Forward"),
+    (adjoints.Backsolve(), diffrax.Kvaerno5(), 100, "(?s)Backsolve cannot.*with Kvaerno5.*Gauss"),
+    (IMPLICIT, diffrax.Tsit5(), 100, "ImplicitAdjoint.*Forward"),
+    *((adjoint, diffrax.Tsit5(), None, "max_steps=None.*Give max_steps") for adjoint in BOUNDED),
 ]
 
 
-@pytest.mark.parametrize("adjoint", BOUNDED, ids=lambda adjoint: type(adjoint).__name__)
-def test_bounded_strategies_refuse_unbounded_solves(adjoint):
-    with pytest.raises(ValueError, match=r"max_steps=None.*Give max_steps"):
-        adjoint.check(diffrax.Tsit5(), None)
-
-
-def test_backsolve_refuses_solvers_of_several_terms():
-    with pytest.raises(ValueError, match=r"KenCarp4.*Forward"):
-        adjoints.Backsolve().check(diffrax.KenCarp4(), 100)
+@pytest.mark.parametrize(
+    ("adjoint", "solver", "max_steps", "message"), REFUSED, ids=lambda value: type(value).__name__
+)
+def test_what_would_not_be_right_is_refused(adjoint, solver, max_steps, message):
+    with pytest.raises(ValueError, match=message):
+        adjoint.check(solver, max_steps)
 
 
 CONTINUOUS = [adjoints.Backsolve, adjoints.Gauss, adjoints.Interpolating, adjoints.Quadrature]
@@ -331,11 +316,6 @@ CONTINUOUS = [adjoints.Backsolve, adjoints.Gauss, adjoints.Interpolating, adjoin
 def test_backward_tolerances_come_together(strategy):
     with pytest.raises(ValueError, match="both tolerances or neither"):
         strategy(rtol=1e-6)
-
-
-def test_backsolve_refuses_implicit_solvers():
-    with pytest.raises(ValueError, match=r"(?s)Backsolve cannot be right with Kvaerno5.*Gauss"):
-        adjoints.Backsolve().check(diffrax.Kvaerno5(), 100)
 
 
 @pytest.mark.parametrize(
@@ -348,19 +328,13 @@ def test_settings_are_positive(strategy, setting):
 
 def test_backsolve_uses_its_own_settings(inputs):
     """A loose backward solve gives a gradient that is off, a tight one does not."""
-    expected = jax.grad(lambda y0, args: loss(closed_form(y0, args)), 1)(*inputs)["k"]
 
     def error(adjoint):
         gradient = jax.grad(lambda y0, args: loss(solve(adjoint, y0, args).ys), 1)
-        return abs(float(gradient(*inputs)["k"] / expected) - 1)
+        return abs(float(gradient(*inputs)["k"] / expected(*inputs)[1][1]["k"]) - 1)
 
     solver = diffrax.Bosh3()
     assert error(adjoints.Backsolve(rtol=1e-10, atol=1e-10, solver=solver)) < 1e-6
     loose = {"rtol": 1e-1, "atol": 1e-1, "solver": solver}
     assert error(adjoints.Backsolve(**loose, max_drift=1.0)) > 1e-6
     assert np.isnan(error(adjoints.Backsolve(**loose)))
-
-
-def test_implicit_is_refused():
-    with pytest.raises(ValueError, match=r"ImplicitAdjoint.*Forward"):
-        adjoints.as_adjoint(diffrax.ImplicitAdjoint()).check(diffrax.Tsit5(), 100)
