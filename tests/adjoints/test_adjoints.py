@@ -233,14 +233,16 @@ def test_explicit_forward_steps_as_diffrax_does(solver, controller):
         solution = adjoint.diffeqsolve(*problem, saveat=saveat, stepsize_controller=controller)
         return jnp.sum(solution.ys["angle"] ** 2), (solution.ys, solution.stats)
 
-    def all_of(adjoint, push):
-        """Without and with tangents, which the steps need not see."""
-        return of(adjoint, push)[1], jax.grad(lambda push: of(adjoint, push)[0])(push)
+    @jax.jit
+    def both(push):
+        """Of each the solution without tangents, which its steps need not see, and the gradient."""
+        ours = functools.partial(of, adjoints.ExplicitForward())
+        theirs = functools.partial(of, adjoints.as_adjoint(diffrax.ForwardMode()))
+        gradient = jax.jvp(theirs, (push,), (jnp.ones(()),))[1][0]
+        return (ours(push)[1], jax.grad(ours, has_aux=True)(push)[0]), (theirs(push)[1], gradient)
 
     with jax.enable_x64(True):
-        ((ours, steps), gradient), ((theirs, their_steps), their_gradient) = jax.jit(
-            lambda push: [all_of(a, push) for a in (adjoints.ExplicitForward(), adjoints.Forward())]
-        )(0.7)
+        ((ours, steps), gradient), ((theirs, their_steps), their_gradient) = both(jnp.array(0.7))
     assert jax.tree.map(int, steps) == jax.tree.map(int, their_steps)
     assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
     assert_close(gradient, their_gradient, rtol=1e-9)
