@@ -110,7 +110,7 @@ def test_lagged_doses_and_infusions(adjoint):
 
 
 @pytest.mark.parametrize(
-    "adjoint", [adjoints.ExplicitForward(), adjoints.Forward()], ids=lambda a: type(a).__name__
+    "adjoint", [adjoints.ExplicitForward(), adjoints.Gauss()], ids=lambda a: type(a).__name__
 )
 def test_what_is_saved_at_the_time_of_a_change(adjoint):
     """Before it, or after where that is asked for; also at the first and the last time."""

@@ -68,8 +68,8 @@ def table_of(samples, when, **columns):
     return rows.assign(**columns).reset_index(drop=True)
 
 
-def solved(system, table, solve=None):
-    """The filtered input where it was read, and its slope by τ."""
+def solved(system, table, solve=None, slopes=False):
+    """The filtered input where it was read, and its slope by τ if asked for."""
     model = odecal.compile(system, table, solve)
     series = model.experiment.series["reading"]
     save_times = model.experiment.save_times
@@ -81,14 +81,13 @@ def solved(system, table, solve=None):
         return trajectory.y.u[who], jnp.any(trajectory.failed)
 
     def both(tau):
-        values, failed = read(tau)
-        turned = jax.vmap(lambda w: jax.vjp(lambda x: read(x)[0], tau)[1](w)[0])
-        return values, turned(jnp.eye(len(values), dtype=values.dtype)), failed
+        values, turn, failed = jax.vjp(read, tau, has_aux=True)
+        return (values, jax.vmap(turn)(jnp.eye(len(values), dtype=values.dtype))[0]), failed
 
     with model.precision():
-        values, slopes, failed = jax.jit(both)(jnp.asarray(150.0))
+        found, failed = jax.jit(both if slopes else read)(jnp.asarray(150.0))
     assert not failed
-    return np.asarray(values), np.asarray(slopes)
+    return jax.tree.map(np.asarray, found)
 
 
 WAYS = {
@@ -116,7 +115,7 @@ FURTHER = {
 def test_no_strategy_steps_over_a_spike(way):
     # Backwards in time the filter explodes, unless it is read often.
     when = np.append(np.arange(150.0, 3600.0, 150.0), WHEN) if way == "Backsolve" else WHEN
-    values, slopes = solved(Filter(), table_of(SPIKE, when), (WAYS | FURTHER)[way])
+    values, slopes = solved(Filter(), table_of(SPIKE, when), (WAYS | FURTHER)[way], True)
     expected, expected_slopes = value_and_slope(SPIKE, when)
     np.testing.assert_allclose(values, expected, rtol=1e-4)
     np.testing.assert_allclose(slopes, expected_slopes, rtol=1e-2)
@@ -179,7 +178,7 @@ READINGS = np.array([25.0, 700.0, 3605.0, 3650.0, 3800.0, 7200.0])
     ("system", "kind"), [(Filters, "linear"), (Smoothly, "hermite"), (Held, "constant")]
 )
 def test_whatever_an_input_is_like_beside_others_it_is_seen(system, kind):
-    values, _ = solved(system(), crowd(INPUTS, READINGS))
+    values = solved(system(), crowd(INPUTS, READINGS))
     for i, (name, samples) in enumerate(INPUTS.items()):
         expected, _ = value_and_slope(samples, READINGS, kind)
         found = values[6 * i : 6 * i + 6]
@@ -201,13 +200,13 @@ def test_each_of_several_inputs_is_seen():
     when = np.array([3650.0, 3800.0, 4650.0])
     second = pd.DataFrame(other, columns=["time", "J"])
     table = pd.concat([table_of(SPIKE, when), second]).sort_values("time", kind="stable")
-    values, _ = solved(Two(), table.reset_index(drop=True))
+    values = solved(Two(), table.reset_index(drop=True))
     expected = value_and_slope(SPIKE, when)[0] + value_and_slope(other, when)[0]
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
 def test_a_spike_is_seen_in_single_precision():
-    values, _ = solved(Filter(), table_of(SPIKE, WHEN), Solve(dtype=jnp.float32, rtol=1e-5))
+    values = solved(Filter(), table_of(SPIKE, WHEN), Solve(dtype=jnp.float32, rtol=1e-5))
     np.testing.assert_allclose(values, value_and_slope(SPIKE, WHEN)[0], rtol=1e-3)
 
 
@@ -228,7 +227,8 @@ def test_a_spike_is_seen_between_the_stops_of_another_input(adjoint):
     steps = [(0.0, 0.0), (500.0, 1e-3), (3602.5, 2e-3), (3700.0, 0.0)]
     second = pd.DataFrame(steps, columns=["time", "J"])
     table = pd.concat([table_of(SPIKE, WHEN), second]).sort_values("time", kind="stable")
-    values, slopes = solved(Stepped(), table.reset_index(drop=True), Solve(adjoint=adjoint))
+    table = table.reset_index(drop=True)
+    values, slopes = solved(Stepped(), table, Solve(adjoint=adjoint), True)
     parts = value_and_slope(SPIKE, WHEN), value_and_slope(steps, WHEN, "constant")
     np.testing.assert_allclose(values, parts[0][0] + parts[1][0], rtol=1e-5)
     np.testing.assert_allclose(slopes, parts[0][1] + parts[1][1], rtol=1e-3)
