@@ -121,9 +121,11 @@ def exact(pieces, t, tau=TAU):
     return total
 
 
-def solved(system, solve=None, **covariates):
-    rows = pd.DataFrame({"time": TIMES, "followed": 0.1})
-    model = odecal.compile(system, rows.assign(**covariates), solve)
+ROWS = pd.DataFrame({"time": TIMES, "followed": 0.1})
+
+
+def solved(system, solve=None, rows=ROWS):
+    model = odecal.compile(system, rows, solve)
     with model.precision():
         return np.asarray(jax.jit(lambda x: model.predict({"tau": x}).trajectory.y.u)(TAU))
 
@@ -156,7 +158,7 @@ def test_an_unknown_onset_is_stopped_at():
     cls = driven(
         lambda t, p: pulse(t, p.onset, p.onset + 10), onset=Parameter(dist.Normal(3601.0, 100.0))
     )
-    model = odecal.compile(cls(), pd.DataFrame({"time": TIMES, "followed": 0.1}))
+    model = odecal.compile(cls(), ROWS)
     with model.precision():
 
         def state(onset):
@@ -174,9 +176,7 @@ def test_every_individual_has_its_own_switch():
     )
     rows = [(w, s, t, 0.1) for w, s in (("a", 500.0), ("b", 3601.0)) for t in TIMES]
     table = pd.DataFrame(rows, columns=["who", "start", "time", "followed"])
-    model = odecal.compile(cls(), table)
-    with model.precision():
-        found = np.asarray(jax.jit(lambda x: model.predict({"tau": x}).trajectory.y.u)(TAU))
+    found = solved(cls(), rows=table)
     for u, start in zip(found, (500, 3601), strict=True):
         right = [exact([(start, start + 10, 5, 5)], t) for t in TIMES]
         np.testing.assert_allclose(u, right, atol=5e-6)
@@ -192,16 +192,14 @@ def test_a_switch_beside_an_input():
             "followed": [np.nan] * 5 + [0.1] * 3,
         }
     )
-    model = odecal.compile(cls(), table)
-    with model.precision():
-        found = np.asarray(model.predict({"tau": TAU}).trajectory.y.u)
+    found = solved(cls(), rows=table)
     right = [exact(RECTANGLE, t) + exact(TRAPEZIUM, t) for t in TIMES]
     np.testing.assert_allclose(found, right, atol=1e-5)
 
 
 def test_the_gradient_is_that_of_the_pulse():
     cls, pieces = CASES["compared"]
-    model = odecal.compile(cls(), pd.DataFrame({"time": TIMES, "followed": 0.1}))
+    model = odecal.compile(cls(), ROWS)
     with model.precision():
         found = jax.jit(jax.jacrev(lambda x: model.predict({"tau": x}).trajectory.y.u))(TAU)
     up, down = (np.array([exact(pieces, t, TAU + h) for t in TIMES]) for h in (1e-3, -1e-3))

@@ -1,5 +1,7 @@
 """The same system in other units gives the same answers."""
 
+from functools import cache
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,8 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+import scipy.stats
+from one_compartment import Oral
 
 import odecal
 from odecal import Observable, Parameter, Solve, State, System, adjoints, solve_system
@@ -42,44 +46,51 @@ def of_chain(k=1.0):
     return np.stack([a, b, 1 - a - b])
 
 
-def solved(system, settings, k=1.0):
-    def states(k):
-        y0 = {"a0": system.declaration.states["a"].initial, "b0": 0.0, "c0": 0.0}
-        p = Values({"k": k, **{n: jnp.asarray(x) for n, x in y0.items()}}, "parameter")
-        found = solve_system(system, p, 0.0, TS, settings)
+@cache
+def program(second=1.0, **settings):
+    """A, B and C, of the scale."""
+    solve = Solve(**settings)
+    system = chain(1.0, second)
+
+    @jax.jit
+    def states(scale):
+        given = system.declaration.parameters({"k": 1.0}, solve.dtype)
+        p = Values({**given, "a0": jnp.asarray(scale, solve.dtype)}, "parameter")
+        found = solve_system(system, p, 0.0, TS, solve)
         return jnp.stack([found.y.a, found.y.b, found.y.c]), found.failed
 
-    with jax.enable_x64(settings.dtype == np.float64):
-        y, failed = jax.jit(states)(jnp.asarray(k))
+    return states
+
+
+def solved(scale, **settings):
+    with jax.enable_x64("dtype" not in settings):
+        y, failed = program(**settings)(scale)
     assert not failed
     return np.asarray(y)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_states_of_any_scale_are_solved_alike(scale):
-    found = solved(chain(scale), Solve()) / scale
-    np.testing.assert_allclose(found, of_chain(), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(solved(scale) / scale, of_chain(), rtol=1e-5, atol=1e-7)
 
 
 def test_small_states_are_solved_alike_by_an_implicit_solver():
-    found = solved(chain(1e-12), Solve(solver=diffrax.Kvaerno5(), rtol=1e-8)) / 1e-12
+    found = solved(1e-12, solver=diffrax.Kvaerno5(), rtol=1e-8) / 1e-12
     np.testing.assert_allclose(found, of_chain(), rtol=1e-5, atol=1e-7)
 
 
 def test_states_of_mixed_magnitudes_are_solved_alike():
-    found = solved(chain(1e-3, second=1e-9), Solve()) / np.array([[1e-3], [1e-12], [1e-3]])
+    found = solved(1e-3, second=1e-9) / np.array([[1e-3], [1e-12], [1e-3]])
     np.testing.assert_allclose(found, of_chain(), rtol=1e-5, atol=1e-6)
 
 
 def test_ordinary_states_are_solved_as_with_the_usual_tolerance_bit_by_bit():
     for scale in (1.0, 30.0, 1e6):
-        found, usual = (solved(chain(scale), Solve(atol=atol)) for atol in (None, 1e-8))
-        np.testing.assert_array_equal(found, usual)
+        np.testing.assert_array_equal(solved(scale), solved(scale, atol=1e-8))
 
 
 def test_small_states_are_solved_alike_in_single_precision():
-    settings = Solve(dtype=jnp.float32, rtol=1e-5)
-    found = solved(chain(1e-9), settings) / 1e-9
+    found = solved(1e-9, dtype=jnp.float32, rtol=1e-5) / 1e-9
     np.testing.assert_allclose(found, of_chain(), rtol=1e-3, atol=1e-4)
 
 
@@ -95,51 +106,42 @@ def test_small_states_are_solved_alike_in_single_precision():
     ids=lambda x: type(x).__name__,
 )
 def test_log_densities_and_gradients_of_small_states_are_those_of_ordinary_ones(adjoint):
-    def density(scale):
-        table = pd.DataFrame({"time": TS, "seen": scale * 1.1 * of_chain(0.9)[2]})
-        model = odecal.compile(chain(scale), table, Solve(adjoint=adjoint))
-        with model.precision():
-            both = jax.jit(jax.value_and_grad(model.logdensity_fn))
-            value, slope = both({"k": jnp.asarray(0.2)})
-            return float(value) + len(TS) * np.log(scale), float(slope["k"])
+    scale, data = 1e-10, 1.1 * of_chain(0.9)[2]
 
-    np.testing.assert_allclose(density(1e-10), density(1.0), rtol=2e-4)
+    def density(log_k):
+        states = of_chain(np.exp(log_k))[2]
+        law = scipy.stats.lognorm(0.1, scale=states)
+        return scipy.stats.norm(0.0, 0.3).logpdf(log_k) + law.logpdf(data).sum()
 
-
-class Oral(System):
-    """Absorbed from a depot that doses fill later, in moles."""
-
-    t0 = 0.0
-    gut = State(initial=0.0)
-    body = State(initial=0.0)
-    ka = Parameter(dist.LogNormal(0.0, 0.3))
-
-    def vector_field(self, t, y, p):
-        return {"gut": -p.ka * y.gut, "body": p.ka * y.gut - 0.3 * y.body}
-
-    seen = Observable(lambda t, y, p: odecal.noise.LogNormal(y.body, 0.1))
-
-
-@pytest.mark.parametrize("scale", [1e-12, 1.0])
-def test_a_depot_that_is_filled_later_has_the_magnitude_of_its_doses(scale):
-    table = pd.DataFrame(
-        {
-            "TIME": [0.0, 5.0, *(5.0 + TS)],
-            "EVID": [1, 1, 0, 0, 0, 0],
-            "AMT": [1e-3 * scale, scale, *[np.nan] * 4],
-            "CMT": [1, 1, *[2] * 4],
-            "DV": [np.nan, np.nan, *scale * of_chain()[1]],
-        }
-    )
-    model = odecal.compile(Oral(), table)
+    table = pd.DataFrame({"time": TS, "seen": scale * data})
+    model = odecal.compile(chain(scale), table, Solve(adjoint=adjoint))
     with model.precision():
-        found = np.asarray(model.predict({"ka": jnp.asarray(1.0)}).trajectory.y.body)[-4:]
+        value, slope = jax.jit(jax.value_and_grad(model.logdensity_fn))({"k": 0.2})
+    value = float(value) + len(TS) * np.log(scale)
+    np.testing.assert_allclose(value, density(0.2), rtol=2e-4)
+    expected = (density(0.2 + 1e-5) - density(0.2 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(slope["k"], expected, rtol=2e-4)
+
+
+def test_a_depot_that_is_filled_later_has_the_magnitude_of_its_doses():
+    """Each individual's its own."""
+    scales, one = [1e-12, 1.0], {"TIME": [0.0, 5.0, *(5.0 + TS)], "EVID": [1, 1, 0, 0, 0, 0]}
+    amount, seen = np.array([1e-3, 1.0, *[np.nan] * 4]), [np.nan, np.nan, *of_chain()[1]]
+    parts = [
+        pd.DataFrame(one | {"ID": x, "AMT": x * amount, "CMT": 1, "DV": x * np.array(seen)})
+        for x in scales
+    ]
+    model = odecal.compile(Oral(), pd.concat(parts, ignore_index=True))
+    p = {"ka": 1.0, "k": 0.3, "lag": 0.0, "part": 1.0, "rate": 1.0, "lasts": 1.0}
+    with model.precision():
+        found = np.asarray(jax.jit(lambda p: model.predict(p).laws["seen"].mean)(p))
 
     def bateman(t):
         return (np.exp(-t) - np.exp(-0.3 * t)) / (0.3 - 1.0)
 
     expected = bateman(TS) + 1e-3 * bateman(TS + 5)
-    np.testing.assert_allclose(found / scale, expected, rtol=1e-5, atol=1e-7)
+    for seen, scale in zip(found.reshape(2, -1), scales, strict=True):
+        np.testing.assert_allclose(seen / scale, expected, rtol=1e-5, atol=1e-7)
 
 
 class Cooling(System):
@@ -171,7 +173,7 @@ def test_times_that_single_precision_cannot_tell_apart_are_refused(times):
     for settings, shift in ((single, times[0]), (Solve(), 0.0)):
         model = odecal.compile(Cooling(), table.assign(time=times - shift), settings)
         with model.precision():
-            found = model.predict({"k": jnp.asarray(0.01)}).trajectory.y.warm
+            found = jax.jit(lambda k, m=model: m.predict({"k": k}).trajectory.y.warm)(0.01)
         np.testing.assert_allclose(found, np.exp(-0.01 * (times - times[0])), rtol=1e-4)
 
 
