@@ -159,7 +159,7 @@ def _fixed_point(
 
     def unsettled(carry: tuple[jax.Array, jax.Array, jax.Array]) -> Bool[Array, ""]:
         y, change, i = carry
-        scale = jnp.asarray(settings.atol) + settings.rtol * jnp.abs(y)
+        scale = jnp.asarray(settings.atol) + settings.relative_tolerance * jnp.abs(y)
         return (i < _CORRECTIONS) & jnp.any(jnp.abs(change) > scale)
 
     def correct(carry: tuple[jax.Array, jax.Array, jax.Array]) -> Any:

@@ -23,7 +23,7 @@ def absolute_tolerance(
     dose is the least of all elements, and of what was observed.
     """
     if settings.atol is not None:
-        return settings.atol
+        return settings.atol * settings.loosened
     size = _known(jnp.abs(stop_gradient(y0)))
     least = jnp.asarray(jnp.inf, size.dtype)
     if forcing_data is not None and forcing_data.doses:

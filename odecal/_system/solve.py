@@ -43,8 +43,13 @@ class Solve:
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None
     dtype: Any = jnp.float64
 
-    # What the tolerance that is chosen for each state is multiplied by.
+    # What both tolerances are multiplied by, which may be traced.
     loosened: ClassVar[Any] = 1.0
+
+    @property
+    def relative_tolerance(self) -> Any:
+        """The relative tolerance in force."""
+        return self.rtol * self.loosened
 
     @property
     def strategy(self) -> AbstractAdjoint:
@@ -69,7 +74,7 @@ class Solve:
 
         The limits, of shape (n,), are times that no step passes, rising, infinity for none.
         """
-        controller = diffrax.PIDController(rtol=self.rtol, atol=self.atol)
+        controller = diffrax.PIDController(rtol=self.relative_tolerance, atol=self.atol)
         return controller if limits is None or not len(limits) else Limited(controller, limits)
 
     def max_steps_past(self, limits: Any) -> int:
@@ -85,11 +90,7 @@ class Solve:
     def scaled(self, factor: Any) -> "Solve":
         """The same with both tolerances times a factor, which may be traced: it is not checked."""
         other = copy(self)
-        object.__setattr__(other, "rtol", self.rtol * factor)
-        if self.atol is None:
-            object.__setattr__(other, "loosened", self.loosened * factor)
-        else:
-            object.__setattr__(other, "atol", self.atol * factor)
+        object.__setattr__(other, "loosened", self.loosened * factor)
         return other
 
     def __post_init__(self) -> None:

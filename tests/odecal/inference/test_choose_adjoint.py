@@ -77,7 +77,7 @@ def test_a_middling_problem_takes_reverse_mode_unmeasured():
 def test_a_large_problem_is_measured_once(cache, monkeypatch):
     model = ring(40)
     found = choice(model)
-    assert found.adjoint == adjoints.ExplicitReverse()
+    assert type(found.adjoint).__name__ in found.trials  # which is faster the machine decides
     trial = found.trials["ExplicitReverse"]
     assert trial.seconds > 0
     assert trial.compile_seconds > 0
@@ -93,7 +93,7 @@ def test_a_large_problem_is_measured_once(cache, monkeypatch):
         with pytest.raises(AssertionError, match="measured again"):
             choice(ring(41))
     kept.write_text("{")  # a damaged file is as none
-    assert choice(model).adjoint == found.adjoint
+    assert choice(model).trials.keys() == found.trials.keys()
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(cache):

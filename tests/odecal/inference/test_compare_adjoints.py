@@ -1,12 +1,27 @@
 """Adjoints compared on one problem."""
 
+from dataclasses import replace
+
+import jax
 import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
 import pytest
 import xarray as xr
 from odecal.systems import ExponentialDecay
 
 import odecal
-from odecal import SettingsError, adjoints
+from odecal import (
+    Input,
+    Observable,
+    Parameter,
+    SettingsError,
+    State,
+    System,
+    adjoints,
+    interpolation,
+)
+from odecal._inference.timing import logdensity_of
 from odecal._results.plot_comparison import plot_comparison
 
 SMALL = {"num_draws": 3, "num_around_mode": 2, "repeats": 2, "batch_size": 4, "progress": False}
@@ -46,6 +61,30 @@ def test_gradients_that_could_not_be_found_are_failures(comparison):
     assert comparison.failed.sel(adjoint="suspicious").all()
     assert np.isnan(comparison.relative_error.sel(adjoint="suspicious")).all()
     assert not comparison.failed.sel(adjoint=["forward", "gauss"]).any()
+
+
+def test_tolerances_are_scaled_also_where_an_input_turns():
+    """Times that no step passes are looked for at the tolerance that is declared."""
+
+    class Tank(System):
+        t0 = 0.0
+        level = State(initial=1.0)
+        rate = Parameter(dist.LogNormal(-1.0, 1.0))
+        feed = Input(interpolation=interpolation.Linear())
+
+        def vector_field(self, t, y, p):
+            return {"level": p.feed - p.rate * y.level}
+
+        gauge = Observable(lambda t, y, p: odecal.noise.Normal(y.level, 0.1))
+
+    table = pd.DataFrame({"time": [0.0, 1.0, 1.1, 1.2, 3.0], "feed": [0.1, 0.0, 4.0, 0.0, 0.2]})
+    model = odecal.compile(Tank(), table.assign(gauge=[np.nan, 0.4, 0.6, 0.7, 0.3]))
+    with model.precision():
+        x = np.zeros(1)
+        scaled = jax.jit(logdensity_of(model, model.solve))(x, 1e-3)
+        tight = replace(model, solve=odecal.Solve(rtol=1e-9, atol=1e-11))
+        expected = jax.jit(tight.logdensity_fn)({"rate": 0.0})
+        np.testing.assert_allclose(scaled, expected, rtol=1e-8)
 
 
 def test_it_is_saved_and_drawn(comparison, tmp_path):
