@@ -301,7 +301,8 @@ def short_run(cls):
     size, snapshots = samplers.Run(max(4, least_chains(cls)), 20, 30), []
     with pytest.MonkeyPatch.context() as patch, Compiler() as compiler:
         patch.setattr("odecal._inference.engine._BLOCK", 7)
-        made = engine(cls(), gaussian, 3, size, compiler)
+        sampler = cls(num_particles=100) if cls is samplers.TemperedSMC else cls()
+        made = engine(sampler, gaussian, 3, size, compiler)
         begun = made.init(starts(gaussian, 3, size.num_chains))
         chains, complete = made.sample(begun, NoProgress(), snapshots.append)
     assert complete

@@ -1,5 +1,6 @@
 import io
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -251,7 +252,7 @@ def log_density(system, data, values):
     """The log density of a table at the values of its sites."""
     model = odecal.compile(system, data)
     with model.precision():
-        return float(model.logdensity_fn(model.unconstrain(values)))
+        return float(jax.jit(model.logdensity_fn)(model.unconstrain(values)))
 
 
 def test_doses_of_each_subject_by_a_table_by_themselves():
@@ -410,8 +411,11 @@ def test_the_table_has_a_finite_density_at_the_values_used(system, tmp_path):
     given = {**KNOWN, "k_raw": [0.3, -0.7, 1.2]}
     table = simulate(system(), design=Observations(visits(), doses=DOSES), values=given)
     table.to_csv(tmp_path / "table.csv", index=False)
-    for data in (table, tmp_path / "table.csv"):
-        assert np.isfinite(log_density(system(), Observations(data, doses=DOSES), given))
+    there, read = (Observations(x, doses=DOSES) for x in (table, tmp_path / "table.csv"))
+    assert np.isfinite(log_density(system(), there, given))
+    series = [odecal.compile(system(), x).experiment.series["conc"] for x in (there, read)]
+    np.testing.assert_array_equal(*[x.values for x in series])
+    np.testing.assert_array_equal(*[x.upper for x in series])
 
 
 def test_pharmacometric_table():
