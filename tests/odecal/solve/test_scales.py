@@ -124,13 +124,10 @@ def test_log_densities_and_gradients_of_small_states_are_those_of_ordinary_ones(
 
 
 def test_a_depot_that_is_filled_later_has_the_magnitude_of_its_doses():
-    """Each individual's its own."""
-    scales, one = [1e-12, 1.0], {"TIME": [0.0, 5.0, *(5.0 + TS)], "EVID": [1, 1, 0, 0, 0, 0]}
-    amount, seen = np.array([1e-3, 1.0, *[np.nan] * 4]), [np.nan, np.nan, *of_chain()[1]]
-    parts = [
-        pd.DataFrame(one | {"ID": x, "AMT": x * amount, "CMT": 1, "DV": x * np.array(seen)})
-        for x in scales
-    ]
+    """Each individual's its own, whatever was observed."""
+    scales, amount = [1e-12, 1.0], np.array([1e-3, 1.0, *[np.nan] * 4])
+    one = {"TIME": [0.0, 5.0, *(5.0 + TS)], "EVID": [1, 1, 0, 0, 0, 0], "CMT": 1, "DV": 1.0}
+    parts = [pd.DataFrame(one | {"ID": scale, "AMT": scale * amount}) for scale in scales]
     model = odecal.compile(Oral(), pd.concat(parts, ignore_index=True))
     p = {"ka": 1.0, "k": 0.3, "lag": 0.0, "part": 1.0, "rate": 1.0, "lasts": 1.0}
     with model.precision():
