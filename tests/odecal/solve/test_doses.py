@@ -152,12 +152,9 @@ def table_of(records, times=TIMES, individual=1):
 
 
 def seen(model):
-    """The amounts at the times of observation, of the parameters."""
-
-    def of(p):
-        return model.predict(p).laws["seen"].mean
-
-    return of
+    """The amounts at the times of observation."""
+    with model.precision():
+        return jax.jit(lambda p: model.predict(p).laws["seen"].mean)(TRUTH)
 
 
 def program_of(model):
@@ -221,26 +218,21 @@ def test_individuals_are_solved_for_by_the_number_of_their_doses_and_by_their_le
     assert ModelForward(system.declaration, model.experiment, solve).order.tolist() == [2, 1, 0]
 
 
-def test_reverse_mode_gives_the_same_gradient():
-    """Also of a steady state, which is found before the solve."""
-    solve = Solve(rtol=1e-9, atol=1e-10, max_steps=600, adjoint=RecursiveCheckpoint())
-    model = odecal.compile(Oral(), table_of(MIXED), solve)
-
-    def reference(p):
-        return np.sum(CASES["steady states and resets"]["of every kind"][1](TIMES, p) ** 2)
-
-    with model.precision():
-        got = jax.jit(jax.grad(lambda p: jnp.sum(seen(model)(p) ** 2)))(TRUTH)
-    for name, slope in slopes(reference, TRUTH).items():
-        np.testing.assert_allclose(got[name], slope, rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-def test_an_implicit_solver_gives_the_same_gradient():
-    """By forward mode, from dose to dose."""
-    case = "oral with lag and bioavailability"
-    records, reference = CASES["doses"][case]
-    solve = Solve(**TIGHT, solver=diffrax.Kvaerno5())
-    model = odecal.compile(Oral(), table_of(records), solve)
+@pytest.mark.parametrize(
+    ("way", "kind", "case"),
+    [
+        (
+            {"adjoint": RecursiveCheckpoint(), "max_steps": 600},
+            "steady states and resets",
+            "of every kind",
+        ),
+        ({"solver": diffrax.Kvaerno5()}, "doses", "oral with lag and bioavailability"),
+    ],
+    ids=["reverse mode, and a steady state found before", "an implicit solver"],
+)
+def test_other_ways_give_the_same(way, kind, case):
+    records, reference = CASES[kind][case]
+    model = odecal.compile(Oral(), table_of(records), Solve(**TIGHT | way))
     assert_like(program_of(model)(TRUTH), {case: partial(reference, TIMES)}, TRUTH)
 
 
@@ -397,10 +389,8 @@ def test_observations_at_the_time_of_a_dose(adjoint):
     ]
     solve = Solve(rtol=1e-9, atol=1e-10, max_steps=600, adjoint=adjoint)
     model = odecal.compile(Late(), pd.concat(parts, ignore_index=True), solve)
-    with model.precision():
-        got = jax.jit(seen(model))(TRUTH)
-    expected = np.concatenate([seen for _, _, seen in SAME_TIME.values()])
-    np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-8)
+    expected = np.concatenate([x for _, _, x in SAME_TIME.values()])
+    np.testing.assert_allclose(seen(model), expected, rtol=1e-8, atol=1e-8)
 
 
 def test_doses_of_a_table_of_their_own_come_after_observations_of_the_same_time():
@@ -416,11 +406,9 @@ def test_doses_of_a_table_of_their_own_come_after_observations_of_the_same_time(
     )
     data = odecal.Observations(pd.concat(parts, ignore_index=True), doses=doses)
     model = odecal.compile(Late(), data, Solve(**TIGHT))
-    with model.precision():
-        got = jax.jit(seen(model))(TRUTH)
     expected = [0.0, 0.0, 0.0, 0.0, 41.2 * np.exp(-1.3)]
     expected += [0.0, 41.2 * np.exp(-6.5), 0.0, 41.2 * np.exp(-6.5), 41.2 * np.exp(-7.8)]
-    np.testing.assert_allclose(got, expected, atol=1e-7)
+    np.testing.assert_allclose(seen(model), expected, atol=1e-7)
 
 
 def test_what_differs_between_doses_is_an_input():
