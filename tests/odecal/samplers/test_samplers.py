@@ -436,7 +436,7 @@ def two_modes(x):
 
 def test_tempered_smc_weighs_modes_that_no_chain_crosses():
     with jax.enable_x64(True):
-        chains = run(samplers.TemperedSMC(), two_modes, 2, 8, 60, 500)
+        chains = run(samplers.TemperedSMC(num_particles=500), two_modes, 2, 8, 60, 500)
     shares = (chains.positions[:, :, 0] < 0).mean(axis=1)
     error = shares.std(ddof=1) / np.sqrt(8)
     assert abs(shares.mean() - 0.75) < 4.5 * max(error, 0.01)
