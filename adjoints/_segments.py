@@ -75,7 +75,9 @@ def _segment_of_time(
     """The number of the segment that each saved time lies in."""
     times, ranks = stop_gradient((schedule.times, schedule.order))
     below = jnp.zeros_like(ts) if save_ranks is None else save_ranks.astype(ranks.dtype)
-    behind = (times < ts[:, None]) | ((times == ts[:, None]) & (ranks < below[:, None]))
+    behind = (times[None] < ts[:, None]) | (
+        (times[None] == ts[:, None]) & (ranks[None] < below[:, None])
+    )
     return jnp.sum(behind, axis=1)
 
 

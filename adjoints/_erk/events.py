@@ -21,7 +21,7 @@ def first_crossing(
     −1 and the end of the step for none. The condition is not above zero at the time given.
     """
     fractions = jnp.linspace(0.0, 1.0, _PARTS + 1, dtype=start.dtype)
-    parts = start + fractions[:, None] * (end - start)
+    parts = start[None] + fractions[:, None] * (end - start)[None]
     values = jnp.stack([jax.vmap(condition)(parts) for condition in conditions])
     falls = (values[:, :-1] > 0) & (values[:, 1:] <= 0)
     fallen = falls.any(axis=1)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from odecal.adjoints._erk.rows import over
 
 # The interpolations of explicit methods are polynomials of degrees up to this one.
 _DEGREES = range(3, 13)
@@ -40,11 +41,11 @@ class Interpolant(NamedTuple):
         for _ in range(coefficients.shape[1]):
             powers.append(power)
             power = power * theta.astype(power.dtype)
-        of_parts = jnp.asarray(coefficients, power.dtype)[..., None] * jnp.stack(powers)
+        of_parts = jnp.asarray(coefficients, power.dtype)[..., None] * jnp.stack(powers)[None]
         first, last, *of_stages = jnp.sum(of_parts, axis=1)
         weights = jnp.stack(of_stages).reshape(len(self.k), *(1,) * (self.k.ndim - 2), -1)
         y0, y1 = self.ends
-        return first * y0 + last * y1 + jnp.sum(weights * self.k, axis=0)
+        return over(y0, first) * y0 + over(y1, last) * y1 + jnp.sum(weights * self.k, axis=0)
 
 
 @lru_cache

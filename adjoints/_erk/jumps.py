@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from odecal.adjoints._erk.events import first_crossing
 from odecal.adjoints._erk.interpolant import Interpolant
-from odecal.adjoints._erk.rows import any_member, rows_at, where_members
+from odecal.adjoints._erk.rows import any_member, over, rows_at, where_members
 from odecal.adjoints._erk.saving import awaits_jump, next_jump_time, save_while
 from odecal.adjoints._erk.state import BatchedJumps, LoopProblem, LoopState, StepControl
 
@@ -44,7 +44,7 @@ def jump_where_due(
 
     def jump(state: LoopState) -> LoopState:
         which = due(state)
-        z = jnp.where(which, jumps.at_time(state.num_jumps, state.z), state.z)
+        z = jnp.where(over(state.z, which), jumps.at_time(state.num_jumps, state.z), state.z)
         num_jumps = state.num_jumps + which.astype(state.num_jumps.dtype)
         return _restart(control, problem, state._replace(z=z, num_jumps=num_jumps), which)
 
@@ -62,7 +62,7 @@ def jump_at_events(
     def jump(state: LoopState) -> LoopState:
         which = state.event >= 0
         z = jumps.at_event(state.event, state.num_jumps, state.start, state.z)
-        z = jnp.where(which, z, state.z)
+        z = jnp.where(over(z, which), z, state.z)
         state = state._replace(z=z, event=jnp.full_like(state.event, -1))
         return _restart(control, problem, state, which)
 
@@ -90,7 +90,7 @@ def cut_at_events(
         jnp.where(cut, t, end),
         jnp.where(cut, t, next_start),
         jnp.where(cut, t + (end - path.start), next_end),
-        jnp.where(cut, path(t), z1),
+        jnp.where(over(z1, cut), path(t), z1),
     )
 
 
@@ -110,7 +110,7 @@ def _restart(
     end = jnp.minimum(first, jnp.minimum(problem.ts[:, -1], next_jump))
     return state._replace(
         end=jnp.where(which, end, state.end),
-        slope=jnp.where(which, problem.field(t, z, between), state.slope),
+        slope=jnp.where(over(z, which), problem.field(t, z, between), state.slope),
         saved=saved,
         num_saved=num_saved,
         control_state=where_members(which, control_state, state.control_state),

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool
 from odecal.adjoints._erk.batches import any_of_batch
 from odecal.adjoints._erk.interpolant import Interpolant
 from odecal.adjoints._erk.jumps import ahead, cut_at_events, jump_at_events, jump_where_due
-from odecal.adjoints._erk.rows import any_member, rows_at, where_members
+from odecal.adjoints._erk.rows import any_member, over, rows_at, where_members
 from odecal.adjoints._erk.saving import awaits_jump, save_while
 from odecal.adjoints._erk.state import LoopProblem, LoopState, PrimalAndTangents, StepControl
 from odecal.adjoints._erk.tableau import erk_stages
@@ -107,7 +107,7 @@ def _step(
     stuck = (next_end <= next_start) | (~keep & (next_end >= end))
     keep = keep & stepping
     path = Interpolant(solver, start, end, (state.z, z1), k)
-    event, slope = state.event, k[-1] / (end - start).astype(z1.dtype)
+    event, slope = state.event, k[-1] / over(z1, (end - start).astype(z1.dtype))
     if problem.jumps is not None and problem.jumps.conditions:
         event, end, next_start, next_end, z1 = cut_at_events(
             problem.jumps, between, path, keep, (end, next_start, next_end, z1)
@@ -130,8 +130,8 @@ def _step(
         end=jnp.where(
             stepping, jnp.minimum(next_end, jnp.minimum(ts[:, -1], next_jump)), state.end
         ),
-        z=jnp.where(keep, z1, state.z),
-        slope=jnp.where(keep, slope, state.slope),
+        z=jnp.where(over(z1, keep), z1, state.z),
+        slope=jnp.where(over(z1, keep), slope, state.slope),
         saved=saved,
         num_saved=num_saved,
         num_steps=num_steps,

@@ -17,6 +17,11 @@ def where_members(which: Bool[Array, " member"], new: Any, old: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(which, a, b), new, old)
 
 
+def over(array: Shaped[Array, "*dims"], members: Shaped[Array, " *member"]) -> Shaped[Array, "..."]:
+    """What each member has one of, with the axes before that of members which an array has."""
+    return jax.lax.broadcast_to_rank(members, array.ndim)
+
+
 def rows_at(
     array: Shaped[Array, "member row"], i: Int[Array, " member"]
 ) -> Shaped[Array, " member"]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from odecal.adjoints._erk.rows import over
 from odecal.adjoints._rows import row_at, with_row
 
 
@@ -39,7 +40,7 @@ def erk_stages(
     start, end = span
     a, c = weights(tableau, z.ndim, z.dtype), nodes(tableau, start.dtype)
     h = end - start
-    width = h.astype(z.dtype)
+    width = over(z, h.astype(z.dtype))
 
     def stage(i: jax.Array, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         k, _ = found
@@ -82,7 +83,7 @@ def erk_stages_transposed(
         inner = y + jnp.sum(row_at(a, i) * k, axis=0)
         inner_bar, more = field_vjp(start + row_at(c, i) * h, inner, width * row_at(k_bar, i))
         inner_bar = inner_bar + jnp.where(i == last, bars[1], 0)
-        return k_bar + row_at(a, i) * inner_bar, y_bar + inner_bar, theta_bar + more
+        return k_bar + row_at(a, i) * inner_bar[None], y_bar + inner_bar, theta_bar + more
 
     found = (bars[0], jnp.zeros_like(y), theta_bar)
     _, y_bar, theta_bar = jax.lax.fori_loop(0, last + 1, stage, found)

@@ -54,7 +54,7 @@ def loss(ys):
 def expected(y0, args, ts=TS):
     """((loss, solution), gradient)."""
     rest = args["c"] / args["k"]
-    ys = rest + (y0 - rest) * jnp.exp(-args["k"] * ts[:, None])
+    ys = rest[None] + (y0 - rest)[None] * jnp.exp(-args["k"] * ts[:, None])
     return loss(ys), ys
 
 

@@ -89,7 +89,7 @@ def test_rows_of_members(members):
 def test_the_interpolant_is_that_of_diffrax(solver, dtype):
     rng = np.random.default_rng(0)
     k = rng.normal(size=(solver.tableau.num_stages, 2, 3)).astype(dtype)
-    ends = tuple(rng.normal(size=(2, 2, 3)).astype(dtype))
+    ends = tuple(jnp.asarray(rng.normal(size=(2, 2, 3)), dtype))
     start, end = np.array([[0.0, 1.0, 2.0], [0.5, 3.0, 2.1]], dtype)
 
     def alone(t0, t1, y0, y1, k, t):

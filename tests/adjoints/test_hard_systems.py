@@ -59,7 +59,7 @@ ROBERTSON = {
     "ts": np.array([0.4, 4.0, 40.0, 400.0]),
     "y0": np.array([1.0, 0.0, 0.0]),
     "p": np.array([0.04, 3e7, 1e4]),
-    "weights": np.array([1.0, 1e4, 1.0]),
+    "weights": np.array([[1.0, 1e4, 1.0]]),
     "atol": 1e-12,
 }
 
@@ -86,7 +86,6 @@ def test_stiff_gradients_are_right(adjoint, tolerance):
 def test_backsolve_says_that_it_is_wrong_on_a_stiff_system():
     """Robertson's solution cannot be followed backwards: not by an explicit solver either."""
     settings = {**ROBERTSON, "solver": diffrax.Dopri5(), "ts": np.array([40.0])}
-    settings["weights"] = ROBERTSON["weights"][None]
     assert np.isnan(gradient(adjoints.Backsolve(), **settings, rtol=1e-7, max_steps=200_000)).all()
 
 
@@ -151,7 +150,7 @@ RELAXATION = {
 def test_a_steady_state_is_differentiated():
     weights = np.array([[1.0, 2.0], [0.5, -1.0]])
     got = gradient(adjoints.SteadyState(), **RELAXATION, ts=np.array([40.0, 50.0]), weights=weights)
-    expected = jax.grad(lambda p: jnp.sum(rest(p) * weights))(RELAXATION["p"])
+    expected = jax.grad(lambda p: jnp.sum(rest(p)[None] * weights))(RELAXATION["p"])
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
