@@ -89,7 +89,7 @@ class Quadrature(AbstractContinuous):
 
         def on_step(carry: Any, accepted: jax.Array, span: Any, dense: Any) -> Any:
             tape, i = carry
-            return write_if(tape, (*span, dense), i, accepted), i + accepted
+            return write_if(tape, (*span, dense), i, accepted), i + accepted.astype(i.dtype)
 
         backward = self.backward_problem(flat.problem, field, at_stop, on_step)
         lam, start = jnp.zeros_like(flat.y0), backward.stops[0]

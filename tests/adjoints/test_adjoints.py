@@ -217,7 +217,7 @@ def pendulum(t, y, args):
     [
         diffrax.PIDController(rtol=1e-5, atol=1e-7),
         diffrax.PIDController(rtol=1e-5, atol=1e-7, pcoeff=0.4, icoeff=0.3, dtmax=0.3),
-        diffrax.StepTo(ts=jnp.linspace(0.0, 12.0, 61)),
+        diffrax.StepTo(ts=np.linspace(0.0, 12.0, 61)),
     ],
     ids=["I", "PI", "fixed"],
 )
