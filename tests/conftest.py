@@ -3,6 +3,7 @@
 What XLA compiles is kept between runs, in pytest's cache, one folder a version of JAX.
 """
 
+import gc
 import os
 import subprocess
 from importlib.metadata import version
@@ -28,6 +29,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    gc.set_threshold(
+        100_000, 20, 50
+    )  # what JAX traces lives on, and is a tenth of the time to visit
     if config.pluginmanager.hasplugin("cacheprovider"):
         compiled = config.cache.mkdir(f"jax-{version('jax')}")
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
