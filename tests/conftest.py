@@ -29,9 +29,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    gc.set_threshold(
-        100_000, 20, 50
-    )  # what JAX traces lives on, and is a tenth of the time to visit
+    gc.set_threshold(100_000, 20, 50)  # to visit what JAX keeps is a tenth of the time
     if config.pluginmanager.hasplugin("cacheprovider"):
         compiled = config.cache.mkdir(f"jax-{version('jax')}")
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
