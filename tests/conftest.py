@@ -18,7 +18,7 @@ CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 COMPILES = {"test_samplers.py", "test_censoring.py", "test_densities.py", "test_interpolation.py"}
 
 # Rooms whose tests run a program a few times at most.
-BRIEF = {"adjoints", "systems", "solve", "model", "simulate", "odecal"}
+BRIEF = {"adjoints", "systems", "solve", "model", "odecal"}
 
 
 def pytest_addoption(parser):
