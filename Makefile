@@ -58,7 +58,8 @@ test: $(VENV)/test.stamp
 test-slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# By hand: an environment of its own, in which each dependency is the oldest that is admitted.
+# By hand: an environment of its own, in which each dependency is the oldest that is admitted; what
+# those warn of beside newer packages is not ours.
 test-lowest: $(VENV)/python.stamp
 	mkdir -p build
 	$(BIN)/python -c "import re, tomllib; \
@@ -68,7 +69,7 @@ test-lowest: $(VENV)/python.stamp
 	"$(PYTHON)" -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet 'pip>=25.1'
 	build/lowest/bin/python -m pip install --quiet -r build/lowest.txt --group test -e .
-	build/lowest/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+	build/lowest/bin/python -m pytest -n 2 --dist worksteal -o filterwarnings=default $(ARGS)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

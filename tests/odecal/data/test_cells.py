@@ -62,7 +62,7 @@ def test_truths_are_values_and_no_times():
         ([1, BIG, 3], f"{BIG} in row 2"),
         (pd.array([1, BIG, 3], dtype="Int64"), f"{BIG} in row 2"),
         (np.array([1, 2**64 - 1, 3], np.uint64), f"{2**64 - 1} in row 2"),
-        ([1, 10**5000, 3], "in row 2"),
+        (pd.Series([1, 10**5000, 3], dtype=object), "in row 2"),
         ([1, Decimal(BIG), 3], "in row 2"),
         ([1, str(BIG), 3], f"{BIG} in row 2"),
         ([b"1", b"2", b"3"], "a bytes in row 1"),
