@@ -6,6 +6,7 @@ user's by their source, those of installed packages by their names.
 
 import ast
 import dataclasses
+import dis
 import functools
 import hashlib
 import inspect
@@ -28,6 +29,8 @@ _LIBRARIES = ("site-packages", "dist-packages")
 _STANDARD = str(Path(ast.__file__).parent)
 Names = Mapping[str, Any]
 _MAX_DEPTH = 60
+# The instructions that take a name from the globals, or import a module.
+_FROM_GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "IMPORT_NAME"}
 # Modules that have moved, by the names that they had when the first digests were written: a digest
 # must not change with them.
 _FIRST_NAMES = {
@@ -85,8 +88,8 @@ class SourceDigest:
 
     def _visit_new(self, thing: Any) -> None:
         """Add an object that is no plain value and was not added before."""
-        if hasattr(type(thing), "__array__"):  # a pandas.Series, too
-            return self._array(np.asarray(thing))
+        if hasattr(type(thing), "__array__") and not hasattr(thing, "data_vars"):
+            return self._array(np.asarray(thing))  # a pandas.Series, too
         if isinstance(thing, Mapping):
             return self._each("mapping", (x for pair in thing.items() for x in pair))
         if isinstance(thing, (list, tuple)):
@@ -286,8 +289,12 @@ def _codes(code: types.CodeType) -> Iterable[types.CodeType]:
 
 
 def _names(code: types.CodeType) -> list[str]:
-    """The names that a function uses, those of functions inside it too."""
-    return sorted({name for part in _codes(code) for name in part.co_names})
+    """The globals and modules that a function uses, those of functions inside it too.
+
+    Not attributes: the `r` of `y.r` is another thing than a global `r`.
+    """
+    instructions = (i for part in _codes(code) for i in dis.get_instructions(part))
+    return sorted({str(i.argval) for i in instructions if i.opname in _FROM_GLOBALS})
 
 
 def _compiled(code: types.CodeType) -> list[Any]:

@@ -156,6 +156,38 @@ def test_a_system_has_the_digest_that_files_hold(tmp_path):
     assert digest == "55bf7b51083d3d25aa894b4584c354badf8dc79298d7b30aaf5d6d62cc4c5f04"
 
 
+SESSION = """
+import xarray as xr
+import numpyro.distributions as dist
+import odecal
+
+a = xr.Dataset({"level": ("x", [LEVEL, 2.0])})
+rates = xr.Dataset({"low": ("x", [LOW, 2.0])})
+
+class U(odecal.System):
+    t0 = 0.0
+    a = odecal.State(initial=1.0)
+    k = odecal.Parameter(dist.HalfNormal(1.0))
+    g = odecal.Observable(lambda t, y, p: odecal.noise.Normal(y.a, 0.1))
+
+    def vector_field(self, t, y, p):
+        return {"a": -p.k * float(rates.low[0]) * y.a}
+"""
+
+
+def test_what_has_the_name_of_a_state_is_no_part_of_the_system(tmp_path):
+    """Such as a result of before; what the functions use is a part, a dataset too."""
+
+    def digest(level, low):
+        path = tmp_path / "session.py"
+        path.write_text(SESSION.replace("LEVEL", level).replace("LOW", low))
+        return SourceDigest(find_system(f"{path}:U")).digest
+
+    first = digest("1.0", "1.0")
+    assert digest("3.0", "1.0") == first
+    assert digest("1.0", "3.0") != first
+
+
 def test_the_working_folder_hides_no_module(tmp_path):
     for name in ("queue.py", "jax.py", "numpy.py", "typer.py"):
         (tmp_path / name).write_text("raise RuntimeError('hidden')\n")
