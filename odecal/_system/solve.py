@@ -43,8 +43,10 @@ class Solve:
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None
     dtype: Any = jnp.float64
 
-    # What both tolerances are multiplied by, which may be traced.
+    # What both tolerances are multiplied by; and a further limit on steps, for strategies that take
+    # it as an argument of a compiled program. Both may be traced.
     loosened: ClassVar[Any] = 1.0
+    step_limit: ClassVar[Any] = None
 
     @property
     def relative_tolerance(self) -> Any:
@@ -77,10 +79,13 @@ class Solve:
         controller = diffrax.PIDController(rtol=self.relative_tolerance, atol=self.atol)
         return controller if limits is None or not len(limits) else Limited(controller, limits)
 
-    def max_steps_past(self, limits: Any) -> int:
+    def max_steps_past(self, limits: Any) -> Any:
         """The largest number of steps, with one more for each of some limits unless asked for."""
         more = 0 if limits is None or self.max_steps is not None else limits.shape[-1]
-        return self.max_steps_or_default + more
+        most = self.max_steps_or_default + more
+        if self.step_limit is None or not self.strategy.takes_traced_max_steps:
+            return most
+        return jnp.minimum(most, self.step_limit + more)
 
     @property
     def forward_mode(self) -> bool:
@@ -91,6 +96,15 @@ class Solve:
         """The same with both tolerances times a factor, which may be traced: it is not checked."""
         other = copy(self)
         object.__setattr__(other, "loosened", self.loosened * factor)
+        return other
+
+    def limited(self, max_steps: Any) -> "Solve":
+        """The same with a further limit on steps, which may be traced.
+
+        It is for strategies that provide no memory for steps; others have few as it is.
+        """
+        other = copy(self)
+        object.__setattr__(other, "step_limit", max_steps)
         return other
 
     def __post_init__(self) -> None:
