@@ -188,8 +188,7 @@ def _points(
     if counts[1]:
         shown.say("Looking for the mode")
         with Compiler() as compiler:
-            flat = flatten(model)
-            find_starts = MultiStart(flat.target, compiler, names=flat.names)
+            find_starts = MultiStart(flatten(model), compiler)
             found = find_starts(prior, run_key.starts, counts[1])
         positions = np.concatenate([positions, np.asarray(found.starts.position)])
     shown.say("Reference gradients")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from odecal._inference.engine import Engine
-from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, prior_sampler
+from odecal._inference.multistart import MultiStart, prior_sampler
 from odecal._inference.predictive import Evaluator
 from odecal._inference.progress import AbstractProgress
 from odecal._inference.rehearse import rehearse
@@ -41,7 +41,7 @@ def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) ->
         engine = Engine(flat.target, plan.sampler, run, run_key.chains, compiler)
         finder = None
         if warm_start is None:
-            finder = MultiStart(flat.target, compiler, flat.hierarchical, flat.names)
+            finder = MultiStart(flat, compiler)
         grid = time_grid(model)
         evaluate = Evaluator(model, flat, grid, compiler)
         # While programs compile.
@@ -51,7 +51,7 @@ def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) ->
             progress.say("Looking for modes")
             finder.wait()
             began = time.perf_counter()
-            warm_start = finder(prior_draws[:NUM_CANDIDATES], run_key.starts, run.num_chains)
+            warm_start = finder(prior_draws, run_key.starts, run.num_chains, progress.say)
             start_seconds = time.perf_counter() - began
             journal.record_start(warm_start)
         assert warm_start is not None

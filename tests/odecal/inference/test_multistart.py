@@ -11,7 +11,7 @@ import odecal
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, prior_scale
 from odecal._jax.keys import key_data_of, run_keys
 from odecal._jax.programs import Compiler
-from odecal._model.flat import flatten
+from odecal._model.flat import FlatModel, flatten
 from odecal.samplers import Target
 
 # The best and the second mode of the Hudson Bay posterior.
@@ -23,8 +23,8 @@ def hudson_bay():
     """A finder of the modes of the Hudson Bay posterior, and the prior's draws of a seed."""
     model = odecal.compile(LotkaVolterra(), LotkaVolterra.data)
     with model.precision(), Compiler() as compiler:
-        flat = flatten(model).target
-        finder = MultiStart(flat, compiler)
+        flat = flatten(model)
+        finder, flat = MultiStart(flat, compiler), flat.target
         draw = jax.jit(jax.vmap(flat.sample_prior))
 
     def find(seed, num_chains=4):
@@ -71,6 +71,12 @@ def test_no_chain_of_200_seeds_starts_in_a_far_mode(hudson_bay):
         assert found.starts.logdensity.min() > BEST - 2.0 * flat.dim - 5.0, seed
 
 
+def flat_model(dim, density, sample):
+    """A density that no limit on the steps of a solve has an effect on, with draws of its prior."""
+    target = Target(dim, density, density, sample)
+    return FlatModel(target, lambda x, step_limit: density(x), lambda x: {}, (), False)
+
+
 def two_modes(gap):
     """Two unit Gaussians ten apart, the log mass of the right one lower by a gap."""
 
@@ -86,10 +92,9 @@ def two_modes(gap):
 def test_chains_start_in_every_mode_of_a_mass_that_matters(gap, modes):
     density = two_modes(gap)
     with jax.enable_x64(True), Compiler() as compiler:
-        flat = Target(2, density, density, lambda key: 4 * jax.random.normal(key, (2,)))
-        candidates = np.asarray(
-            jax.vmap(flat.sample_prior)(jax.random.split(jax.random.key(0), 64))
-        )
+        flat = flat_model(2, density, lambda key: 4 * jax.random.normal(key, (2,)))
+        keys = jax.random.split(jax.random.key(0), 64)
+        candidates = np.asarray(jax.vmap(flat.target.sample_prior)(keys))
         found = MultiStart(flat, compiler)(candidates, run_keys(1).starts, 6)
     assert len(found.modes) == 2
     np.testing.assert_allclose(np.sort(found.modes[:, 0]), [-5.0, 5.0], atol=1e-2)
@@ -106,7 +111,7 @@ def search(density, sample, dim, num_chains=8, first=None):
         candidates = np.array(jax.vmap(sample)(jax.random.split(jax.random.key(0), NUM_CANDIDATES)))
         if first is not None:
             candidates[: len(first)] = first
-        flat = Target(dim, density, density, sample)
+        flat = flat_model(dim, density, sample)
         return MultiStart(flat, compiler)(candidates, run_keys(0).starts, num_chains)
 
 
@@ -201,7 +206,7 @@ def test_one_mode_is_one(density):
     """Curved, sharp, flat as the prior, and fifty thousand scales of it away."""
     found = search(density, lambda key: 10 * jax.random.normal(key, (2,)), 2)
     assert len(found.modes) == 1
-    assert (found.end_modes >= 0).sum() > 12
+    assert (found.end_modes >= 0).mean() > 0.75
     if density is unidentified:
         np.testing.assert_allclose(np.diag(found.starts.covariance[0]), [100.0, 0.01], rtol=0.01)
 
@@ -236,7 +241,7 @@ def test_candidates_that_fail_are_replaced_and_counted():
 
     candidates = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
     with Compiler() as compiler:
-        flat = Target(2, density, density, lambda key: jax.random.normal(key, (2,)))
+        flat = flat_model(2, density, lambda key: jax.random.normal(key, (2,)))
         found = MultiStart(flat, compiler)(candidates, run_keys(1).starts, 3)
     assert found.num_failed == (candidates[:, 0] <= 0).sum() > 10
     assert np.isfinite(found.end_logdensities).all()
