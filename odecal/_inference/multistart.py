@@ -13,23 +13,25 @@ from jaxtyping import Bool, Float, Int
 from odecal._errors import SamplingError, listed
 from odecal._inference.laplace import Gaussian, measure_curvature, measure_scales
 from odecal._inference.optimise import Optimiser, Optimum
-from odecal._jax.keys import KeyData, key_data_of, key_of
-from odecal._jax.programs import Compiler
+from odecal._jax.keys import KeyData, example_key_data, key_data_of, key_of, run_keys
+from odecal._jax.programs import Compiler, Program
 from odecal._model.flat import NO_LIMIT, FlatModel, flatten
 from odecal._model.model import Model
 from odecal._run.records import WarmStart
 from odecal.samplers import Start
 
-# Prior draws: of so many the scales are taken; so many are evaluated at once, until those with
-# a finite log density are enough. With 16 starts, one seed in a million misses the best mode
-# of the Hudson Bay data: 3 in 7 starts lead to it.
-NUM_CANDIDATES = 512
+# Prior draws: so many are made; of so many the scales are taken; so many are evaluated at once,
+# until those with a finite log density are enough. With 16 starts, one seed in a million misses
+# the best mode of the Hudson Bay data: 3 in 7 starts lead to it.
+NUM_PRIOR, NUM_CANDIDATES = 1000, 512
 _LOOK = 64
 _NUM_STARTS = 16
 _MAX_STEPS = 200
 # Steps of a solve as modes are looked for: a tail of the prior may be stiff, where solves that are
 # going to fail take nine tenths of the time.
 _FEW_STEPS = np.int32(4096)
+# Where so large a share of the prior is not solved by few steps, more are allowed if that helps.
+_MANY_UNSOLVED = 0.1
 # No more climbs are needed where so many end at one point: so near in log density, and in scales of
 # the prior.
 _AGREE, _LEVEL, _APART = 8, 0.01, 0.03
@@ -180,7 +182,7 @@ class MultiStart:
     ) -> tuple[Int[np.ndarray, " finite"], int, np.int32]:
         """Which candidates have a finite log density and gradient, and how many were evaluated.
 
-        Also with how many steps of a solve: with few, unless all of them need more.
+        Also with how many steps of a solve: with few, unless many of them need more.
         """
         for step_limit in (_FEW_STEPS, NO_LIMIT):
             solved, finite = np.zeros(0, bool), np.zeros(0, bool)
@@ -197,7 +199,7 @@ class MultiStart:
                 solved = np.append(solved, np.isfinite(density))
                 without |= (np.isfinite(density)[:, None] & ~np.isfinite(gradient)).any(axis=0)
                 finite = np.append(finite, np.isfinite(density) & np.isfinite(gradient).all(axis=1))
-            if solved.any():
+            if solved.any() and not self._need_more(candidates[: len(solved)], solved):
                 break
         if solved.any() and not finite.any():
             raise SamplingError(
@@ -213,9 +215,20 @@ class MultiStart:
                 f"None of {len(solved)} draws from the prior has a finite log density, so "
                 "there is nowhere to start. Expected the system to be solvable, and the data "
                 "possible, over some of the prior. Narrow the priors, raise max_steps, take a "
-                "solver for stiff systems (diffrax.Kvaerno5()), or check the noise model."
+                "solver for stiff systems, Solve(solver=odecal.implicit_solver()), or check the "
+                "noise model."
             )
         return np.flatnonzero(finite), len(solved), step_limit
+
+    def _need_more(
+        self, candidates: Float[np.ndarray, "candidate dim"], solved: Bool[np.ndarray, " candidate"]
+    ) -> bool:
+        """Whether many candidates are not solved by few steps, and some of those by more."""
+        unsolved = candidates[~solved]
+        if len(unsolved) < _MANY_UNSOLVED * len(candidates):
+            return False
+        density, _ = self.evaluate(unsolved[: self._optimise.batch * 2])
+        return bool(np.isfinite(density).any())
 
     def _named(self, without: Bool[np.ndarray, " dim"]) -> str:
         """The parameters by which there is no gradient, in words."""
@@ -337,6 +350,17 @@ def prior_sampler(model: Model, count: int) -> Callable[[jax.Array], jax.Array]:
         return jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0])(keys)
 
     return positions
+
+
+def prior_program(model: Model, compiler: Compiler) -> Program:
+    """The program of the draws from the prior that a run begins with."""
+    return compiler(jax.jit(prior_sampler(model, NUM_PRIOR)), example_key_data(), once=True)
+
+
+def draw_prior(model: Model, seed: int) -> Float[np.ndarray, "draw dim"]:
+    """The draws from the prior that a run of a seed begins with, in unconstrained space."""
+    with model.precision(), Compiler() as compiler:
+        return np.asarray(prior_program(model, compiler)(run_keys(seed).prior))
 
 
 def prior_scale(draws: Float[np.ndarray, "draw dim"]) -> Float[np.ndarray, " dim"]:

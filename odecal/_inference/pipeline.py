@@ -2,28 +2,33 @@
 
 import time
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from odecal._inference.engine import Engine
-from odecal._inference.multistart import MultiStart, prior_sampler
+from odecal._inference.multistart import NUM_PRIOR, MultiStart, prior_program
 from odecal._inference.predictive import Evaluator
 from odecal._inference.progress import AbstractProgress
 from odecal._inference.rehearse import rehearse
-from odecal._jax.keys import example_key_data, run_keys
+from odecal._jax.keys import run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.flat import flatten
 from odecal._model.model import Model
 from odecal._run.records import AbstractJournal, Plan, Result
 
-_NUM_PRIOR = 1000
 # Times of the grid of one individual, and of all together.
 _GRID, _GRID_OF_ALL = 200, 2400
 
 
-def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) -> Result:
+def execute(
+    plan: Plan,
+    journal: AbstractJournal,
+    progress: AbstractProgress,
+    prior_draws: Float[np.ndarray, "draw dim"] | None = None,
+) -> Result:
     """Run a calibration from where its journal stands to its end, or until the user interrupts it.
+
+    Draws from the prior may have been made before, by `draw_prior`.
 
     Raises:
         SamplingError: if no draw from the prior has a finite log density.
@@ -35,7 +40,7 @@ def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) ->
         progress.say("Compiling")
         warm_start, snapshot, start_seconds = journal.warm_start(), journal.snapshot(), 0.0
         # Compiled while the model is traced.
-        draw_prior = compiler(jax.jit(prior_sampler(model, _NUM_PRIOR)), example_key_data())
+        drawing = None if prior_draws is not None else prior_program(model, compiler)
         flat = flatten(model)
         # The engine first, which takes longest to compile.
         engine = Engine(flat.target, plan.sampler, run, run_key.chains, compiler)
@@ -46,7 +51,9 @@ def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) ->
         evaluate = Evaluator(model, flat, grid, compiler)
         # While programs compile.
         rehearse(plan, flat.names, engine.blank(), evaluate.blank(), grid)
-        prior_draws = np.asarray(draw_prior(run_key.prior))
+        if drawing is not None:
+            prior_draws = np.asarray(drawing(run_key.prior))
+        assert prior_draws is not None
         if finder is not None:
             progress.say("Looking for modes")
             finder.wait()
@@ -62,7 +69,7 @@ def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) ->
             evaluate(chains.positions, run_key.replicates) if chains.positions.size else None
         )
         others = evaluate(np.concatenate([prior_draws, warm_start.modes])[None], run_key.others)
-        prior, modes = others.split(_NUM_PRIOR)
+        prior, modes = others.split(NUM_PRIOR)
         return Result(
             plan,
             flat.names,

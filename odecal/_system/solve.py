@@ -1,7 +1,7 @@
 """How a system is solved."""
 
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -18,8 +18,9 @@ class Solve:
     """The settings of a solve. The defaults suit a non-stiff system in double precision.
 
     Args:
-        solver: an adaptive Diffrax solver of a single term. For a stiff system, an implicit one,
-            such as `diffrax.Kvaerno5()`.
+        solver: an adaptive Diffrax solver of a single term. None leaves the choice to
+            [`calibrate`][odecal.calibrate], which takes an implicit one where the system is stiff
+            over the prior; elsewhere it is `diffrax.Tsit5()`.
         rtol: relative tolerance of a step.
         atol: absolute tolerance of a step, in the unit of the states; well below the smallest
             value of a state that matters. None takes 1e-8, and of states that are smaller than
@@ -36,7 +37,7 @@ class Solve:
         SettingsError: if a setting cannot work, or the solver cannot serve the adjoint.
     """
 
-    solver: diffrax.AbstractSolver = field(default_factory=diffrax.Tsit5)
+    solver: diffrax.AbstractSolver | None = None
     rtol: float = 1e-6
     atol: float | None = None
     max_steps: int | None = None
@@ -54,11 +55,16 @@ class Solve:
         return self.rtol * self.loosened
 
     @property
+    def solver_or_default(self) -> diffrax.AbstractSolver:
+        """The solver in force."""
+        return diffrax.Tsit5() if self.solver is None else self.solver
+
+    @property
     def strategy(self) -> AbstractAdjoint:
         """The gradient strategy in force."""
         if self.adjoint is not None:
             return as_adjoint(self.adjoint)
-        return ExplicitForward() if ExplicitForward.serves(self.solver) else Forward()
+        return ExplicitForward() if ExplicitForward.serves(self.solver_or_default) else Forward()
 
     @property
     def max_steps_or_default(self) -> int:
@@ -108,7 +114,8 @@ class Solve:
         return other
 
     def __post_init__(self) -> None:
-        _check_solver(self.solver)
+        if self.solver is not None:
+            _check_solver(self.solver)
         for name in ("rtol", "atol"):
             value = getattr(self, name)
             if name == "atol" and value is None:
@@ -131,10 +138,11 @@ class Solve:
         try:
             if self.adjoint is not None:
                 object.__setattr__(self, "adjoint", as_adjoint(self.adjoint))
-            self.strategy.check(self.solver, self.max_steps_or_default)
+            self.strategy.check(self.solver_or_default, self.max_steps_or_default)
         except (TypeError, ValueError) as error:
+            name = type(self.solver_or_default).__name__
             raise SettingsError(
-                f"Solve(solver={type(self.solver).__name__}(), adjoint=...) cannot work. {error}"
+                f"Solve(solver={name}(), adjoint=...) cannot work. {error}"
             ) from None
 
 
@@ -166,12 +174,13 @@ def _check_solver(solver: Any) -> None:
     if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
         raise SettingsError(
             f"Solve(solver={name}()) expects a solver with an error estimate, since steps are "
-            "adapted. Use diffrax.Tsit5() or, for a stiff system, diffrax.Kvaerno5()."
+            "adapted. Use diffrax.Tsit5() or, for a stiff system, odecal.implicit_solver()."
         )
     if solver.term_structure is not diffrax.AbstractTerm and not _takes_one_term(solver):
         raise SettingsError(
             f"Solve(solver={name}()) expects a solver of a single term, and {name} splits the "
-            "equation into several. Use diffrax.Tsit5() or, for a stiff system, diffrax.Kvaerno5()."
+            "equation into several. Use diffrax.Tsit5() or, for a stiff system, "
+            "odecal.implicit_solver()."
         )
 
 

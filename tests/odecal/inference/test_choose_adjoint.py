@@ -93,7 +93,7 @@ def test_a_large_problem_is_measured_once(cache, monkeypatch):
         with pytest.raises(AssertionError, match="measured again"):
             choice(ring(41))
     kept.write_text("{")  # a damaged file is as none
-    assert choice(model).trials.keys() == found.trials.keys()
+    assert "ExplicitReverse" in choice(model).trials
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(cache):

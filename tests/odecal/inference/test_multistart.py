@@ -1,5 +1,7 @@
 """Where chains start: modes found, grouped, and told of."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from odecal.systems import ExponentialDecay, LotkaVolterra
 from scipy import stats
 
 import odecal
+from odecal._inference import multistart
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, prior_scale
 from odecal._jax.keys import key_data_of, run_keys
 from odecal._jax.programs import Compiler
@@ -233,6 +236,66 @@ def test_a_few_draws_that_can_be_solved_are_looked_for():
     found = search(density, lambda key: jax.random.normal(key, (1,)), 1)
     assert 64 < found.num_failed < NUM_CANDIDATES
     np.testing.assert_allclose(found.modes, [[2.3]], atol=1e-4)
+
+
+def limited_search(density, steps, monkeypatch, told=None):
+    """The modes of a density of two dimensions, whose solves take `steps` of a position."""
+
+    def limited(x, step_limit):
+        return jnp.where(steps(x) <= step_limit, density(x), -jnp.inf)
+
+    monkeypatch.setattr(multistart, "_SECONDS", -1.0)
+    tell = [].append if told is None else told.append
+    with jax.enable_x64(True), Compiler() as compiler:
+        flat = flat_model(2, density, lambda key: jax.random.normal(key, (2,)))
+        flat = replace(flat, limited_logdensity_fn=limited)
+        keys = jax.random.split(jax.random.key(0), 1000)
+        candidates = np.array(jax.vmap(flat.target.sample_prior)(keys))
+        return MultiStart(flat, compiler)(candidates, run_keys(0).starts, 4, tell)
+
+
+@pytest.mark.parametrize(("wall", "told"), [(-0.5, "climb"), (1.8, "on from the highest point")])
+def test_a_mode_whose_solves_take_many_steps_is_found(wall, told, monkeypatch):
+    """Where much of the prior needs many steps, and where only the mode does."""
+
+    def density(x):
+        return normal(x, 2.5, 0.4).sum()
+
+    said = []
+    found = limited_search(density, lambda x: jnp.where(x[0] > wall, 10_000, 50), monkeypatch, said)
+    np.testing.assert_allclose(found.modes, [[2.5, 2.5]], atol=1e-2)
+    assert any(told in line for line in said)
+
+
+def test_solves_that_fail_are_given_up_early(monkeypatch):
+    """No more than few steps are asked for where more would not help."""
+    limits = []
+
+    def steps(x):
+        return jnp.where(x[0] > 1.0, 2_000_000_000, 50)
+
+    def density(x):
+        return normal(x, 0.0, 1.0).sum()
+
+    evaluate = multistart.Optimiser.__call__
+
+    def recorded(self, positions, scale, max_steps, step_limit=multistart.NO_LIMIT):
+        limits.append((int(step_limit), max_steps))
+        return evaluate(self, positions, scale, max_steps, step_limit)
+
+    monkeypatch.setattr(multistart.Optimiser, "__call__", recorded)
+    found = limited_search(density, steps, monkeypatch)
+    assert {limit for limit, steps in limits if steps > 1} == {4096}
+    assert len(found.modes) == 1
+
+
+def test_climbs_end_when_the_first_of_them_agree(monkeypatch):
+    said = []
+    found = limited_search(lambda x: normal(x, 0.3, 0.2).sum(), lambda x: 1, monkeypatch, said)
+    assert len(found.end_modes) == 8
+    assert "climb 7 of 16" in "".join(said)
+    two = limited_search(two_modes(1.0), lambda x: 1, monkeypatch)
+    assert len(two.end_modes) == 16
 
 
 def test_candidates_that_fail_are_replaced_and_counted():

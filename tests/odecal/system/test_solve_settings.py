@@ -10,7 +10,7 @@ from odecal import SettingsError, Solve, adjoints
 
 def test_defaults_are_those_of_a_non_stiff_system_in_double_precision():
     solve = Solve()
-    assert isinstance(solve.solver, diffrax.Tsit5)
+    assert isinstance(solve.solver_or_default, diffrax.Tsit5)
     assert isinstance(solve.strategy, adjoints.ExplicitForward)
     assert solve.dtype == np.float64
 
