@@ -47,14 +47,18 @@ def pytest_ignore_collect(collection_path, config):
     return True if config.getoption("--quick") and collection_path.name in COMPILES else None
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _compiled_quickly(request):
-    """Where programs are compiled for a few solves, XLA is not asked to make them fast."""
+    """Where programs are compiled for a few solves, XLA is not asked to make them fast.
+
+    Nothing compiled in one way is run in the other, whose last bits may differ.
+    """
     import jax
 
-    jax.config.update("jax_disable_most_optimizations", request.path.parent.name in BRIEF)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    brief = request.path.parent.name in BRIEF
+    if brief != jax.config.values["jax_disable_most_optimizations"]:
+        jax.config.update("jax_disable_most_optimizations", brief)
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True, scope="session")
