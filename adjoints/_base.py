@@ -31,15 +31,12 @@ class AbstractAdjoint(eqx.Module):
         serves_jumps: whether `solve` takes a problem with jumps. Where it does not, it is called
             for each segment between two jumps.
         default_max_steps: the largest number of steps where none is asked for.
-        takes_traced_max_steps: whether that number may be an argument of a compiled program: where
-            no memory is provided for steps.
     """
 
     properties: ClassVar[Properties | None] = None
     batched: ClassVar[bool] = False
     serves_jumps: ClassVar[bool] = False
     default_max_steps: ClassVar[int] = 4096
-    takes_traced_max_steps: ClassVar[bool] = False
 
     @abc.abstractmethod
     def solve(self, problem: Problem, y0: Any, args: Any) -> diffrax.Solution:

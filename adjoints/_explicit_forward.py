@@ -64,7 +64,6 @@ class ExplicitForward(AbstractSensitivities):
     serves_jumps: ClassVar[bool] = True
     # No memory is spent on steps, and a system may be stiff in a tail of the posterior.
     default_max_steps: ClassVar[int] = 2**16
-    takes_traced_max_steps: ClassVar[bool] = True
 
     @staticmethod
     def serves(solver: diffrax.AbstractSolver) -> bool:

@@ -8,7 +8,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from odecal.adjoints._erk.batches import any_of_batch
 from odecal.adjoints._step_limits import step_end
 
@@ -28,7 +28,7 @@ class BackwardProblem(NamedTuple):
     stops: Float[Array, " stop"]
     at_stop: AtStop
     on_step: OnStep | None
-    max_steps: int | Int[Array, ""] | None
+    max_steps: int | None
 
 
 class _State(NamedTuple):

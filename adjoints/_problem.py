@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Int
 from odecal.adjoints._jumps import Jumps
 
 
@@ -20,8 +19,7 @@ class Problem(NamedTuple):
         dt0: the first step, or None to let the controller choose.
         saveat: where the solution is kept.
         stepsize_controller: the step-size controller.
-        max_steps: the largest number of steps, or None; traced only where the strategy
-            `takes_traced_max_steps`.
+        max_steps: the largest number of steps, or None.
         jumps: changes of the state during the solve, or None.
     """
 
@@ -32,7 +30,7 @@ class Problem(NamedTuple):
     dt0: Any
     saveat: diffrax.SaveAt
     stepsize_controller: diffrax.AbstractStepSizeController
-    max_steps: int | Int[Array, ""] | None
+    max_steps: int | None
     jumps: Jumps | None = None
 
 

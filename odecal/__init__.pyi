@@ -32,7 +32,6 @@ from ._system.components import Derived as Derived
 from ._system.components import Observable as Observable
 from ._system.components import Parameter as Parameter
 from ._system.components import State as State
-from ._system.implicit import implicit_solver as implicit_solver
 from ._system.inputs import Dosing as Dosing
 from ._system.inputs import Event as Event
 from ._system.inputs import Input as Input

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from odecal.adjoints._erk.batches import as_one_batch, in_pieces
 from odecal.adjoints._erk.loop import integrate
 from odecal.adjoints._erk.primal_and_tangents import AbstractPrimalAndTangents, Primal
@@ -146,7 +146,7 @@ def _control(
     columns: AbstractPrimalAndTangents,
     members: Any,
     aux: Any,
-    max_steps: int | Int[Array, ""] | None,
+    max_steps: int | None,
     unravel: Callable[[jax.Array], Any],
 ) -> StepControl:
     """Steps as the controllers of the members choose them."""

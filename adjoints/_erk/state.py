@@ -26,7 +26,7 @@ class StepControl(NamedTuple):
 
     init: Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
     adapt: Callable[..., tuple[Any, ...]]
-    max_steps: int | Int[Array, ""] | None
+    max_steps: int | None
 
 
 class BatchedJumps(NamedTuple):

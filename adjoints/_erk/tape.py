@@ -20,9 +20,9 @@ class Tape(NamedTuple):
     num_saved: Int[Array, " step"]
 
 
-def blank_tape(max_steps: int | Int[Array, ""] | None, row: Any) -> Any:
+def blank_tape(max_steps: int | None, row: Any) -> Any:
     """A tape, or any pytree of rows like one, for so many steps."""
-    assert isinstance(max_steps, int)  # memory is provided for them
+    assert max_steps is not None
     return jax.tree.map(lambda x: jnp.zeros((max_steps + 1, *x.shape), x.dtype), row)
 
 

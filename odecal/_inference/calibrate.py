@@ -9,13 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from odecal._errors import DeclarationError, ObservationError, OutputError, SettingsError
 from odecal._inference.choose_adjoint import choose_adjoint
 from odecal._inference.choose_centring import choose_centring
-from odecal._inference.choose_solver import choose_solver, solver_is_open
-from odecal._inference.multistart import draw_prior
 from odecal._inference.progress import AbstractProgress, NoProgress, shown_progress
 from odecal._model.compile import as_system, compile  # noqa: A004
 from odecal._model.model import Model
@@ -106,11 +102,11 @@ def calibrate(
                 "value is fixed. Expected at least one prior. To solve it, use odecal.simulate."
             )
         check_dims(model)
-        model, notes, draws = _choose(model, int(seed), progress)
-        plan = Plan(model, sampler or _default_sampler(model), run, int(seed), *notes)
+        model, note = _choose(model, int(seed), progress)
+        plan = Plan(model, sampler or _default_sampler(model), run, int(seed), note)
         if journal is None or path is None:
-            return _run(plan, MemoryJournal(plan), began, progress, draws)
-        return _run_and_save(plan, journal, Path(path).absolute(), began, progress, draws)
+            return _run(plan, MemoryJournal(plan), began, progress)
+        return _run_and_save(plan, journal, Path(path).absolute(), began, progress)
     except BaseException:
         if journal is not None and not journal.begun:
             journal.remove()  # nothing in it is worth going on with
@@ -204,26 +200,12 @@ def _default_sampler(model: Model) -> AbstractSampler:
     return NUTS(target_acceptance_rate=_HIERARCHY_ACCEPTANCE, metric=LowRankMetric())
 
 
-def _choose(
-    model: Model, seed: int, progress: bool | AbstractProgress
-) -> tuple[Model, tuple[str, str], np.ndarray | None]:
-    """The model with a solver, an adjoint and centrings chosen for it.
-
-    With notes on the adjoint and the solver; and the draws from the prior that were looked at.
-    """
+def _choose(model: Model, seed: int, progress: bool | AbstractProgress) -> tuple[Model, str]:
+    """The model with an adjoint and centrings chosen for it, and a note on the adjoint."""
     with _as_progress(progress) as shown:
-        draws = None
-        if solver_is_open(model):
-            shown.say("Looking at the prior")
-            draws = draw_prior(model, seed)
-        solver = choose_solver(model, draws, shown)
-        model = replace(model, solve=replace(model.solve, solver=solver.solver))
-        adjoint = choose_adjoint(model, seed, shown)
-        model = replace(model, solve=replace(model.solve, adjoint=adjoint.adjoint))
-        chosen = choose_centring(model, seed, shown)
-        if chosen is not model:
-            draws = None  # they are in other coordinates
-        return chosen, (adjoint.note(), solver.note()), draws
+        choice = choose_adjoint(model, seed, shown)
+        solve = replace(model.solve, adjoint=choice.adjoint)
+        return choose_centring(replace(model, solve=solve), seed, shown), choice.note()
 
 
 def _as_progress(progress: bool | AbstractProgress) -> AbstractProgress:
@@ -234,19 +216,15 @@ def _as_progress(progress: bool | AbstractProgress) -> AbstractProgress:
 
 
 def _run(
-    plan: Plan,
-    journal: AbstractJournal,
-    began: float,
-    progress: bool | AbstractProgress,
-    draws: np.ndarray | None = None,
+    plan: Plan, journal: AbstractJournal, began: float, progress: bool | AbstractProgress
 ) -> "xr.DataTree":
-    """Run a plan to its end; draws from the prior may have been made."""
+    """Run a plan to its end."""
     # Only here, since xarray takes long to import.
     from odecal._inference.pipeline import execute
     from odecal._results.tree import build_tree
 
     with failures_say_where(journal), _as_progress(progress) as shown:
-        tree = build_tree(execute(plan, journal, shown, draws))
+        tree = build_tree(execute(plan, journal, shown))
     tree.attrs["wall_time_seconds"] = time.perf_counter() - began
     if not tree.attrs["complete"]:
         done, total = tree.attrs["done"], plan.run.num_warmup + plan.run.num_samples
@@ -259,17 +237,12 @@ def _run(
 
 
 def _run_and_save(
-    plan: Plan,
-    journal: FileJournal,
-    path: Path,
-    began: float,
-    progress: bool | AbstractProgress,
-    draws: np.ndarray | None = None,
+    plan: Plan, journal: FileJournal, path: Path, began: float, progress: bool | AbstractProgress
 ) -> "xr.DataTree":
     """Run a plan to its end, save the result, and remove the journal."""
     try:
         journal.record_plan(plan_to_bytes(plan))
-        tree = _run(plan, journal, began, progress, draws)
+        tree = _run(plan, journal, began, progress)
         with failures_say_where(journal, saving=True):
             save(tree, path)
         journal.remove()

@@ -83,7 +83,7 @@ def choose_adjoint(model: Model, seed: int, progress: AbstractProgress) -> Choic
     solve = model.solve
     if solve.adjoint is not None:
         return Choice(solve.strategy, "as asked for", {})
-    explicit = ExplicitForward.serves(solve.solver_or_default)
+    explicit = ExplicitForward.serves(solve.solver)
     if model.declaration.events:
         return Choice(solve.strategy, "it follows events", {})
     # What can be at most first, which needs no trace.

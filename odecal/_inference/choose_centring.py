@@ -57,7 +57,7 @@ def _pilot(model: Model, flat: FlatModel, seed: int, compiler: Compiler) -> Draw
     run_key = run_keys(seed + _OTHER_SEED)
     sampler = NUTS(max_tree_depth=_DEPTH, metric=LowRankMetric())
     engine = Engine(flat.target, sampler, _PILOT, run_key.chains, compiler)
-    find_starts = MultiStart(flat, compiler)
+    find_starts = MultiStart(flat.target, compiler, flat.hierarchical, flat.names)
     candidates = np.asarray(jax.jit(prior_sampler(model, NUM_CANDIDATES))(run_key.prior))
     starts = find_starts(candidates, run_key.starts, _PILOT.num_chains).starts
     chains, complete = engine.sample(engine.init(starts), NoProgress())

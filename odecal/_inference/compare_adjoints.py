@@ -147,7 +147,7 @@ def default_adjoints(solve: Solve) -> dict[str, AbstractAdjoint]:
         if not isabstract(cls):
             adjoint = cls()
             with suppress(ValueError):
-                adjoint.check(solve.solver_or_default, solve.max_steps_or_default)
+                adjoint.check(solve.solver, solve.max_steps_or_default)
                 served[_snake(cls.__name__)] = adjoint
     return served
 
@@ -188,7 +188,8 @@ def _points(
     if counts[1]:
         shown.say("Looking for the mode")
         with Compiler() as compiler:
-            find_starts = MultiStart(flatten(model), compiler)
+            flat = flatten(model)
+            find_starts = MultiStart(flat.target, compiler, names=flat.names)
             found = find_starts(prior, run_key.starts, counts[1])
         positions = np.concatenate([positions, np.asarray(found.starts.position)])
     shown.say("Reference gradients")
@@ -209,7 +210,7 @@ def _reference(
     least = 100 * float(np.finfo(solve.dtype).eps) / solve.rtol
     factor = max(tightest * _TIGHTER, least)
     tight = replace(model, solve=replace(solve, max_steps=100 * solve.max_steps_or_default))
-    strategy = ExplicitForward() if ExplicitForward.serves(solve.solver_or_default) else Forward()
+    strategy = ExplicitForward() if ExplicitForward.serves(solve.solver) else Forward()
     value = logdensity_of(tight, replace(tight.solve, adjoint=strategy))
     gradient = compiled(gradient_of(tight, strategy), positions[0], factor).program
     density = compiled(value, positions[0], factor).program

@@ -1,6 +1,5 @@
 """Where chains start: dispersed around the best modes that several optimisations find."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,30 +12,20 @@ from jaxtyping import Bool, Float, Int
 from odecal._errors import SamplingError, listed
 from odecal._inference.laplace import Gaussian, measure_curvature, measure_scales
 from odecal._inference.optimise import Optimiser, Optimum
-from odecal._jax.keys import KeyData, example_key_data, key_data_of, key_of, run_keys
-from odecal._jax.programs import Compiler, Program
-from odecal._model.flat import NO_LIMIT, FlatModel, flatten
+from odecal._jax.keys import KeyData, key_data_of, key_of
+from odecal._jax.programs import Compiler
+from odecal._model.flat import flatten
 from odecal._model.model import Model
 from odecal._run.records import WarmStart
-from odecal.samplers import Start
+from odecal.samplers import Start, Target
 
-# Prior draws: so many are made; of so many the scales are taken; so many are evaluated at once,
-# until those with a finite log density are enough. With 16 starts, one seed in a million misses
-# the best mode of the Hudson Bay data: 3 in 7 starts lead to it.
-NUM_PRIOR, NUM_CANDIDATES = 1000, 512
+# Prior draws: of so many the scales are taken; so many are evaluated at once, until those with
+# a finite log density are enough. With 16 starts, one seed in a million misses the best mode
+# of the Hudson Bay data: 3 in 7 starts lead to it.
+NUM_CANDIDATES = 512
 _LOOK = 64
 _NUM_STARTS = 16
 _MAX_STEPS = 200
-# Steps of a solve as modes are looked for: a tail of the prior may be stiff, where solves that are
-# going to fail take nine tenths of the time.
-_FEW_STEPS = np.int32(4096)
-# Where so large a share of the prior is not solved by few steps, more are allowed if that helps.
-_MANY_UNSOLVED = 0.1
-# No more climbs are needed where so many end at one point: so near in log density, and in scales of
-# the prior.
-_AGREE, _LEVEL, _APART = 8, 0.01, 0.03
-# How often it is told where the search is.
-_SECONDS = 5.0
 # In a hierarchy the joint mode is not where the mass is: so far is near enough to warm up from.
 _HIERARCHY_STEPS = 80
 # Up to so many dimensions curvatures are measured along all axes, above by random steps.
@@ -67,7 +56,7 @@ def find_starts(model: Model, key: jax.Array, num_chains: int) -> dict[str, jax.
     """
     with model.precision(), Compiler() as compiler:
         flat = flatten(model)
-        finder = MultiStart(flat, compiler)
+        finder = MultiStart(flat.target, compiler, flat.hierarchical, flat.names)
         key_draws, key_find = jax.random.split(key)
         keys = jax.random.split(key_draws, NUM_CANDIDATES)
         candidates = jax.jit(jax.vmap(flat.target.sample_prior))(keys)
@@ -98,34 +87,34 @@ class MultiStart:
     is to be called within the precision of the model.
     """
 
-    def __init__(self, flat: FlatModel, compiler: Compiler) -> None:
-        self._dim, self._names = flat.target.dim, flat.names
-        self._steps = _HIERARCHY_STEPS if flat.hierarchical else _MAX_STEPS
-        self._optimise = Optimiser(flat.limited_logdensity_fn, self._dim, compiler, _NUM_STARTS)
+    def __init__(
+        self,
+        target: Target,
+        compiler: Compiler,
+        hierarchical: bool = False,
+        names: tuple[str, ...] = (),
+    ) -> None:
+        self._dim, self._names = target.dim, names
+        self._steps = _HIERARCHY_STEPS if hierarchical else _MAX_STEPS
+        self._optimise = Optimiser(target, compiler, _NUM_STARTS)
         self.wait, self.evaluate = self._optimise.wait, self._optimise.evaluate
 
     def __call__(
-        self,
-        candidates: Float[np.ndarray, "candidate dim"],
-        key_data: KeyData,
-        num_chains: int,
-        tell: Callable[[str], None] = lambda what: None,
+        self, candidates: Float[np.ndarray, "candidate dim"], key_data: KeyData, num_chains: int
     ) -> WarmStart:
         """Optimise from prior draws, and disperse chains around the best modes.
 
         Each chain starts at a draw of the Gaussian that has the curvature of its mode, drawn in
         towards the mode until its log density is plausible for such a draw. Of the candidates the
-        first are evaluated, and further ones where few of them have a finite log density. What
-        takes long is told from time to time.
+        first are evaluated, and further ones where few of them have a finite log density.
 
         Raises:
             SamplingError: if no candidate has a finite log density and gradient.
         """
-        tell = _now_and_then(tell)
-        random, scale = np.random.default_rng(key_data), prior_scale(candidates[:NUM_CANDIDATES])
-        finite, num_evaluated, step_limit = self._finite(candidates, tell)
-        begin = candidates[np.resize(finite, _NUM_STARTS)]
-        optima = self._climb(begin, scale, step_limit, tell)
+        random, scale = np.random.default_rng(key_data), prior_scale(candidates)
+        finite, num_evaluated = self._finite(candidates)
+        begin = candidates[np.resize(finite, max(_NUM_STARTS, self._optimise.batch))]
+        optima = self._optimise(begin, scale, self._steps)
         order = np.argsort(
             -np.nan_to_num(optima.logdensity, nan=-np.inf, neginf=-np.inf), kind="stable"
         )
@@ -148,59 +137,17 @@ class MultiStart:
             int(num_evaluated - finite.size),
         )
 
-    def _climb(
-        self,
-        begin: Float[np.ndarray, "start dim"],
-        scale: Float[np.ndarray, " dim"],
-        step_limit: np.int32,
-        tell: Callable[[str], None],
-    ) -> Optimum:
-        """Optimise from one start after another, until the first several agree or all are done.
-
-        Solves are limited to few steps: the prior can be stiff where the posterior is not. An end
-        that is above all modes, and none itself, may be where that limit stopped it.
-        """
-        rounds: list[Optimum] = []
-        for i in range(0, len(begin), self._optimise.batch):
-            tell(f"Looking for modes: climb {i + 1} of {len(begin)}")
-            these = begin[i : i + self._optimise.batch]
-            rounds.append(self._optimise(these, scale, self._steps, step_limit))
-            optima = Optimum(*(np.concatenate(x) for x in zip(*rounds, strict=True)))
-            if len(optima.steps) >= _AGREE and _agree(optima, scale):
-                break
-        highest = np.max(optima.logdensity, initial=-np.inf, where=optima.converged)
-        stopped = np.flatnonzero(~optima.converged & (optima.logdensity > highest))
-        if step_limit < NO_LIMIT and stopped.size:
-            tell("Looking for modes: on from the highest point, by solves of more steps")
-            further = self._optimise(optima.position[stopped], scale, self._steps)
-            for whole, part in zip(optima, further, strict=True):
-                whole[stopped] = part
-        return optima
-
     def _finite(
-        self, candidates: Float[np.ndarray, "candidate dim"], tell: Callable[[str], None]
-    ) -> tuple[Int[np.ndarray, " finite"], int, np.int32]:
-        """Which candidates have a finite log density and gradient, and how many were evaluated.
-
-        Also with how many steps of a solve: with few, unless many of them need more.
-        """
-        for step_limit in (_FEW_STEPS, NO_LIMIT):
-            solved, finite = np.zeros(0, bool), np.zeros(0, bool)
-            without = np.zeros(self._dim, bool)
-            while len(solved) < len(candidates) and finite.sum() < _NUM_STARTS:
-                if solved.size:
-                    tell(
-                        f"Looking for starts: {finite.sum()} of {len(solved)} draws of the prior "
-                        "can be solved"
-                    )
-                density, gradient = self.evaluate(
-                    candidates[len(solved) : len(solved) + _LOOK], step_limit
-                )
-                solved = np.append(solved, np.isfinite(density))
-                without |= (np.isfinite(density)[:, None] & ~np.isfinite(gradient)).any(axis=0)
-                finite = np.append(finite, np.isfinite(density) & np.isfinite(gradient).all(axis=1))
-            if solved.any() and not self._need_more(candidates[: len(solved)], solved):
-                break
+        self, candidates: Float[np.ndarray, "candidate dim"]
+    ) -> tuple[Int[np.ndarray, " finite"], int]:
+        """Which candidates have a finite log density and gradient, and how many were evaluated."""
+        solved, finite = np.zeros(0, bool), np.zeros(0, bool)
+        without = np.zeros(self._dim, bool)
+        while len(solved) < len(candidates) and finite.sum() < _NUM_STARTS:
+            density, gradient = self.evaluate(candidates[len(solved) : len(solved) + _LOOK])
+            solved = np.append(solved, np.isfinite(density))
+            without |= (np.isfinite(density)[:, None] & ~np.isfinite(gradient)).any(axis=0)
+            finite = np.append(finite, np.isfinite(density) & np.isfinite(gradient).all(axis=1))
         if solved.any() and not finite.any():
             raise SamplingError(
                 f"The log density is finite at {solved.sum()} of {len(solved)} draws from the "
@@ -215,20 +162,9 @@ class MultiStart:
                 f"None of {len(solved)} draws from the prior has a finite log density, so "
                 "there is nowhere to start. Expected the system to be solvable, and the data "
                 "possible, over some of the prior. Narrow the priors, raise max_steps, take a "
-                "solver for stiff systems, Solve(solver=odecal.implicit_solver()), or check the "
-                "noise model."
+                "solver for stiff systems (diffrax.Kvaerno5()), or check the noise model."
             )
-        return np.flatnonzero(finite), len(solved), step_limit
-
-    def _need_more(
-        self, candidates: Float[np.ndarray, "candidate dim"], solved: Bool[np.ndarray, " candidate"]
-    ) -> bool:
-        """Whether many candidates are not solved by few steps, and some of those by more."""
-        unsolved = candidates[~solved]
-        if len(unsolved) < _MANY_UNSOLVED * len(candidates):
-            return False
-        density, _ = self.evaluate(unsolved[: self._optimise.batch * 2])
-        return bool(np.isfinite(density).any())
+        return np.flatnonzero(finite), len(solved)
 
     def _named(self, without: Bool[np.ndarray, " dim"]) -> str:
         """The parameters by which there is no gradient, in words."""
@@ -284,14 +220,16 @@ class MultiStart:
         position, logdensity = optimum.position.astype(float), float(optimum.logdensity)
         gaussian = Gaussian.guess(scale, optimum.curvature)
         if self._dim > _MOST_MEASURED:
-            gaussian = measure_scales(self.evaluate, position, gaussian, _NUM_STARTS, random)
+            gaussian = measure_scales(
+                self.evaluate, position, gaussian, self._optimise.batch, random
+            )
             return _Mode(position, logdensity, gaussian, bool(optimum.converged))
         if not optimum.converged:  # no mode, but the best that there is
             return _Mode(position, logdensity, gaussian)
         for _ in range(_NEWTON_STEPS):
             gaussian, newton_step, concave = measure_curvature(self.evaluate, position, gaussian)
             reached = concave and newton_step @ newton_step < 2 * _ARRIVED
-            parts = 0.5 ** np.arange(_NUM_STARTS)[:, None]
+            parts = 0.5 ** np.arange(self._optimise.batch)[:, None]
             ahead = position + parts * gaussian.steps(newton_step[None])
             density, _ = self.evaluate(ahead)
             best = int(np.argmax(np.nan_to_num(density, nan=-np.inf)))
@@ -323,25 +261,6 @@ class MultiStart:
         return Start(*parts)
 
 
-def _agree(optima: Optimum, scale: Float[np.ndarray, " dim"]) -> bool:
-    """Whether all optimisations have ended at one point."""
-    apart = np.ptp(optima.position / scale, axis=0).max()
-    return bool(optima.converged.all() and np.ptp(optima.logdensity) < _LEVEL and apart < _APART)
-
-
-def _now_and_then(tell: Callable[[str], None]) -> Callable[[str], None]:
-    """Tells what takes long, but not more than once in a few seconds."""
-    last = time.monotonic()
-
-    def seldom(what: str) -> None:
-        nonlocal last
-        if time.monotonic() - last > _SECONDS:
-            tell(what)
-            last = time.monotonic()
-
-    return seldom
-
-
 def prior_sampler(model: Model, count: int) -> Callable[[jax.Array], jax.Array]:
     """Gives draws from the prior, in unconstrained space, from the numbers of a random key."""
 
@@ -350,17 +269,6 @@ def prior_sampler(model: Model, count: int) -> Callable[[jax.Array], jax.Array]:
         return jax.vmap(lambda key: ravel_pytree(model.init_position(key))[0])(keys)
 
     return positions
-
-
-def prior_program(model: Model, compiler: Compiler) -> Program:
-    """The program of the draws from the prior that a run begins with."""
-    return compiler(jax.jit(prior_sampler(model, NUM_PRIOR)), example_key_data(), once=True)
-
-
-def draw_prior(model: Model, seed: int) -> Float[np.ndarray, "draw dim"]:
-    """The draws from the prior that a run of a seed begins with, in unconstrained space."""
-    with model.precision(), Compiler() as compiler:
-        return np.asarray(prior_program(model, compiler)(run_keys(seed).prior))
 
 
 def prior_scale(draws: Float[np.ndarray, "draw dim"]) -> Float[np.ndarray, " dim"]:

@@ -14,9 +14,9 @@ import numpy as np
 import optimistix
 from jaxtyping import Array, Bool, Float, Int
 
-from odecal._jax.backend import on_cpu, usable_devices
+from odecal._jax.backend import usable_devices
 from odecal._jax.programs import Compiler, jit_sharded, map_or_vmap, padded
-from odecal._model.flat import NO_LIMIT
+from odecal.samplers import Target
 from odecal.samplers._base import covariance_shape
 
 # An optimisation ends where a step would gain less than this, in nats.
@@ -37,38 +37,24 @@ class Optimum(NamedTuple):
 
 
 class Optimiser:
-    """The compiled program that maximises a log density from `batch` positions at a time.
+    """The compiled program that maximises a log density from `count` positions at a time.
 
-    Of the log density's arguments the second is the limit on the steps of a solve. On a CPU each
-    device has one position at a time, elsewhere all of `count`. All is to be called within the
-    precision of the density.
+    All is to be called within the precision of the density.
     """
 
-    def __init__(
-        self,
-        logdensity_fn: Callable[[jax.Array, jax.Array], jax.Array],
-        dim: int,
-        compiler: Compiler,
-        count: int,
-    ) -> None:
+    def __init__(self, target: Target, compiler: Compiler, count: int) -> None:
         devices = usable_devices(count)
-        self.batch = len(devices) if on_cpu() else padded(count, len(devices))
+        self.batch = padded(count, len(devices))
         self._dtype = np.dtype(jnp.result_type(float))
 
-        def ascend(
-            positions: jax.Array, steps: jax.Array, scale: jax.Array, step_limit: jax.Array
-        ) -> Optimum:
-            def limited(x: jax.Array) -> jax.Array:
-                return logdensity_fn(x, step_limit)
-
-            return map_or_vmap(partial(_ascend, limited, scale))(positions, steps)
+        def ascend(positions: jax.Array, steps: jax.Array, scale: jax.Array) -> Optimum:
+            return map_or_vmap(partial(_ascend, target.logdensity_fn, scale))(positions, steps)
 
         self._program = compiler(
-            jit_sharded(ascend, devices, batched=2, replicated=2),
-            jax.ShapeDtypeStruct((self.batch, dim), self._dtype),
+            jit_sharded(ascend, devices, batched=2, replicated=1),
+            jax.ShapeDtypeStruct((self.batch, target.dim), self._dtype),
             jax.ShapeDtypeStruct((self.batch,), np.int32),
-            jax.ShapeDtypeStruct((dim,), self._dtype),
-            jax.ShapeDtypeStruct((), np.int32),
+            jax.ShapeDtypeStruct((target.dim,), self._dtype),
         )
 
     def wait(self) -> None:
@@ -80,32 +66,24 @@ class Optimiser:
         positions: Float[np.ndarray, "n dim"],
         scale: Float[np.ndarray, " dim"],
         max_steps: int,
-        step_limit: np.int32 = NO_LIMIT,
     ) -> Optimum:
-        """Maximise from each position. The first of all steps evaluates, and does not move.
-
-        Args:
-            positions: where to begin.
-            scale: of the prior.
-            max_steps: the largest number of steps of the optimiser.
-            step_limit: the largest number of steps of a solve, if less than usual.
-        """
+        """Maximise from each position. The first of all steps evaluates, and does not move."""
         positions = positions.astype(self._dtype)
         index = np.resize(np.arange(len(positions)), padded(len(positions), self.batch))
         steps, scale = np.full(self.batch, max_steps, np.int32), scale.astype(self._dtype)
         parts = [
-            jax.device_get(
-                self._program(positions[index[i : i + self.batch]], steps, scale, step_limit)
+            jax.tree.map(
+                np.asarray, self._program(positions[index[i : i + self.batch]], steps, scale)
             )
             for i in range(0, len(index), self.batch)
         ]
         return Optimum(*(np.concatenate(x)[: len(positions)] for x in zip(*parts, strict=True)))
 
     def evaluate(
-        self, positions: Float[np.ndarray, "n dim"], step_limit: np.int32 = NO_LIMIT
+        self, positions: Float[np.ndarray, "n dim"]
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n dim"]]:
         """The log density and gradient of positions."""
-        found = self(positions, np.ones(positions.shape[1]), 1, step_limit)
+        found = self(positions, np.ones(positions.shape[1]), 1)
         return found.logdensity, found.gradient
 
 

@@ -2,33 +2,28 @@
 
 import time
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
 from odecal._inference.engine import Engine
-from odecal._inference.multistart import NUM_PRIOR, MultiStart, prior_program
+from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, prior_sampler
 from odecal._inference.predictive import Evaluator
 from odecal._inference.progress import AbstractProgress
 from odecal._inference.rehearse import rehearse
-from odecal._jax.keys import run_keys
+from odecal._jax.keys import example_key_data, run_keys
 from odecal._jax.programs import Compiler
 from odecal._model.flat import flatten
 from odecal._model.model import Model
 from odecal._run.records import AbstractJournal, Plan, Result
 
+_NUM_PRIOR = 1000
 # Times of the grid of one individual, and of all together.
 _GRID, _GRID_OF_ALL = 200, 2400
 
 
-def execute(
-    plan: Plan,
-    journal: AbstractJournal,
-    progress: AbstractProgress,
-    prior_draws: Float[np.ndarray, "draw dim"] | None = None,
-) -> Result:
+def execute(plan: Plan, journal: AbstractJournal, progress: AbstractProgress) -> Result:
     """Run a calibration from where its journal stands to its end, or until the user interrupts it.
-
-    Draws from the prior may have been made before, by `draw_prior`.
 
     Raises:
         SamplingError: if no draw from the prior has a finite log density.
@@ -40,25 +35,23 @@ def execute(
         progress.say("Compiling")
         warm_start, snapshot, start_seconds = journal.warm_start(), journal.snapshot(), 0.0
         # Compiled while the model is traced.
-        drawing = None if prior_draws is not None else prior_program(model, compiler)
+        draw_prior = compiler(jax.jit(prior_sampler(model, _NUM_PRIOR)), example_key_data())
         flat = flatten(model)
         # The engine first, which takes longest to compile.
         engine = Engine(flat.target, plan.sampler, run, run_key.chains, compiler)
         finder = None
         if warm_start is None:
-            finder = MultiStart(flat, compiler)
+            finder = MultiStart(flat.target, compiler, flat.hierarchical, flat.names)
         grid = time_grid(model)
         evaluate = Evaluator(model, flat, grid, compiler)
         # While programs compile.
         rehearse(plan, flat.names, engine.blank(), evaluate.blank(), grid)
-        if drawing is not None:
-            prior_draws = np.asarray(drawing(run_key.prior))
-        assert prior_draws is not None
+        prior_draws = np.asarray(draw_prior(run_key.prior))
         if finder is not None:
             progress.say("Looking for modes")
             finder.wait()
             began = time.perf_counter()
-            warm_start = finder(prior_draws, run_key.starts, run.num_chains, progress.say)
+            warm_start = finder(prior_draws[:NUM_CANDIDATES], run_key.starts, run.num_chains)
             start_seconds = time.perf_counter() - began
             journal.record_start(warm_start)
         assert warm_start is not None
@@ -69,7 +62,7 @@ def execute(
             evaluate(chains.positions, run_key.replicates) if chains.positions.size else None
         )
         others = evaluate(np.concatenate([prior_draws, warm_start.modes])[None], run_key.others)
-        prior, modes = others.split(NUM_PRIOR)
+        prior, modes = others.split(_NUM_PRIOR)
         return Result(
             plan,
             flat.names,

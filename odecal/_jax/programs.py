@@ -52,21 +52,18 @@ class Compiler:
         if error[0] is not None:
             atexit.register(_leave, self._futures)
 
-    def __call__(self, function: Any, *examples: Any, once: bool = False) -> Program:
-        """Trace a jitted program for examples of arguments, and compile it in the background.
-
-        One that is run but `once` is compiled quickly rather than made fast.
-        """
+    def __call__(self, function: Any, *examples: Any) -> Program:
+        """Trace a jitted program for examples of arguments, and compile it in the background."""
         began = time.perf_counter()
         lowered = function.lower(*examples)
         self._spans.append((began, time.perf_counter()))
         shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), lowered.out_info)
-        self._futures.append(self._threads.submit(self._compile, lowered, once))
+        self._futures.append(self._threads.submit(self._compile, lowered))
         return Program(self._futures[-1], shape)
 
-    def _compile(self, lowered: Any, once: bool) -> Any:
+    def _compile(self, lowered: Any) -> Any:
         began = time.perf_counter()
-        compiled = compile_to_run_once(lowered) if once else lowered.compile()
+        compiled = lowered.compile()
         self._spans.append((began, time.perf_counter()))
         return compiled
 
@@ -78,11 +75,6 @@ class Compiler:
             total += max(0.0, end - max(start, last))
             last = max(last, end)
         return total
-
-
-def compile_to_run_once(lowered: Any) -> Any:
-    """Compile a traced program in about half the time, at the price of its speed."""
-    return lowered.compile({"xla_backend_optimization_level": 0} if on_cpu() else None)
 
 
 def _leave(compiling: "list[Future[Any]]") -> None:

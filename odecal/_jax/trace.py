@@ -29,44 +29,45 @@ def trace(function: Callable[..., Any], *examples: Any) -> Callable[..., Any]:
 
 
 def value_and_gradient(
-    function: Callable[..., jax.Array], forward_mode: bool = False
-) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """The value of a scalar function, and its gradient by its first argument, a vector."""
+    function: Callable[[jax.Array], jax.Array], forward_mode: bool = False
+) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+    """The value and gradient of a scalar function of a vector."""
     if not forward_mode:
         return jax.value_and_grad(function)
 
-    def twice(x: jax.Array, *others: Any) -> tuple[jax.Array, jax.Array]:
-        value = function(x, *others)
+    def twice(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value = function(x)
         return value, value
 
-    def both(x: jax.Array, *others: Any) -> tuple[jax.Array, jax.Array]:
-        gradient, value = jax.jacfwd(twice, has_aux=True)(x, *others)
+    def both(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        gradient, value = jax.jacfwd(twice, has_aux=True)(x)
         return value, gradient
 
     return both
 
 
 def trace_scalar(
-    function: Callable[..., jax.Array], *examples: Any, forward_mode: bool = False
-) -> Callable[..., jax.Array]:
-    """A scalar function of a vector, and of other arguments, whose gradient is traced once.
+    function: Callable[[jax.Array], jax.Array],
+    example: jax.Array | jax.ShapeDtypeStruct,
+    forward_mode: bool = False,
+) -> Callable[[jax.Array], jax.Array]:
+    """A scalar function of a vector whose value and gradient are traced once.
 
-    It is reverse-mode differentiable once, by the vector, also where its gradient is taken by
-    forward mode.
+    It is reverse-mode differentiable once, also where its gradient is taken by forward mode.
     """
-    value_and_grad = trace(value_and_gradient(function, forward_mode), *examples)
+    value_and_grad = trace(value_and_gradient(function, forward_mode), example)
 
     @cache
     def value() -> Callable[..., Any]:
         """Traced only if it is asked for, which gradient-based methods never do."""
-        return trace(function, *examples)
+        return trace(function, example)
 
     @jax.custom_vjp
-    def traced(*args: Any) -> jax.Array:
-        return value()(*args)
+    def traced(x: jax.Array) -> jax.Array:
+        return value()(x)
 
-    def backward(gradient: jax.Array, cotangent: jax.Array) -> tuple[jax.Array | None, ...]:
-        return (cotangent * gradient, *(None for _ in examples[1:]))
+    def backward(gradient: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+        return (cotangent * gradient,)
 
     traced.defvjp(value_and_grad, backward)
     return traced

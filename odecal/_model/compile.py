@@ -63,9 +63,9 @@ def _check_events(model: Model) -> None:
     if model.declaration.events and not isinstance(strategy, ExplicitForward):
         raise SettingsError(
             f"The events of {model.declaration.name} cannot be followed by "
-            f"{type(model.solve.solver_or_default).__name__} and {type(strategy).__name__}. "
-            "Expected odecal.adjoints.ExplicitForward() with diffrax.Tsit5, Dopri5, Dopri8 or "
-            "Bosh3. Take odecal.Solve(solver=diffrax.Tsit5())."
+            f"{type(model.solve.solver).__name__} and {type(strategy).__name__}. Expected "
+            "odecal.adjoints.ExplicitForward() with diffrax.Tsit5, Dopri5, Dopri8 or Bosh3. Take "
+            "odecal.Solve(solver=diffrax.Tsit5())."
         )
 
 

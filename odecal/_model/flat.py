@@ -1,19 +1,15 @@
 """A model's log density as a function of one flat vector, traced once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from odecal._jax.trace import trace_scalar
 from odecal._model.model import Model
 from odecal.samplers import Target
-
-# More steps than any solve may take.
-NO_LIMIT = np.int32(np.iinfo(np.int32).max // 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +17,6 @@ class FlatModel:
     """What samplers and optimisers see of a model, and how its positions are read."""
 
     target: Target
-    # Its log density with a further limit on the steps of a solve, an integer.
-    limited_logdensity_fn: Callable[[jax.Array, Any], jax.Array]
     unravel: Callable[[jax.Array], dict[str, jax.Array]]
     names: tuple[str, ...]  # of every element of a position
     hierarchical: bool  # whether parameters vary between groups by unknown scales
@@ -32,24 +26,18 @@ def flatten(model: Model) -> FlatModel:
     """See a model as a density on flat vectors; to be called within its `precision()`."""
     sites = jax.eval_shape(model.unconstrain, model.site_shapes)
     dim, unravel = unraveller(sites)
-    examples = jax.ShapeDtypeStruct((dim,), model.dtype), jax.ShapeDtypeStruct((), np.int32)
+    example = jax.ShapeDtypeStruct((dim,), model.dtype)
 
-    def logdensity_fn(x: jax.Array, step_limit: jax.Array) -> jax.Array:
-        limited = replace(model, solve=model.solve.limited(step_limit))
-        return limited.logdensity_fn(unravel(x))
+    def logdensity_fn(x: jax.Array) -> jax.Array:
+        return model.logdensity_fn(unravel(x))
 
-    limited_logdensity_fn = trace_scalar(
-        logdensity_fn, *examples, forward_mode=model.solve.forward_mode
-    )
     target = Target(
         dim,
-        lambda x: limited_logdensity_fn(x, NO_LIMIT),
+        trace_scalar(logdensity_fn, example, model.solve.forward_mode),
         lambda x: model.logprior_fn(unravel(x)),
         lambda key: ravel_pytree(model.init_position(key))[0],
     )
-    return FlatModel(
-        target, limited_logdensity_fn, unravel, _names(sites), bool(model.hierarchy.reparams)
-    )
+    return FlatModel(target, unravel, _names(sites), bool(model.hierarchy.reparams))
 
 
 def unraveller(

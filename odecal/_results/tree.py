@@ -73,7 +73,6 @@ def _attrs(result: Result) -> dict[str, Any]:
             "t0": float(t0[0]) if (t0 == t0[0]).all() else t0,
             "seed": plan.seed,
             "adjoint_choice": plan.adjoint_choice,
-            "solver_choice": plan.solver_choice,
             "num_chains": plan.run.num_chains,
             "num_warmup": plan.run.num_warmup,
             "num_samples": plan.run.num_samples,

@@ -33,7 +33,6 @@ def plan_to_bytes(plan: Plan) -> bytes:
         "run": list(plan.run),
         "seed": int(plan.seed),
         "adjoint_choice": plan.adjoint_choice,
-        "solver_choice": plan.solver_choice,
     }
     return pack({"header": json.dumps(header), **experiment_to_arrays(experiment)})
 
@@ -97,7 +96,6 @@ def _plan(
         run._replace(num_samples=run.num_samples + more),
         header["seed"],
         str(header["adjoint_choice"]),
-        str(header.get("solver_choice", "")),
     )
 
 

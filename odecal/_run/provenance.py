@@ -38,7 +38,7 @@ def system_attrs(system: System) -> dict[str, Any]:
 def solve_attrs(solve: Solve) -> dict[str, Any]:
     """The settings of a solve, as attributes."""
     return {
-        "solver": _shown(solve.solver_or_default),
+        "solver": _shown(solve.solver),
         "rtol": solve.rtol,
         "atol": _ATOL if solve.atol is None else solve.atol,
         "max_steps": solve.max_steps_or_default,

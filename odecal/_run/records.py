@@ -34,7 +34,6 @@ class Plan:
     run: Run
     seed: int
     adjoint_choice: str = ""  # how the adjoint was chosen, as JSON
-    solver_choice: str = ""  # and the solver
 
 
 @dataclass(frozen=True, eq=False)

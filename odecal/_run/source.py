@@ -22,7 +22,6 @@ import numpy as np
 import numpyro.distributions as dist
 
 from odecal._system.base import Component
-from odecal._system.solve import Solve
 from odecal._system.system import System
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range)
@@ -183,8 +182,6 @@ class SourceDigest:
         if isinstance(thing, (staticmethod, classmethod, property, functools.cached_property)):
             inner = [getattr(thing, name, None) for name in ("__func__", "fget", "func")]
             return self._each("inner", inner)
-        if isinstance(thing, Solve):  # where none is asked for, as in the first digests
-            thing = dataclasses.replace(thing, solver=thing.solver_or_default)
         # The fields of parts are in the order that they had in the first digests.
         first = ("unit", "dims", "description") if isinstance(thing, Component) else ()
         if dataclasses.is_dataclass(thing):

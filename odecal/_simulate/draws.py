@@ -56,7 +56,7 @@ def check_solved(model: Model, failed: Any, values: Mapping[str, Any]) -> None:
         raise SamplingError(
             f"The solve of {model.declaration.name}{_of_individual(model, failed.argmax())}"
             f"{more} failed with the values {_shown(values)}. Check them, raise max_steps, or take "
-            "a solver for stiff systems: Solve(solver=odecal.implicit_solver())."
+            "a solver for stiff systems (diffrax.Kvaerno5())."
         )
 
 

@@ -92,7 +92,7 @@ def _round(
     forcing_data: Any,
 ) -> Float[Array, "2 element"]:
     """The states where the next dose is given, and where it arrives."""
-    adjoint = ExplicitForward() if ExplicitForward.serves(settings.solver_or_default) else Forward()
+    adjoint = ExplicitForward() if ExplicitForward.serves(settings.solver) else Forward()
     endless = cycle.interval <= 0
     length = jnp.where(endless, period, cycle.interval)
     waits = jnp.where(endless, 0.0, _left_over(cycle.lag, length)[0])
@@ -120,7 +120,7 @@ def _round(
         limits = stop_gradient(forcing_data.limits - cycle.time)
     problem = Problem(
         diffrax.ODETerm(moved),
-        settings.solver_or_default,
+        settings.solver,
         jnp.zeros((), y.dtype),
         stop_gradient(length),
         None,

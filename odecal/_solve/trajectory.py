@@ -135,7 +135,7 @@ def _diffeqsolve(
         solve_fn = settings.strategy.solve_with_jumps
     problem = Problem(
         term,
-        settings.solver_or_default,
+        settings.solver,
         start,
         times[-1],
         None,

@@ -1,7 +1,7 @@
 """How a system is solved."""
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -18,9 +18,8 @@ class Solve:
     """The settings of a solve. The defaults suit a non-stiff system in double precision.
 
     Args:
-        solver: an adaptive Diffrax solver of a single term. None leaves the choice to
-            [`calibrate`][odecal.calibrate], which takes an implicit one where the system is stiff
-            over the prior; elsewhere it is `diffrax.Tsit5()`.
+        solver: an adaptive Diffrax solver of a single term. For a stiff system, an implicit one,
+            such as `diffrax.Kvaerno5()`.
         rtol: relative tolerance of a step.
         atol: absolute tolerance of a step, in the unit of the states; well below the smallest
             value of a state that matters. None takes 1e-8, and of states that are smaller than
@@ -37,17 +36,15 @@ class Solve:
         SettingsError: if a setting cannot work, or the solver cannot serve the adjoint.
     """
 
-    solver: diffrax.AbstractSolver | None = None
+    solver: diffrax.AbstractSolver = field(default_factory=diffrax.Tsit5)
     rtol: float = 1e-6
     atol: float | None = None
     max_steps: int | None = None
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None
     dtype: Any = jnp.float64
 
-    # What both tolerances are multiplied by; and a further limit on steps, for strategies that take
-    # it as an argument of a compiled program. Both may be traced.
+    # What both tolerances are multiplied by, which may be traced.
     loosened: ClassVar[Any] = 1.0
-    step_limit: ClassVar[Any] = None
 
     @property
     def relative_tolerance(self) -> Any:
@@ -55,16 +52,11 @@ class Solve:
         return self.rtol * self.loosened
 
     @property
-    def solver_or_default(self) -> diffrax.AbstractSolver:
-        """The solver in force."""
-        return diffrax.Tsit5() if self.solver is None else self.solver
-
-    @property
     def strategy(self) -> AbstractAdjoint:
         """The gradient strategy in force."""
         if self.adjoint is not None:
             return as_adjoint(self.adjoint)
-        return ExplicitForward() if ExplicitForward.serves(self.solver_or_default) else Forward()
+        return ExplicitForward() if ExplicitForward.serves(self.solver) else Forward()
 
     @property
     def max_steps_or_default(self) -> int:
@@ -85,13 +77,10 @@ class Solve:
         controller = diffrax.PIDController(rtol=self.relative_tolerance, atol=self.atol)
         return controller if limits is None or not len(limits) else Limited(controller, limits)
 
-    def max_steps_past(self, limits: Any) -> Any:
+    def max_steps_past(self, limits: Any) -> int:
         """The largest number of steps, with one more for each of some limits unless asked for."""
         more = 0 if limits is None or self.max_steps is not None else limits.shape[-1]
-        most = self.max_steps_or_default + more
-        if self.step_limit is None or not self.strategy.takes_traced_max_steps:
-            return most
-        return jnp.minimum(most, self.step_limit + more)
+        return self.max_steps_or_default + more
 
     @property
     def forward_mode(self) -> bool:
@@ -104,18 +93,8 @@ class Solve:
         object.__setattr__(other, "loosened", self.loosened * factor)
         return other
 
-    def limited(self, max_steps: Any) -> "Solve":
-        """The same with a further limit on steps, which may be traced.
-
-        It is for strategies that provide no memory for steps; others have few as it is.
-        """
-        other = copy(self)
-        object.__setattr__(other, "step_limit", max_steps)
-        return other
-
     def __post_init__(self) -> None:
-        if self.solver is not None:
-            _check_solver(self.solver)
+        _check_solver(self.solver)
         for name in ("rtol", "atol"):
             value = getattr(self, name)
             if name == "atol" and value is None:
@@ -138,11 +117,10 @@ class Solve:
         try:
             if self.adjoint is not None:
                 object.__setattr__(self, "adjoint", as_adjoint(self.adjoint))
-            self.strategy.check(self.solver_or_default, self.max_steps_or_default)
+            self.strategy.check(self.solver, self.max_steps_or_default)
         except (TypeError, ValueError) as error:
-            name = type(self.solver_or_default).__name__
             raise SettingsError(
-                f"Solve(solver={name}(), adjoint=...) cannot work. {error}"
+                f"Solve(solver={type(self.solver).__name__}(), adjoint=...) cannot work. {error}"
             ) from None
 
 
@@ -174,13 +152,12 @@ def _check_solver(solver: Any) -> None:
     if not isinstance(solver, diffrax.AbstractAdaptiveSolver):
         raise SettingsError(
             f"Solve(solver={name}()) expects a solver with an error estimate, since steps are "
-            "adapted. Use diffrax.Tsit5() or, for a stiff system, odecal.implicit_solver()."
+            "adapted. Use diffrax.Tsit5() or, for a stiff system, diffrax.Kvaerno5()."
         )
     if solver.term_structure is not diffrax.AbstractTerm and not _takes_one_term(solver):
         raise SettingsError(
             f"Solve(solver={name}()) expects a solver of a single term, and {name} splits the "
-            "equation into several. Use diffrax.Tsit5() or, for a stiff system, "
-            "odecal.implicit_solver()."
+            "equation into several. Use diffrax.Tsit5() or, for a stiff system, diffrax.Kvaerno5()."
         )
 
 

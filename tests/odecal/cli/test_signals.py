@@ -141,7 +141,7 @@ def test_a_second_interrupt_of_a_script_aborts_nothing():
         "import time\nfrom odecal._jax.programs import Compiler\n"
         "class Slow:\n    def compile(self): print('compiling', flush=True); time.sleep(20)\n"
         "with Compiler() as c:\n"
-        "    c._futures.append(c._threads.submit(c._compile, Slow(), False))\n"
+        "    c._futures.append(c._threads.submit(c._compile, Slow()))\n"
         "    time.sleep(20)\n"
     )
     process = subprocess.Popen(

@@ -1,7 +1,5 @@
 """Where chains start: modes found, grouped, and told of."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +8,10 @@ from odecal.systems import ExponentialDecay, LotkaVolterra
 from scipy import stats
 
 import odecal
-from odecal._inference import multistart
 from odecal._inference.multistart import NUM_CANDIDATES, MultiStart, prior_scale
 from odecal._jax.keys import key_data_of, run_keys
 from odecal._jax.programs import Compiler
-from odecal._model.flat import FlatModel, flatten
+from odecal._model.flat import flatten
 from odecal.samplers import Target
 
 # The best and the second mode of the Hudson Bay posterior.
@@ -26,8 +23,8 @@ def hudson_bay():
     """A finder of the modes of the Hudson Bay posterior, and the prior's draws of a seed."""
     model = odecal.compile(LotkaVolterra(), LotkaVolterra.data)
     with model.precision(), Compiler() as compiler:
-        flat = flatten(model)
-        finder, flat = MultiStart(flat, compiler), flat.target
+        flat = flatten(model).target
+        finder = MultiStart(flat, compiler)
         draw = jax.jit(jax.vmap(flat.sample_prior))
 
     def find(seed, num_chains=4):
@@ -74,12 +71,6 @@ def test_no_chain_of_200_seeds_starts_in_a_far_mode(hudson_bay):
         assert found.starts.logdensity.min() > BEST - 2.0 * flat.dim - 5.0, seed
 
 
-def flat_model(dim, density, sample):
-    """A density that no limit on the steps of a solve has an effect on, with draws of its prior."""
-    target = Target(dim, density, density, sample)
-    return FlatModel(target, lambda x, step_limit: density(x), lambda x: {}, (), False)
-
-
 def two_modes(gap):
     """Two unit Gaussians ten apart, the log mass of the right one lower by a gap."""
 
@@ -95,9 +86,10 @@ def two_modes(gap):
 def test_chains_start_in_every_mode_of_a_mass_that_matters(gap, modes):
     density = two_modes(gap)
     with jax.enable_x64(True), Compiler() as compiler:
-        flat = flat_model(2, density, lambda key: 4 * jax.random.normal(key, (2,)))
-        keys = jax.random.split(jax.random.key(0), 64)
-        candidates = np.asarray(jax.vmap(flat.target.sample_prior)(keys))
+        flat = Target(2, density, density, lambda key: 4 * jax.random.normal(key, (2,)))
+        candidates = np.asarray(
+            jax.vmap(flat.sample_prior)(jax.random.split(jax.random.key(0), 64))
+        )
         found = MultiStart(flat, compiler)(candidates, run_keys(1).starts, 6)
     assert len(found.modes) == 2
     np.testing.assert_allclose(np.sort(found.modes[:, 0]), [-5.0, 5.0], atol=1e-2)
@@ -114,7 +106,7 @@ def search(density, sample, dim, num_chains=8, first=None):
         candidates = np.array(jax.vmap(sample)(jax.random.split(jax.random.key(0), NUM_CANDIDATES)))
         if first is not None:
             candidates[: len(first)] = first
-        flat = flat_model(dim, density, sample)
+        flat = Target(dim, density, density, sample)
         return MultiStart(flat, compiler)(candidates, run_keys(0).starts, num_chains)
 
 
@@ -209,7 +201,7 @@ def test_one_mode_is_one(density):
     """Curved, sharp, flat as the prior, and fifty thousand scales of it away."""
     found = search(density, lambda key: 10 * jax.random.normal(key, (2,)), 2)
     assert len(found.modes) == 1
-    assert (found.end_modes >= 0).mean() > 0.75
+    assert (found.end_modes >= 0).sum() > 12
     if density is unidentified:
         np.testing.assert_allclose(np.diag(found.starts.covariance[0]), [100.0, 0.01], rtol=0.01)
 
@@ -238,73 +230,13 @@ def test_a_few_draws_that_can_be_solved_are_looked_for():
     np.testing.assert_allclose(found.modes, [[2.3]], atol=1e-4)
 
 
-def limited_search(density, steps, monkeypatch, told=None):
-    """The modes of a density of two dimensions, whose solves take `steps` of a position."""
-
-    def limited(x, step_limit):
-        return jnp.where(steps(x) <= step_limit, density(x), -jnp.inf)
-
-    monkeypatch.setattr(multistart, "_SECONDS", -1.0)
-    tell = [].append if told is None else told.append
-    with jax.enable_x64(True), Compiler() as compiler:
-        flat = flat_model(2, density, lambda key: jax.random.normal(key, (2,)))
-        flat = replace(flat, limited_logdensity_fn=limited)
-        keys = jax.random.split(jax.random.key(0), 1000)
-        candidates = np.array(jax.vmap(flat.target.sample_prior)(keys))
-        return MultiStart(flat, compiler)(candidates, run_keys(0).starts, 4, tell)
-
-
-@pytest.mark.parametrize(("wall", "told"), [(-0.5, "climb"), (1.8, "on from the highest point")])
-def test_a_mode_whose_solves_take_many_steps_is_found(wall, told, monkeypatch):
-    """Where much of the prior needs many steps, and where only the mode does."""
-
-    def density(x):
-        return normal(x, 2.5, 0.4).sum()
-
-    said = []
-    found = limited_search(density, lambda x: jnp.where(x[0] > wall, 10_000, 50), monkeypatch, said)
-    np.testing.assert_allclose(found.modes, [[2.5, 2.5]], atol=1e-2)
-    assert any(told in line for line in said)
-
-
-def test_solves_that_fail_are_given_up_early(monkeypatch):
-    """No more than few steps are asked for where more would not help."""
-    limits = []
-
-    def steps(x):
-        return jnp.where(x[0] > 1.0, 2_000_000_000, 50)
-
-    def density(x):
-        return normal(x, 0.0, 1.0).sum()
-
-    evaluate = multistart.Optimiser.__call__
-
-    def recorded(self, positions, scale, max_steps, step_limit=multistart.NO_LIMIT):
-        limits.append((int(step_limit), max_steps))
-        return evaluate(self, positions, scale, max_steps, step_limit)
-
-    monkeypatch.setattr(multistart.Optimiser, "__call__", recorded)
-    found = limited_search(density, steps, monkeypatch)
-    assert {limit for limit, steps in limits if steps > 1} == {4096}
-    assert len(found.modes) == 1
-
-
-def test_climbs_end_when_the_first_of_them_agree(monkeypatch):
-    said = []
-    found = limited_search(lambda x: normal(x, 0.3, 0.2).sum(), lambda x: 1, monkeypatch, said)
-    assert len(found.end_modes) == 8
-    assert "climb 7 of 16" in "".join(said)
-    two = limited_search(two_modes(1.0), lambda x: 1, monkeypatch)
-    assert len(two.end_modes) == 16
-
-
 def test_candidates_that_fail_are_replaced_and_counted():
     def density(x):
         return jax.numpy.where(x[0] > 0, -0.5 * jax.numpy.sum((x - 1.0) ** 2), -jax.numpy.inf)
 
     candidates = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
     with Compiler() as compiler:
-        flat = flat_model(2, density, lambda key: jax.random.normal(key, (2,)))
+        flat = Target(2, density, density, lambda key: jax.random.normal(key, (2,)))
         found = MultiStart(flat, compiler)(candidates, run_keys(1).starts, 3)
     assert found.num_failed == (candidates[:, 0] <= 0).sum() > 10
     assert np.isfinite(found.end_logdensities).all()

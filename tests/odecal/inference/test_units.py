@@ -26,7 +26,7 @@ def assert_moments(posterior, means, sds):
 def assert_quiet(posterior):
     """One mode, all climbs there, few steps, no advice."""
     text = verdict(posterior, summary(posterior))
-    assert "8 climbs from prior draws ended in 1 mode." in text
+    assert "16 climbs from prior draws ended in 1 mode." in text
     assert (posterior["warm_start"]["climb_mode"].values == 0).all()
     assert posterior["sample_stats"]["n_steps"].values.mean() < 8
     assert not [line for line in text if "do not agree" in line or "Run longer" in line]

@@ -252,7 +252,6 @@ SETTINGS = [
     samplers.NUTS(metric=samplers.LowRankMetric(max_rank=3)),
     samplers.TemperedSMC(max_moves=3),
     odecal.Solve(solver=diffrax.Kvaerno5()),  # with Diffrax's stand-ins for tolerances
-    odecal.Solve(solver=odecal.implicit_solver()),
     odecal.Solve(adjoint=odecal.adjoints.Gauss(1e-7, 1e-9, diffrax.Kvaerno5(), points=4)),
     odecal.Solve(adjoint=odecal.adjoints.Backsolve(max_drift=0.1)),
     odecal.Solve(adjoint=odecal.adjoints.RecursiveCheckpoint(checkpoints=7)),
