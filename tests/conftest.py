@@ -17,9 +17,6 @@ CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 # What neither solves nor starts a process, but compiles for most of the time that is left.
 COMPILES = {"test_samplers.py", "test_censoring.py", "test_densities.py", "test_interpolation.py"}
 
-# Rooms whose tests run a program a few times at most.
-BRIEF = {"adjoints", "systems", "solve", "model", "odecal"}
-
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -45,20 +42,6 @@ def pytest_configure(config):
 
 def pytest_ignore_collect(collection_path, config):
     return True if config.getoption("--quick") and collection_path.name in COMPILES else None
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _compiled_quickly(request):
-    """Where programs are compiled for a few solves, XLA is not asked to make them fast.
-
-    Nothing compiled in one way is run in the other, whose last bits may differ.
-    """
-    import jax
-
-    brief = request.path.parent.name in BRIEF
-    if brief != jax.config.values["jax_disable_most_optimizations"]:
-        jax.config.update("jax_disable_most_optimizations", brief)
-        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True, scope="session")
