@@ -30,7 +30,7 @@ _STANDARD = str(Path(ast.__file__).parent)
 Names = Mapping[str, Any]
 _MAX_DEPTH = 60
 # The instructions that take a name from the globals, or import a module.
-_FROM_GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "IMPORT_NAME"}
+_FROM_GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "IMPORT_NAME"}
 # Modules that have moved, by the names that they had when the first digests were written: a digest
 # must not change with them.
 _FIRST_NAMES = {
@@ -88,10 +88,10 @@ class SourceDigest:
 
     def _visit_new(self, thing: Any) -> None:
         """Add an object that is no plain value and was not added before."""
-        if hasattr(type(thing), "__array__") and not hasattr(thing, "data_vars"):
-            return self._array(np.asarray(thing))  # a pandas.Series, too
-        if isinstance(thing, Mapping):
+        if isinstance(thing, Mapping):  # an xarray.Dataset, too
             return self._each("mapping", (x for pair in thing.items() for x in pair))
+        if hasattr(type(thing), "__array__"):  # a pandas.Series, too
+            return self._array(np.asarray(thing))
         if isinstance(thing, (list, tuple)):
             return self._each(type(thing).__name__, thing)
         if isinstance(thing, (set, frozenset)):
